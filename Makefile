@@ -1,0 +1,45 @@
+# make demo and make test each make .venv and install by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install test test-all lint format demo shapes clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; say which: make PYTHON=python3.12 ..." >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+install: $(STAMP) ## make .venv and install the project into it
+
+test: $(STAMP) ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP) ## the tests, with the slow ones
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(STAMP) ## collect, train and evaluate on the built-in Shapes model, into outputs/demo
+	$(BIN)/python collect.py experiment=demo_collect output_dir=outputs/demo/collect
+	$(BIN)/python train.py experiment=demo_train output_dir=outputs/demo/train
+	$(BIN)/python evaluate.py experiment=demo_evaluate output_dir=outputs/demo/evaluate
+	@echo "open outputs/demo/evaluate/report.html"
+
+shapes: $(STAMP) ## make the Shapes weights again, from their seed (under an hour on 2 cores)
+	$(BIN)/python -m npnet.shapes.build
+
+clean: ## remove outputs and caches, keep .venv
+	rm -rf outputs .pytest_cache .ruff_cache

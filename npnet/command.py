@@ -1,0 +1,127 @@
+"""The wrapper of every command: Hydra around it, a user's mistake as one line, exit codes.
+
+Exit code 0 on success; 2 with one line ``error: ...`` on standard error for a user's mistake, Hydra's composition
+errors and a wrong flag included; 130 when stopped by Ctrl-C; anything else is a bug, with its traceback and code 1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from npnet.errors import UserError, one_line
+from npnet.paths import config_dir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+INTERRUPTED = 130
+
+
+def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
+    """Compose ``conf/NAME.yaml`` with the command line's overrides and call ``function`` with it; may exit.
+
+    Args:
+        name: of the primary configuration: collect, train or evaluate.
+        function: the command; with ``--multirun`` it is called once for each job.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    # Hydra then raises instead of printing its own text and leaving with code 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(function)
+    stderr = sys.stderr
+    sys.stderr = _WithoutHydraHeadline(stderr)
+    try:
+        _check_flags()
+        task()
+    except UserError as error:
+        _refuse(one_line(error), stderr)
+    except (HydraException, OmegaConfBaseException) as error:
+        _refuse(composition_error(name, error), stderr)
+    except KeyboardInterrupt:
+        print("stopped: run the same command to resume", file=stderr)
+        sys.exit(INTERRUPTED)
+    finally:
+        sys.stderr = stderr
+
+
+def composition_error(name: str, error: BaseException) -> str:
+    """Fold a configuration error of Hydra or OmegaConf into one line that says what was got and what is there."""
+    text = str(error)
+    if match := re.match(r"Could not override '([^']*)'", text):
+        return f"the key {match[1]!r} is not known{_nearest(name, match[1])}; --cfg job shows all keys"
+    text = re.split(r"\n\s*(?:Config search path|Set hydra\.searchpath|See https?:|full_key:|object_type=)", text)[0]
+    override = getattr(error, "override", None)
+    if override is not None and str(override) not in text:
+        text = f"{override}: cannot be read as KEY=VALUE: {text}"
+    cause = error.__cause__
+    if cause is not None and str(cause) and str(cause).split("\n")[0] not in text:
+        text += ": " + str(cause).split("\n")[0]
+    return one_line(text)
+
+
+def _nearest(name: str, key: str) -> str:
+    """Return a hint at the key that was probably meant."""
+    import difflib
+
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        keys = list(_keys(compose(name)))
+    near = difflib.get_close_matches(key, keys, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _keys(node: Any, where: str = "") -> list[str]:
+    from omegaconf import DictConfig
+
+    keys = []
+    for key in node:
+        path = f"{where}{key}"
+        child = node._get_node(key)
+        keys += [path, *(_keys(child, f"{path}.") if isinstance(child, DictConfig) and not child._is_none() else [])]
+    return keys
+
+
+def _check_flags() -> None:
+    """Refuse an unknown flag in one line; Hydra's parser prints its usage and leaves by itself."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message} (keys are written KEY=VALUE; --help shows them)")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    args = parser.parse_args()
+    modes = [args.run, args.multirun, args.cfg, args.info, args.shell_completion]
+    if sum(bool(mode) for mode in modes) > 1 or (args.resolve and not args.cfg):
+        refuse("flags that do not go together (--run, --multirun, --cfg, --info; --resolve goes with --cfg)")
+
+
+def _refuse(message: str, stderr: Any) -> NoReturn:
+    print(f"error: {message}", file=stderr)
+    sys.exit(2)
+
+
+class _WithoutHydraHeadline:
+    """Standard error without the line that Hydra writes before it raises a job's exception."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if text.startswith("Error executing job with overrides:"):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,1 @@
+"""Pairs and prompts: what is collected, and what is trained on."""

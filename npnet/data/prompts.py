@@ -1,0 +1,222 @@
+"""Prompt sets, and which seeds each prompt gets."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError
+
+PROMPT_COLUMNS = ("prompt", "prompts", "caption", "text")
+"""Names under which a table's or a record's prompt is found, in any case."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt with one seed; ``key`` names it in shards and results: prompt number and seed, without dots."""
+
+    prompt_index: int
+    prompt: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Return the zero-padded name, the same whoever computes the sample."""
+        return f"{self.prompt_index:07d}-{self.seed:010d}"
+
+
+class Prompts:
+    """Base of the prompt sets: ``limit`` keeps the first prompts only.
+
+    Args:
+        limit: how many prompts to keep, at least 1; None keeps all.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise UserError(f"prompts.limit={limit!r}: a whole number of at least 1 is needed")
+        self.limit = limit
+
+    def read(self) -> list[str]:
+        """Return the prompts in their order.
+
+        Raises:
+            UserError: the source cannot be read, or holds no prompt.
+        """
+        prompts = self._read()
+        return prompts[: self.limit]
+
+    def _read(self) -> list[str]:
+        raise NotImplementedError
+
+
+class ShapesPrompts(Prompts):
+    """Prompts of the built-in model's grammar.
+
+    Args:
+        split: ``train`` or ``held_out`` (a tenth, held out by meaning).
+        limit: see ``Prompts``; the order is a fixed shuffle, so a few prompts are a fair sample.
+    """
+
+    def __init__(self, split: str, limit: int | None = None) -> None:
+        super().__init__(limit)
+        if split not in ("train", "held_out"):
+            raise UserError(f"prompts.split={split!r}: allowed are train, held_out")
+        self.split = split
+
+    def _read(self) -> list[str]:
+        from npnet.shapes.grammar import prompts
+
+        return list(prompts(self.split))
+
+
+class PromptList(Prompts):
+    """Prompts written in the configuration: ``prompts.list=[...]``."""
+
+    def __init__(self, list: Sequence[str], limit: int | None = None) -> None:
+        super().__init__(limit)
+        self.list = [str(prompt).strip() for prompt in list]
+        if not all(self.list) or not self.list:
+            raise UserError("prompts.list: at least one prompt, and no empty one, is needed")
+
+    def _read(self) -> list[str]:
+        return self.list
+
+
+class PromptFile(Prompts):
+    """Prompts of a file: ``.txt`` (one a line), ``.csv``, ``.json`` or ``.jsonl``.
+
+    A table's or a record's prompt is the column ``prompt``, ``prompts``, ``caption`` or ``text``. A table whose
+    rows differ in length was written without quoting (HPD's published file): all that follows the columns before the
+    prompt is the prompt, so none is cut at a comma. Lists nested in a dictionary are joined in order. Empty prompts are
+    left out.
+    """
+
+    SUFFIXES = (".txt", ".csv", ".json", ".jsonl")
+
+    def __init__(self, path: str | None = None, limit: int | None = None) -> None:
+        super().__init__(limit)
+        if path is None:
+            raise UserError("prompts.path=FILE is needed with prompts=file (.txt, .csv, .json or .jsonl)")
+        self.path = Path(path)
+        if self.path.suffix.lower() not in self.SUFFIXES:
+            raise UserError(f"prompts.path={path}: allowed are {', '.join(self.SUFFIXES)}")
+        if not self.path.is_file():
+            raise UserError(f"prompts.path={path}: no such file")
+
+    def _read(self) -> list[str]:
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"prompts.path={self.path}: cannot be read as UTF-8 text: {error}") from error
+        reader = {".txt": str.splitlines, ".csv": self._csv, ".json": self._json, ".jsonl": self._jsonl}
+        prompts = [prompt.strip() for prompt in reader[self.path.suffix.lower()](text)]
+        prompts = [prompt for prompt in prompts if prompt]
+        if not prompts:
+            raise UserError(f"prompts.path={self.path}: holds no prompt")
+        return prompts
+
+    def _csv(self, text: str) -> list[str]:
+        header, _, body = text.partition("\n")
+        names = [name.strip().strip('"').lower() for name in header.split(",")]
+        column = next((names.index(name) for name in PROMPT_COLUMNS if name in names), None)
+        if column is None:
+            raise UserError(
+                f"prompts.path={self.path}: no column named {', '.join(PROMPT_COLUMNS)} (got: {', '.join(names)})"
+            )
+        rows = [row for row in csv.reader(body.splitlines(keepends=True)) if row]
+        if any(len(row) != len(names) for row in rows):
+            # a table written without quoting: what follows the columns before the prompt is the prompt
+            return [line.split(",", column)[-1].strip().strip(',"') for line in body.splitlines() if line.strip()]
+        return [row[column] for row in rows]
+
+    def _json(self, text: str) -> list[str]:
+        try:
+            return self._texts(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise UserError(f"prompts.path={self.path}: not JSON: {error}") from error
+
+    def _jsonl(self, text: str) -> list[str]:
+        prompts: list[str] = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                try:
+                    prompts += self._texts(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise UserError(f"prompts.path={self.path}: line {number} is not JSON: {error}") from error
+        return prompts
+
+    def _texts(self, value: Any) -> list[str]:
+        if isinstance(value, str):
+            return [value]
+        if isinstance(value, list):
+            return [text for item in value for text in self._texts(item)]
+        if isinstance(value, dict):
+            lowered = {str(name).lower(): item for name, item in value.items()}
+            for name in PROMPT_COLUMNS:
+                if name in lowered:
+                    return self._texts(lowered[name])
+            if all(isinstance(item, (list, dict)) for item in value.values()):
+                return [text for item in value.values() for text in self._texts(item)]
+        raise UserError(
+            f"prompts.path={self.path}: an entry is neither a text nor a record with one of {', '.join(PROMPT_COLUMNS)}"
+        )
+
+
+def assign_seeds(prompts: Sequence[str], seeds: Mapping[str, Any], seed: int) -> list[Sample]:
+    """Give every prompt its seeds.
+
+    Args:
+        prompts: the texts, in order.
+        seeds: ``list`` (the same seeds for every prompt), or ``range`` [low, high] with ``per_prompt``: drawn from the
+            prompt's text, ``seed`` and the range.
+        seed: the run's seed.
+
+    Raises:
+        UserError: the seeds cannot be drawn as asked.
+    """
+    from npnet.seeding import prompt_seeds
+
+    check_seeds(seeds)
+    if seeds.get("list") is not None:
+        return [Sample(i, text, s) for i, text in enumerate(prompts) for s in seeds["list"]]
+    low, high = seeds["range"]
+    return [
+        Sample(index, text, s)
+        for index, text in enumerate(prompts)
+        for s in prompt_seeds(text, seed, low, high, seeds["per_prompt"])
+    ]
+
+
+def check_seeds(seeds: Mapping[str, Any]) -> None:
+    """Refuse a ``seeds`` node that cannot be drawn from.
+
+    Raises:
+        UserError: names the key, what was got and what is allowed.
+    """
+
+    def whole(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+    given = seeds.get("list")
+    if given is not None:
+        if (
+            isinstance(given, str)
+            or not list(given)
+            or not all(whole(s) for s in given)
+            or len(set(given)) != len(given)
+        ):
+            raise UserError(f"seeds.list={given}: distinct whole numbers >= 0 are needed")
+        return
+    bounds = list(seeds["range"]) if not isinstance(seeds["range"], (str, int)) else []
+    if len(bounds) != 2 or not all(whole(s) for s in bounds) or bounds[0] > bounds[1]:
+        raise UserError(f"seeds.range={seeds['range']}: two whole numbers [low,high] with 0 <= low <= high are needed")
+    count = seeds["per_prompt"]
+    if not whole(count) or count < 1 or count > bounds[1] - bounds[0] + 1:
+        raise UserError(
+            f"seeds.per_prompt={count}: allowed are 1 to {bounds[1] - bounds[0] + 1}, the size of the range"
+        )

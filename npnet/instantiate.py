@@ -1,0 +1,38 @@
+"""From a YAML node to an object: the only caller of ``hydra.utils.instantiate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from npnet.errors import UserError, one_line
+
+
+def build(node: Any, where: str, **kwargs: Any) -> Any:
+    """Build the object a ``_target_`` node describes; lists and dictionaries arrive as plain ones.
+
+    Args:
+        node: a configuration node with ``_target_``.
+        where: the node's place in the configuration (``noise.inversion``), for the error line.
+        **kwargs: further constructor arguments.
+
+    Raises:
+        UserError: the target is not found, a key is not its parameter, or the constructor refused a value.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return instantiate(node, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, (ValueError, TypeError, OSError, UserError, ImportError)):
+            raise
+        raise UserError(f"{where}: {one_line(cause if cause is not None else error)}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{where}: {one_line(error)}") from error
+
+
+def build_all(nodes: Any, where: str) -> dict[str, Any]:
+    """Build every labelled node of a group, ``{label: node}`` -> ``{label: object}``, in the order given."""
+    return {str(label): build(node, f"{where}.{label}") for label, node in (nodes or {}).items()}

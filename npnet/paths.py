@@ -1,0 +1,24 @@
+"""Where the configuration and the shipped weights lie, in a checkout and in an installed wheel alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """Return the folder of the YAML groups: ``npnet/conf`` in a wheel, ``conf`` beside the package in a checkout.
+
+    Raises:
+        FileNotFoundError: neither folder is there, so the installation is damaged.
+    """
+    for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf"):
+        if (folder / "collect.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no configuration folder at {_PACKAGE / 'conf'} or {_PACKAGE.parent / 'conf'}")
+
+
+def shapes_weights(variant: str = "a") -> Path:
+    """Return the folder of the shipped Shapes weights: ``pipeline/``, ``scorer/`` and ``network/``."""
+    return _PACKAGE / "shapes" / "weights" / variant

@@ -1,0 +1,111 @@
+"""Every YAML composes, and its keys are parameters of what it builds."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from npnet.paths import config_dir
+
+PRIMARIES = ("collect", "train", "evaluate")
+GROUPS = {
+    "collect": ("backbone", "noise", "metric", "prompts"),
+    "train": ("network", "data", "trainer", "logger", "callbacks"),
+    "evaluate": ("backbone", "noise", "metric", "prompts"),
+}
+MULTIPLE = ("noise", "metric", "logger", "callbacks")
+
+
+def options(group):
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def composed(primary, *overrides):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(primary, [*overrides])
+
+
+def nodes(cfg, where=""):
+    if isinstance(cfg, DictConfig):
+        if "_target_" in cfg:
+            yield where, cfg
+        for key in cfg:
+            yield from nodes(cfg._get_node(key), f"{where}.{key}" if where else str(key))
+
+
+def keys_fit(cfg):
+    for where, node in nodes(cfg):
+        target = get_object(node._target_)
+        parameters = inspect.signature(target).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue
+        for key in node:
+            if not str(key).startswith("_"):
+                assert key in parameters, f"{where}.{key} is no parameter of {node._target_}"
+
+
+CASES = [
+    (primary, f"{group}=[{option}]" if group in MULTIPLE else f"{group}={option}")
+    for primary in PRIMARIES
+    for group in GROUPS[primary]
+    for option in options(group)
+]
+
+
+@pytest.mark.parametrize(("primary", "override"), CASES)
+def test_every_option_composes_and_its_keys_fit_its_target(primary, override):
+    keys_fit(composed(primary, override))
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_every_primary_resolves(primary):
+    cfg = composed(primary)
+    keys_fit(cfg)
+    assert OmegaConf.to_container(cfg, resolve=True)["output_dir"] == f"outputs/{primary}"
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes_with_a_command(experiment):
+    header = (config_dir() / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    commands = [line.split()[2].removesuffix(".py") for line in header if line.startswith("# python ")]
+    assert commands, f"{experiment}.yaml does not say which command it is for: '# python COMMAND.py experiment=...'"
+    for command in commands:
+        plain, cfg = composed(command), composed(command, f"experiment={experiment}")
+        keys_fit(cfg)
+        assert set(cfg) <= set(plain), f"{experiment} adds keys that {command} does not know"
+
+
+@pytest.mark.parametrize("group", ["noise", "metric", "logger", "callbacks"])
+def test_a_file_of_a_labelled_group_carries_its_own_label(group):
+    for option in options(group):
+        content = OmegaConf.load(config_dir() / group / f"{option}.yaml")
+        assert len(content) == 1, f"{group}/{option}.yaml"
+        if group in ("noise", "metric"):
+            assert list(content) == [option]
+
+
+def test_groups_are_the_words_of_the_architecture():
+    folders = {path.name for path in Path(config_dir()).iterdir() if path.is_dir()}
+    assert folders == {
+        "backbone",
+        "noise",
+        "metric",
+        "network",
+        "prompts",
+        "data",
+        "trainer",
+        "logger",
+        "callbacks",
+        "experiment",
+        "run",
+    }
+
+
+def test_the_inversion_follows_the_sampling_until_told_otherwise():
+    cfg = composed("collect", "guidance_scale=7", "num_inference_steps=6")
+    assert (cfg.noise.inversion.guidance_scale, cfg.noise.inversion.num_inference_steps) == (7, 6)
+    cfg = composed("collect", "guidance_scale=7", "noise.inversion.guidance_scale=3")
+    assert (cfg.guidance_scale, cfg.noise.inversion.guidance_scale) == (7, 3)
