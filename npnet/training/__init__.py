@@ -1,0 +1,1 @@
+"""Training NPNet with Lightning: ``module`` is the LightningModule, ``command`` what train.py runs."""

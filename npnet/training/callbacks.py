@@ -1,0 +1,68 @@
+"""What a training run needs around its loop: lines for logs, and the state that a checkpoint must carry."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+
+class EpochLines(Callback):
+    """Print epoch, errors and remaining time, at most one line in ``every_seconds``; for logs, which draw no bar."""
+
+    def __init__(self, every_seconds: float = 5.0) -> None:
+        self.every_seconds = every_seconds
+        self._started = self._first_epoch = self._last = 0.0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start the clock."""
+        self._started, self._first_epoch, self._last = time.monotonic(), float(trainer.current_epoch), 0.0
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Print the line."""
+        now, done = time.monotonic(), trainer.current_epoch + 1
+        if now - self._last < self.every_seconds and done < trainer.max_epochs:
+            return
+        self._last = now
+        left = (now - self._started) / max(done - self._first_epoch, 1) * (trainer.max_epochs - done)
+        shown = ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
+        values = [f"{n} {float(trainer.callback_metrics[n]):.4f}" for n in shown if n in trainer.callback_metrics]
+        print(f"epoch {done}/{trainer.max_epochs}  {'  '.join(values)}  {left:.0f} s left", flush=True)
+
+
+class RandomState(Callback):
+    """Carry the random state in checkpoints: stochastic depth goes on with the numbers it would have drawn."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return torch's generators' states, on the CPU and on this process's GPU."""
+        state = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore them."""
+        torch.set_rng_state(state_dict["cpu"])
+        if "cuda" in state_dict and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state_dict["cuda"])
+
+
+class FiniteLoss(Callback):
+    """Stop at a loss that is not finite; checkpoints written before stay."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Raise at NaN or infinity.
+
+        Raises:
+            UserError: names the step.
+        """
+        from npnet.errors import UserError
+
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is not None and not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {float(loss)} at step {trainer.global_step}: lower module.learning_rate, or clip with "
+                "trainer.gradient_clip_val; the last good checkpoint is kept"
+            )

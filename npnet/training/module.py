@@ -1,0 +1,106 @@
+"""Training NPNet: the mean squared error of equation 8, on pairs of source and golden noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from npnet.errors import UserError, unknown
+
+
+def direction_share(prediction: Tensor, source: Tensor, golden: Tensor) -> Tensor:
+    """Return the share of the golden direction that was recovered, <prediction - x, x' - x> / |x' - x|^2.
+
+    0 for a network that returns its input, 1 for one that is right on average; over the whole batch, a scalar.
+    """
+    direction = (golden - source).flatten()
+    return torch.dot((prediction - source).flatten(), direction) / torch.dot(direction, direction).clamp_min(1e-12)
+
+
+class NPNetModule(L.LightningModule):
+    """A network, its loss and its optimiser (Golden Noise, section 3.3 and appendix A).
+
+    Args:
+        network: a member of ``npnet.networks``.
+        learning_rate: of AdamW (published: 1e-4).
+        weight_decay: of AdamW, on everything (published code: PyTorch's default, 0.01).
+        schedule: ``constant`` (published) or ``cosine`` to zero over the run.
+        warmup_steps: linear warm-up from zero.
+        betas: of AdamW.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.01,
+        schedule: str = "constant",
+        warmup_steps: int = 0,
+        betas: Sequence[float] = (0.9, 0.999),
+    ) -> None:
+        super().__init__()
+        if not isinstance(learning_rate, (int, float)) or not learning_rate > 0:
+            raise UserError(f"learning_rate={learning_rate!r}: a number above 0 is needed")
+        if schedule not in ("constant", "cosine"):
+            raise unknown("schedule", schedule, ("constant", "cosine"))
+        self.network = network
+        self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
+        self.schedule, self.warmup_steps, self.betas = schedule, int(warmup_steps), tuple(betas)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the predicted golden noise ``(B, C, *grid)``; every sample is conditioned on its own prompt."""
+        return self.network(
+            batch["source_noise"],
+            batch.get("prompt_embeds"),
+            batch.get("pooled_prompt_embeds"),
+            batch.get("prompt_mask"),
+            decomposition=batch.get("decomposition"),
+        )
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss = nn.functional.mse_loss(self(batch), batch["golden_noise"])
+        size = len(batch["source_noise"])
+        self.log("train/mse", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Mapping[str, Any], batch_index: int) -> None:
+        """Log the gates: at 0 the text term and the residual branch are closed."""
+        for name in ("alpha", "beta"):
+            gate = getattr(self.network, name, None)
+            if isinstance(gate, Tensor):
+                self.log(name, gate.detach().mean(), on_step=False, on_epoch=True)
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
+        """Log the error, the error relative to predicting the source noise, and the direction share."""
+        source, golden = batch["source_noise"].float(), batch["golden_noise"].float()
+        prediction = self(batch).float()
+        mse = nn.functional.mse_loss(prediction, golden)
+        trivial = nn.functional.mse_loss(source, golden)
+        values = {
+            "val/mse": mse,
+            "val/relative_mse": mse / trivial.clamp_min(1e-12),
+            "val/direction_share": direction_share(prediction, source, golden),
+        }
+        self.log_dict(values, prog_bar=True, batch_size=len(source))
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and its schedule."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, betas=self.betas
+        )
+        total = int(self.trainer.estimated_stepping_batches) if self.schedule == "cosine" else 0
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+            if not total:
+                return warm
+            progress = min(1.0, step / total)
+            return warm * 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,131 @@
+import random
+
+import pytest
+import torch
+
+from npnet.data.datamodule import ResumableLoader
+from npnet.data.stream import PairStream, Selection, collate, is_validation, resume_point
+from npnet.records import NoisePair
+from tests.pairs import write_folder
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    from npnet.data.shards import list_shards
+
+    return list_shards(write_folder(tmp_path_factory.mktemp("pairs"), [7, 0, 5, 9, 4, 6]))
+
+
+def stream(shards, **options):
+    chosen = Selection(options.pop("validation", False), options.pop("share", 0.0), options.pop("kept_only", True))
+    return PairStream(shards, chosen, options.pop("batch_size", 4), shuffle_buffer=options.pop("buffer", 8), **options)
+
+
+def prompts(batches):
+    return [prompt for batch in batches for prompt in batch["prompts"]]
+
+
+def everything(shards, kept_only=True):
+    return sorted(c.prompt for shard in shards for c in shard.candidates if c.kept or not kept_only)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+def test_an_epoch_is_every_sample_once(shards, num_workers):
+    loader = ResumableLoader(stream(shards), num_workers)
+    batches = list(loader)
+    assert sorted(prompts(batches)) == everything(shards)
+    assert len(batches) == len(loader)
+
+
+def test_the_order_is_a_function_of_the_seed_and_the_epoch(shards):
+    one, two, other = (ResumableLoader(stream(shards, seed=s), 0) for s in (0, 0, 1))
+    first, again = prompts(one), prompts(two)
+    assert first == again
+    assert prompts(one) == prompts(two) != first
+    assert prompts(other) != first
+
+
+def test_without_a_buffer_the_order_is_that_of_the_shards(shards):
+    found = prompts(ResumableLoader(stream(shards, buffer=0), 0))
+    assert found == [c.prompt for shard in shards for c in shard.candidates if c.kept]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2, 3])
+@pytest.mark.parametrize("stopped_after", [0, 1, 3, 6, 7])
+def test_a_loader_goes_on_where_it_was_stopped(shards, num_workers, stopped_after):
+    whole = ResumableLoader(stream(shards), num_workers)
+    list(whole)
+    expected = list(whole)
+    interrupted = ResumableLoader(stream(shards), num_workers)
+    list(interrupted)
+    running = iter(interrupted)
+    before = [next(running) for _ in range(min(stopped_after, len(expected)))]
+    state = interrupted.state_dict() if before else {"epoch": 1, "delivered": 0}
+    resumed = ResumableLoader(stream(shards), num_workers)
+    resumed.load_state_dict(state)
+    after = list(resumed) if stopped_after < len(expected) else []
+    assert prompts(before + after) == prompts(expected)
+    if stopped_after >= len(expected):
+        assert prompts(resumed) == prompts(whole)  # the finished epoch is followed by the next
+
+
+def test_the_resume_point_is_what_a_loader_that_asks_in_turn_has_left():
+    draw = random.Random(0)
+    for _ in range(200):
+        made = [draw.randrange(5) for _ in range(draw.randrange(1, 5))]
+        if not sum(made):
+            continue
+        skip = draw.randrange(sum(made))
+        order = [worker for turn in range(max(made)) for worker in range(len(made)) if turn < made[worker]]
+        left = order[skip:]
+        points = [resume_point(made, skip, position) for position in range(len(made))]
+        assert sorted(reader for reader, _ in points) == list(range(len(made)))
+        assert all(taken == order[:skip].count(reader) for reader, taken in points)
+        rest = [made[reader] - taken for reader, taken in points]
+        again = [points[p][0] for turn in range(max(rest)) for p in range(len(rest)) if turn < rest[p]]
+        assert again == left
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_an_epoch_without_overlap_and_take_equally_many_batches(shards, world_size):
+    loaders = [ResumableLoader(stream(shards, rank=r, world_size=world_size), 0) for r in range(world_size)]
+    taken = [list(loader) for loader in loaders]
+    assert len({len(batches) for batches in taken}) == 1
+    seen = [prompt for batches in taken for prompt in prompts(batches)]
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(everything(shards))
+
+
+def test_validation_and_training_share_no_prompt_and_leave_none_out(shards):
+    train = prompts(ResumableLoader(stream(shards, share=0.3), 0))
+    validation = prompts(ResumableLoader(stream(shards, share=0.3, validation=True), 0))
+    assert not set(train) & set(validation)
+    assert sorted(train + validation) == everything(shards)
+    assert validation
+
+
+def test_the_share_of_validation_prompts_is_the_one_asked_for():
+    share = sum(is_validation(f"prompt {i}", 0.1) for i in range(4000)) / 4000
+    assert abs(share - 0.1) < 4 * (0.1 * 0.9 / 4000) ** 0.5
+
+
+def test_rejected_pairs_come_only_when_asked_for(shards):
+    assert sorted(prompts(ResumableLoader(stream(shards, kept_only=False), 0))) == everything(shards, kept_only=False)
+    assert everything(shards, kept_only=False) != everything(shards)
+
+
+def test_the_decomposition_belongs_to_the_batchs_own_noise(shards):
+    batches = list(ResumableLoader(stream(shards, decompose=lambda noise: noise.square()), 0))
+    assert all(torch.equal(b["decomposition"], b["source_noise"].square()) for b in batches)
+
+
+def test_embeddings_of_different_lengths_are_padded_and_masked():
+    def pair(length):
+        embeds = {"prompt_embeds": torch.ones(length, 3), "pooled_prompt_embeds": torch.ones(2)}
+        noise = torch.zeros(4, 2, 2).half()
+        return NoisePair("k", "p", 0, noise, noise, {}, True, embeds)
+
+    batch = collate([pair(2), pair(4)])
+    assert batch["prompt_embeds"].shape == (2, 4, 3)
+    assert batch["prompt_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert "prompt_mask" not in collate([pair(2), pair(2)])

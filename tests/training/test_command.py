@@ -1,0 +1,172 @@
+import csv
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from npnet.errors import UserError
+from npnet.networks import NPNet
+from npnet.paths import config_dir
+from npnet.training.callbacks import FiniteLoss
+from npnet.training.command import train
+from tests.pairs import embeds, shift, write_folder
+
+SMALL = [
+    "network.trunk.img_size=16",
+    "network.trunk.embed_dim=16",
+    "network.trunk.depths=[1,1]",
+    "network.trunk.num_heads=[2,2]",
+    "network.trunk.window_size=2",
+    "data.batch_size=8",
+    "module.learning_rate=2e-3",
+]
+
+
+UNDISTURBED = ["trainer.max_epochs=4", "callbacks.latest.every_n_train_steps=5"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("pairs"), [30, 20, 30], num_prompts=16)
+
+
+def run(pairs, output_dir, *overrides):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", [f"data.shards={pairs}", f"output_dir={output_dir}", *SMALL, *overrides])
+    train(cfg)
+
+
+def weights(folder):
+    network = NPNet.from_pretrained(folder / "network")
+    return network.state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    run(pairs, folder, *UNDISTURBED)
+    return folder
+
+
+def test_a_finished_run_leaves_the_network_its_card_and_its_curves(undisturbed):
+    rows = list(csv.DictReader((undisturbed / "metrics.csv").open()))
+    assert {row["epoch"] for row in rows} == {"0", "1", "2", "3"}
+    assert {"train/mse", "val/mse", "val/relative_mse", "val/direction_share", "alpha", "beta"} <= set(rows[0])
+    training = json.loads((undisturbed / "network" / "training.json").read_text())
+    assert training["pairs"] + training["validation_pairs"] == 64
+    assert "of other prompts" in (undisturbed / "network" / "README.md").read_text()
+    assert (undisturbed / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_the_same_command_on_a_finished_folder_changes_nothing(pairs, undisturbed, capsys):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.name != ".lock"}
+    run(pairs, undisturbed, *UNDISTURBED)
+    assert "finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.name != ".lock"} == before
+
+
+def test_another_configuration_is_refused_and_what_is_there_stays(pairs, undisturbed):
+    before = weights(undisturbed)
+    with pytest.raises(UserError, match=r"trainer.max_epochs \(got 5, there 4\)"):
+        run(pairs, undisturbed, *UNDISTURBED, "trainer.max_epochs=5")
+    assert same(weights(undisturbed), before)
+
+
+@pytest.mark.parametrize("killed_at", [7, 8, 13, 16, 30])
+def test_a_run_killed_at_any_step_ends_with_the_same_weights(pairs, undisturbed, tmp_path, monkeypatch, killed_at):
+    class Killed(BaseException):
+        pass
+
+    def kill(self, trainer, *rest):
+        if trainer.global_step == killed_at:
+            raise Killed
+
+    monkeypatch.setattr(FiniteLoss, "on_train_batch_start", kill)
+    with pytest.raises(Killed):
+        run(pairs, tmp_path / "run", *UNDISTURBED)
+    monkeypatch.undo()
+    assert not (tmp_path / "run" / "network").exists()
+    run(pairs, tmp_path / "run", *UNDISTURBED)
+    last = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (tmp_path / "run", undisturbed)]
+    assert last[0]["global_step"] == last[1]["global_step"] == 30
+    assert same(last[0]["state_dict"], last[1]["state_dict"])
+    assert same(weights(tmp_path / "run"), weights(undisturbed))
+    curves = [list(csv.DictReader((f / "metrics.csv").open())) for f in (tmp_path / "run", undisturbed)]
+    assert [row["val/mse"] for row in curves[0]] == [row["val/mse"] for row in curves[1]]
+
+
+def test_training_recovers_what_the_prompt_adds(tmp_path):
+    folder = write_folder(tmp_path / "pairs", [150, 150], num_prompts=6)
+    run(
+        folder,
+        tmp_path / "run",
+        "trainer.max_epochs=30",
+        "data.validation_share=0",
+        "network.residual_branch=false",
+        "module.schedule=cosine",
+    )
+    network = NPNet.from_pretrained(tmp_path / "run" / "network")
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(99))
+    e = {name: tensor[None] for name, tensor in embeds("prompt 1").items()}
+    with torch.no_grad():
+        found = (network(noise, **e) - noise).flatten()
+    wanted, other = shift("prompt 1").flatten(), shift("prompt 2").flatten()
+    assert torch.cosine_similarity(found, wanted, dim=0) > 0.8
+    assert torch.cosine_similarity(found, other, dim=0) < 0.5
+
+
+def test_half_precision_export_is_half_the_file_and_loads_in_float32(pairs, undisturbed, tmp_path):
+    run(pairs, tmp_path / "run", "trainer.max_epochs=4", "export_dtype=float16")
+    sizes = [(f / "network" / "model.safetensors").stat().st_size for f in (tmp_path / "run", undisturbed)]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert all(t.dtype is torch.float32 for t in weights(tmp_path / "run").values() if t.is_floating_point())
+
+
+def test_a_network_starts_from_another_ones_weights(pairs, undisturbed, tmp_path):
+    run(
+        pairs,
+        tmp_path / "run",
+        "trainer.max_epochs=1",
+        f"init_from={undisturbed}/network",
+        "module.learning_rate=1e-12",
+    )
+    near = zip(weights(tmp_path / "run").values(), weights(undisturbed).values(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in near if a.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.batch_size=0"], "data.batch_size=0"),
+        (["module.learning_rate=-1"], "module: learning_rate=-1"),
+        (["module.schedule=linear"], "schedule 'linear' is not known"),
+        (["export_dtype=int8"], "export_dtype 'int8' is not known"),
+        (["init_from=./nowhere"], "init_from=./nowhere"),
+        (["data.validation_share=1"], "data.validation_share=1"),
+        (["network.text_term=sideways"], "network: text_term"),
+    ],
+)
+def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        run(pairs, tmp_path / "run", *overrides)
+
+
+def test_missing_shards_and_missing_embeddings_are_refused(pairs, tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        run(tmp_path / "nowhere", tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no finished shards"):
+        run(tmp_path / "empty", tmp_path / "run")
+    bare = write_folder(tmp_path / "bare", [8, 8], with_embeds=False)
+    with pytest.raises(UserError, match="hold no embeddings"):
+        run(bare, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path):
+    with pytest.raises(UserError, match="the loss is"):
+        run(pairs, tmp_path / "run", "module.learning_rate=1e30", "trainer.max_epochs=3")
