@@ -49,6 +49,18 @@ def number(cfg: Mapping[str, Any], key: str, low: float = -math.inf) -> float:
     return float(value)
 
 
+def all_finite(node: Any, key: str = "") -> None:
+    """Refuse NaN and infinity anywhere in a configuration: no setting means them, and JSON does not have them."""
+    if isinstance(node, float) and not math.isfinite(node):
+        raise UserError(f"{key}={node}: a finite number is needed (a text: write it in quotes)")
+    if isinstance(node, Mapping):
+        for name in node:
+            all_finite(node[name], f"{key}.{name}" if key else str(name))
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for item in node:
+            all_finite(item, key)
+
+
 def boolean(cfg: Mapping[str, Any], key: str) -> bool:
     """Return true or false."""
     value = value_at(cfg, key)

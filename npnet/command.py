@@ -6,13 +6,14 @@ errors and a wrong flag included; 130 when stopped by Ctrl-C; anything else is a
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, one_line, unknown
 from npnet.paths import config_dir
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def composition_error(name: str, error: BaseException) -> str:
     """Fold a configuration error of Hydra or OmegaConf into one line that says what was got and what is there."""
     text = str(error)
     if match := re.match(r"Could not override '([^']*)'", text):
-        return f"the key {match[1]!r} is not known{_nearest(name, match[1])}; --cfg job shows all keys"
+        return _unknown_key(name, match[1], error)
+    if match := re.search(r"Could not (?:load|find) '([^']*)/([^'/]*)'", text):
+        options = sorted(path.stem for path in (config_dir() / match[1]).glob("*.yaml"))
+        return str(unknown(match[1], match[2], options))
     text = re.split(r"\n\s*(?:Config search path|Set hydra\.searchpath|See https?:|full_key:|object_type=)", text)[0]
     override = getattr(error, "override", None)
     if override is not None and str(override) not in text:
@@ -66,18 +70,19 @@ def composition_error(name: str, error: BaseException) -> str:
     return one_line(text)
 
 
-def _nearest(name: str, key: str) -> str:
-    """Return a hint at the key that was probably meant."""
-    import difflib
-
+def _unknown_key(name: str, key: str, error: BaseException) -> str:
+    """Say which key was probably meant."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        keys = list(_keys(compose(name)))
+        keys = _keys(compose(name))
+    if key in keys:
+        return f"the key {key!r} cannot have this value: {one_line(str(error.__cause__).split(chr(10))[0])}"
     near = difflib.get_close_matches(key, keys, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"the key {key!r} is not known{hint}; --cfg job shows all keys"
 
 
 def _keys(node: Any, where: str = "") -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"records", "seeding", "errors", "paths", "instantiate", "checks", "command"},
-    {"shapes"},
-    {"data", "work"},
+    {"shapes", "work"},
+    {"data"},
     {"backbones", "networks", "metrics"},
     {"noise", "training"},
     {"evaluation"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,9 +70,11 @@ class ShapesPrompts(Prompts):
         self.split = split
 
     def _read(self) -> list[str]:
-        from npnet.shapes.grammar import prompts
+        from npnet.shapes import grammar
 
-        return list(prompts(self.split))
+        prompts = grammar.training_prompts() if self.split == "train" else grammar.held_out_prompts()
+        # the grammar lists by colour and shape; ordered by a hash, the first few are a fair sample
+        return sorted(prompts, key=lambda prompt: hashlib.sha256(prompt.encode()).digest())
 
 
 class PromptList(Prompts):

@@ -1,0 +1,135 @@
+"""What is to be collected: the checked configuration, the samples, their chunks, and the request of the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from collect.selection import RULES, Selection
+from npnet import checks
+from npnet.data.prompts import Sample, assign_seeds, check_seeds
+from npnet.errors import UserError
+from npnet.instantiate import build
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+FORMAT = 1
+"""Version of the request and the sidecars."""
+
+NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "network_path")
+"""Keys that do not change the data, or (``network_path``) only through a node that is requested itself."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A collection; plain data, so that it travels to workers.
+
+    Attributes:
+        config: the resolved configuration.
+        samples: every prompt with each of its seeds, in order.
+    """
+
+    config: dict[str, Any]
+    samples: list[Sample] = field(repr=False)
+
+    @property
+    def output_dir(self) -> Path:
+        """Return the folder of the shards."""
+        return Path(self.config["output_dir"])
+
+    @property
+    def num_chunks(self) -> int:
+        """Return the number of chunks, each of which becomes a shard."""
+        return -(-len(self.samples) // self.config["chunk_size"])
+
+    def chunk(self, index: int) -> list[Sample]:
+        """Return the samples of a chunk."""
+        size = self.config["chunk_size"]
+        return self.samples[index * size : (index + 1) * size]
+
+    @property
+    def selection(self) -> Selection:
+        """Return the keep rule."""
+        config = self.config
+        return Selection(config["selection"], float(config["margin"]), config["weights"] or {})
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """Return all that determines the data; ``request.json`` of the folder."""
+        config = {key: value for key, value in self.config.items() if key not in NOT_REQUESTED}
+        config["backbone"] = {key: value for key, value in config["backbone"].items() if key != "device"}
+        listed = json.dumps([(s.prompt_index, s.prompt, s.seed) for s in self.samples])
+        return {
+            **config,
+            "format": FORMAT,
+            "num_samples": len(self.samples),
+            "num_chunks": self.num_chunks,
+            "samples_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+            "selected_by": self.selection.selected_by(list(config["metric"])),
+        }
+
+    @cached_property
+    def request_sha256(self) -> str:
+        """Return the digest that every sidecar carries."""
+        return hashlib.sha256(json.dumps(self.request, sort_keys=True).encode()).hexdigest()
+
+
+def make_plan(cfg: DictConfig) -> Plan:
+    """Check the configuration's values, read the prompts and give them their seeds; loads no model.
+
+    Raises:
+        UserError: names the first key that cannot be.
+    """
+    from omegaconf import OmegaConf
+
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    check(config)
+    prompts = build(config["prompts"], "prompts").read()
+    return Plan(config, assign_seeds(prompts, config["seeds"], config["seed"]))
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse values that cannot work, without importing torch.
+
+    Raises:
+        UserError: see ``make_plan``.
+    """
+    checks.all_finite(config)
+    checks.text(config, "output_dir")
+    for key in ("batch_size", "chunk_size", "workers", "threads_per_worker", "num_inference_steps"):
+        checks.positive_int(config, key)
+    checks.whole_number(config, "seed")
+    for key in ("guidance_scale", "margin"):
+        checks.number(config, key)
+    for key in ("keep_all", "keep_images", "keep_embeds", "dry_run"):
+        checks.boolean(config, key)
+    checks.choice(config, "selection", RULES)
+    checks.labels(config, "noise", exactly_one=True)
+    metrics = checks.labels(config, "metric")
+    for group in ("backbone", "prompts", "seeds"):
+        if not isinstance(checks.value_at(config, group), dict):
+            raise UserError(f"{group}={config[group]}: a group of keys is needed, not a value")
+    check_weights(config, metrics)
+    check_seeds(config["seeds"])
+
+
+def check_weights(config: dict[str, Any], metrics: list[str]) -> None:
+    """Refuse weights that are not numbers of chosen metrics, or that nothing would use."""
+    weights = checks.value_at(config, "weights")
+    if weights is None:
+        return
+    if config["selection"] != "weighted":
+        raise UserError(f"weights={weights}: is for selection=weighted, got selection={config['selection']}")
+    if not isinstance(weights, dict):
+        raise UserError(f"weights={weights}: {{METRIC: WEIGHT}} is needed, for metrics among {', '.join(metrics)}")
+    for metric in weights:
+        if metric not in metrics:
+            raise UserError(f"weights.{metric}: is not a chosen metric; allowed: {', '.join(metrics)}")
+        checks.number(config, f"weights.{metric}")
+    if not Selection("weighted", 0.0, weights).selected_by(metrics):
+        raise UserError(f"weights={weights}: at least one weight other than 0 is needed")

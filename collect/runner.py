@@ -1,0 +1,125 @@
+"""The collection as a job of ``npnet.work``: chunk i becomes shard i."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from collect.plan import Plan
+from npnet.data.shards import Candidate, read_shard, shard_path, sidecar_path
+from npnet.errors import UserError
+from npnet.work.runner import Report
+
+if TYPE_CHECKING:
+    from collect.candidates import CandidateMaker, Candidates
+    from npnet.records import Cost, NoisePair
+
+
+class CollectJob:
+    """See ``npnet.work.runner.Job``."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.num_chunks = plan.num_chunks
+        self.maker: CandidateMaker | None = None
+
+    def num_samples(self, chunk: int) -> int:
+        """Return how many pairs the chunk tries."""
+        return len(self.plan.chunk(chunk))
+
+    def is_done(self, chunk: int) -> bool:
+        """Say whether the chunk's shard and sidecar are there; a shard that is gone is made again.
+
+        Raises:
+            UserError: the shard was changed, or is another collection's.
+        """
+        path = shard_path(self.plan.output_dir, chunk)
+        if not sidecar_path(path).is_file() or not path.is_file():
+            return False
+        shard = read_shard(path, verify=True)
+        if shard.sidecar.get("request_sha256") != self.plan.request_sha256:
+            raise UserError(f"{sidecar_path(path)}: is of another collection than request.json beside it")
+        return True
+
+    def setup(self, worker: int, device: str) -> None:
+        """Build and load the model, the noise method and the metrics."""
+        from collect.candidates import CandidateMaker
+
+        self.maker = CandidateMaker.from_config(self.plan.config, device).load()
+
+    def run(self, chunk: int, report: Callable[[Report], None]) -> None:
+        """Try the pairs of the chunk, write the shard, then the sidecar."""
+        from collect.writer import ShardWriter, write_sidecar
+
+        maker, plan = self.maker, self.plan
+        assert maker is not None, "setup comes first"
+        maker.start_chunk()
+        before = _spent(maker)
+        tried: list[Candidate] = []
+        path = shard_path(plan.output_dir, chunk)
+        with ShardWriter(path) as writer:
+            for candidates in self._batches(chunk, maker):
+                entries = [self._judge(candidates, row) for row in range(len(candidates.samples))]
+                for row, entry in enumerate(entries):
+                    if entry.written:
+                        images = (candidates.images[0][row], candidates.images[1][row])
+                        pair = self._pair(candidates, row, entry)
+                        writer.add(pair, entry.prompt_index, images if plan.config["keep_images"] else None)
+                tried += entries
+                report(Report(len(entries), {"tried": len(entries), "kept": sum(entry.kept for entry in entries)}))
+        cost = _spent(maker) - before
+        facts: dict[str, Any] = {
+            "request_sha256": plan.request_sha256,
+            "cost": vars(cost),
+            "forwards_per_pair": cost.forwards / len(tried),
+            "device": _device_name(maker.backbone.device),
+            "smallest_batch": maker.smallest_batch,
+            "notes": {label: metric.notes() for label, metric in maker.metrics.items() if metric.notes()},
+        }
+        write_sidecar(path, writer, tried, facts)
+
+    def _batches(self, chunk: int, maker: CandidateMaker) -> Iterator[Candidates]:
+        samples = self.plan.chunk(chunk)
+        conditioning = maker.encode(samples)
+        size = self.plan.config["batch_size"]
+        for start in range(0, len(samples), size):
+            rows = slice(start, start + size)
+            yield from maker.make(samples[rows], conditioning[rows])
+
+    def _judge(self, candidates: Candidates, row: int) -> Candidate:
+        from collect.selection import KEPT, NOT_FINITE
+
+        sample, scores = candidates.samples[row], candidates.scores[row]
+        reason = self.plan.selection.reject_reason(scores)
+        kept = reason == KEPT
+        # a pair that is not finite is of no use to anybody, so keep_all leaves it out too
+        written = kept or (self.plan.config["keep_all"] and reason != NOT_FINITE)
+        return Candidate(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
+
+    def _pair(self, candidates: Candidates, row: int, entry: Candidate) -> NoisePair:
+        from npnet.data import schema
+        from npnet.records import NoisePair
+
+        keep_embeds = self.plan.config["keep_embeds"]
+        return NoisePair(
+            key=entry.key,
+            prompt=entry.prompt,
+            seed=entry.seed,
+            source_noise=candidates.source_noise[row],
+            golden_noise=candidates.golden_noise[row],
+            scores=entry.scores,
+            kept=entry.kept,
+            prompt_embeds=schema.prompt_embeds(candidates.conditioning, row) if keep_embeds else None,
+        )
+
+
+def _spent(maker: CandidateMaker) -> Cost:
+    from npnet.records import Cost
+
+    return maker.backbone.cost + Cost(scorer_calls=sum(metric.calls for metric in maker.metrics.values()))
+
+
+def _device_name(device: Any) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

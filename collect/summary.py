@@ -1,0 +1,114 @@
+"""What was collected, and what would be: the texts that ``collect.py`` prints."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from collect.plan import Plan
+from npnet.data.shards import Shard
+
+if TYPE_CHECKING:
+    from collect.candidates import CandidateMaker
+
+TAR_BLOCK = 512
+
+
+def describe(values: dict[str, float]) -> str:
+    """Return the progress bar's text."""
+    return f"kept {values['kept'] / values['tried']:.0%}"
+
+
+def print_summary(plan: Plan, shards: Sequence[Shard], seconds: float | None) -> None:
+    """Print a table of the finished folder; ``seconds`` is this run's time, None where there was nothing to do."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from npnet.metrics.statistics import wilson
+    from npnet.work.progress import duration
+
+    tried = sum(shard.sidecar["num_tried"] for shard in shards)
+    kept = sum(shard.sidecar["num_kept"] for shard in shards)
+    low, high = wilson(kept, tried)
+    table = Table(title=str(plan.output_dir), show_header=False, title_justify="left")
+    table.add_row("pairs tried", str(tried))
+    table.add_row("pairs kept", str(kept))
+    table.add_row("keep rate", f"{kept / tried:.1%} [{low:.1%}, {high:.1%}]")
+    for reason, count in sorted(sum((Counter(shard.sidecar["rejected"]) for shard in shards), Counter()).items()):
+        table.add_row(f"rejected, {reason}", str(count))
+    for metric in plan.config["metric"]:
+        gains = [golden - source for shard in shards for source, golden in _finite_scores(shard, metric)]
+        if gains:
+            table.add_row(f"mean gain, {metric}", f"{math.fsum(gains) / len(gains):+.4g}")
+    table.add_row("forwards per pair", f"{sum(shard.sidecar['cost']['forwards'] for shard in shards) / tried:.4g}")
+    table.add_row("size", size_text(sum(shard.sidecar["num_bytes"] for shard in shards)))
+    shrunk = [shard.sidecar["smallest_batch"] for shard in shards if shard.sidecar["smallest_batch"]]
+    if shrunk:
+        table.add_row("batch size shrunk to", f"{min(shrunk)} (out of memory, in {len(shrunk)} shards)")
+    for note in sorted({f"{k}: {n}" for shard in shards for k, ns in shard.sidecar["notes"].items() for n in ns})[:3]:
+        table.add_row("note", note)
+    if seconds is not None:
+        table.add_row("time of this run", duration(seconds))
+    Console().print(table)
+
+
+def dry_run_text(plan: Plan, maker: CandidateMaker) -> str:
+    """Say what would be done, from the built parts alone; nothing is loaded."""
+    config, samples = plan.config, plan.samples
+    seeds = config["seeds"]
+    num_prompts = len({sample.prompt_index for sample in samples})
+    drawn = f"the list {seeds['list']}" if seeds["list"] is not None else f"drawn from {seeds['range']}"
+    forwards = forwards_per_pair(maker)
+    pair_bytes = bytes_per_pair(maker, config["keep_embeds"])
+    size = "known once the model is loaded"
+    if pair_bytes is not None:
+        size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * len(samples))}"
+        size += " (and the pictures)" if config["keep_images"] else ""
+    lines = [
+        f"prompts            {num_prompts}, first: {samples[0].prompt!r}",
+        f"seeds              {len(samples) // num_prompts} for each prompt, {drawn}",
+        f"pairs to try       {len(samples)} in {plan.num_chunks} chunks of {config['chunk_size']}",
+        f"golden candidates  noise={maker.label}, selected by {', '.join(plan.request['selected_by'])}",
+        f"forwards per pair  {'depends on the data' if forwards is None else forwards}",
+        f"bytes              {size}",
+        f"written to         {plan.output_dir}",
+    ]
+    return "\n".join(lines)
+
+
+def forwards_per_pair(maker: CandidateMaker) -> int | None:
+    """Return the documented denoiser forwards of one pair: both sides, the method, less what they share."""
+    of_method = maker.method.forwards(maker.backbone)
+    if of_method is None:
+        return None
+    branches = 1 if maker.guidance_scale == 1 or "unconditional_branch" not in maker.backbone.capabilities else 2
+    shared = branches if maker.method.shares_first_evaluation(maker.num_inference_steps) else 0
+    return of_method + 2 * branches * maker.num_inference_steps - shared
+
+
+def bytes_per_pair(maker: CandidateMaker, keep_embeds: bool) -> int | None:
+    """Return the size of a pair in a shard, pictures left out; None where it is known only after loading."""
+    try:
+        shape, dims = maker.backbone.latent_shape(), maker.backbone.embed_dims()
+    except AttributeError:  # of the pipeline that is not there yet
+        return None
+    members = [2 * 2 * math.prod(shape) + 200, 300]
+    if keep_embeds:
+        members.append(2 * (dims["prompt_embed_dim"] * dims["prompt_length"] + dims["pooled_embed_dim"]) + 200)
+    return sum(TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK for size in members)
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a size in the unit a person reads."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def _finite_scores(shard: Shard, metric: str) -> list[tuple[float, float]]:
+    pairs = [candidate.scores[metric] for candidate in shard.tried]
+    return [pair for pair in pairs if all(math.isfinite(value) for value in pair)]

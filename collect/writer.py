@@ -1,0 +1,110 @@
+"""A chunk on disk: its shard, and then the sidecar that says it is done.
+
+Neither holds a time, a host or a process: the same request gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import webdataset
+from torch import Tensor
+
+from npnet.data import schema
+from npnet.data.shards import Candidate, sidecar_path
+from npnet.records import NoisePair
+from npnet.work import atomic
+
+
+class ShardWriter:
+    """A shard being written; it appears, whole, when the ``with`` block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = atomic.AtomicFile(path)
+
+    def __enter__(self) -> Self:
+        self.file.__enter__()
+        # encoder off: every member is bytes already; mtime 0 and sorted members: equal samples are equal bytes
+        self._tar = webdataset.TarWriter(self.file, mtime=0, encoder=False, compress=False)
+        return self
+
+    def add(self, pair: NoisePair, prompt_index: int, images: tuple[Tensor, Tensor] | None = None) -> None:
+        """Append a pair; see ``schema.encode``."""
+        self._tar.write(schema.encode(pair, prompt_index, images))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._tar.close()
+        except BaseException as failure:
+            self.file.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self.file.__exit__(kind, error, trace)
+
+
+def write_sidecar(path: Path, writer: ShardWriter, candidates: Sequence[Candidate], facts: dict[str, Any]) -> None:
+    """Write the sidecar of the finished shard at ``path``, the last act of a chunk.
+
+    Args:
+        path: of the shard.
+        writer: that wrote it.
+        candidates: every tried pair, in order.
+        facts: what else is recorded: the cost, the request's digest, the device.
+    """
+    reasons = Counter(candidate.reason for candidate in candidates if not candidate.kept)
+    sidecar = {
+        "shard": path.name,
+        "num_bytes": writer.file.num_bytes,
+        "sha256": writer.file.sha256,
+        "num_tried": len(candidates),
+        "num_kept": sum(candidate.kept for candidate in candidates),
+        "num_written": sum(candidate.written for candidate in candidates),
+        "rejected": dict(reasons),
+        "scores": summarise(candidates),
+        "candidates": [candidate.to_json() for candidate in candidates],
+        "versions": versions(),
+        **facts,
+    }
+    atomic.write_json(sidecar_path(path), sidecar)
+
+
+def summarise(candidates: Sequence[Candidate]) -> dict[str, dict[str, float | int | None]]:
+    """Return for each metric, over the candidates whose scores are finite: count, mean of each side, mean gain."""
+    table: dict[str, dict[str, float | int | None]] = {}
+    for metric in candidates[0].scores if candidates else ():
+        pairs = [c.scores[metric] for c in candidates]
+        finite = [(source, golden) for source, golden in pairs if abs(source) + abs(golden) < float("inf")]
+        table[metric] = {
+            "count": len(finite),
+            "source_mean": _mean([source for source, _ in finite]),
+            "golden_mean": _mean([golden for _, golden in finite]),
+            "gain_mean": _mean([golden - source for source, golden in finite]),
+        }
+    return table
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change the numbers."""
+    import diffusers
+    import torch
+
+    import npnet
+
+    return {
+        "npnet": npnet.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None

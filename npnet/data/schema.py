@@ -1,0 +1,158 @@
+"""The format of a pair on disk: the only home of member names and keys.
+
+A pair is one webdataset sample; its members share the key, which has no dot (webdataset cuts a file name at the first
+one). A member's name is what follows the key:
+
+- ``noise.safetensors``: ``source_noise`` and ``golden_noise``, float16, (C, *grid);
+- ``json``: ``key``, ``prompt``, ``prompt_index``, ``seed``, ``scores`` {metric: {``source``, ``golden``}}, ``kept``;
+- ``embeds.safetensors`` (optional): what the backbone's text encoders made of the prompt, floating ones as float16:
+  ``prompt_embeds`` (L, D), ``pooled_prompt_embeds`` (P,), ``prompt_mask`` (L,), whichever the family has;
+- ``source.webp``, ``golden.webp`` (optional): the two pictures, to look at.
+
+Reading runs no code from the file: safetensors and JSON alone, every value checked. webdataset's own ``.decode()``
+unpickles, and is never used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from npnet.data.pictures import encode_webp
+from npnet.errors import UserError, one_line
+from npnet.records import Conditioning, NoisePair
+
+KEY = "__key__"
+"""Where webdataset puts a sample's key."""
+NOISE = "noise.safetensors"
+RECORD = "json"
+EMBEDS = "embeds.safetensors"
+SOURCE_IMAGE = "source.webp"
+GOLDEN_IMAGE = "golden.webp"
+MEMBERS = (NOISE, RECORD, EMBEDS, SOURCE_IMAGE, GOLDEN_IMAGE)
+"""The whitelist: a sample with any other member is refused."""
+
+SOURCE, GOLDEN = "source_noise", "golden_noise"
+EMBED_NAMES = ("prompt_embeds", "pooled_prompt_embeds", "prompt_mask")
+
+
+def encode(pair: NoisePair, prompt_index: int, images: tuple[Tensor, Tensor] | None = None) -> dict[str, Any]:
+    """Turn a pair into a webdataset sample: member name -> bytes, and the key; equal pairs give equal bytes.
+
+    Args:
+        pair: the pair; noises of any floating dtype.
+        prompt_index: the prompt's number in its set.
+        images: the source and the golden picture, ``(3, H, W)`` in [0, 1], or the two videos, of which a frame is kept.
+    """
+    record = {
+        "key": pair.key,
+        "prompt": pair.prompt,
+        "prompt_index": prompt_index,
+        "seed": pair.seed,
+        "scores": scores_to_json(pair.scores),
+        "kept": pair.kept,
+    }
+    sample: dict[str, Any] = {
+        KEY: pair.key,
+        NOISE: _save({SOURCE: pair.source_noise.half(), GOLDEN: pair.golden_noise.half()}),
+        RECORD: json.dumps(record, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(),
+    }
+    if pair.prompt_embeds:
+        sample[EMBEDS] = _save({name: _half(tensor) for name, tensor in pair.prompt_embeds.items()})
+    if images is not None:
+        sample[SOURCE_IMAGE], sample[GOLDEN_IMAGE] = map(encode_webp, images)
+    return sample
+
+
+def decode(sample: Mapping[str, Any], where: str) -> NoisePair:
+    """Read a webdataset sample back.
+
+    Args:
+        sample: member name -> bytes, and ``__key__``; further names that start with ``__`` are webdataset's own.
+        where: the file it came from, for the error line.
+
+    Returns:
+        The pair, its noises float16; ``prompt_embeds`` is None where the sample holds none.
+
+    Raises:
+        UserError: names the file and the key, and what is missing or wrong.
+    """
+    key = str(sample.get(KEY, "?"))
+    try:
+        return _decode(sample, key)
+    except (ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        problem = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"{where}: sample {key}: {problem}") from error
+
+
+def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
+    foreign = [name for name in sample if name not in MEMBERS and not name.startswith("__")]
+    if foreign:
+        raise ValueError(f"member {foreign[0]!r} is not of this format; allowed: {', '.join(MEMBERS)}")
+    record = json.loads(sample[RECORD])
+    if not isinstance(record, dict) or record.get("key") != key:
+        raise ValueError(f"its {RECORD} is not the record of this key")
+    noises = safetensors.torch.load(sample[NOISE])
+    for name in (SOURCE, GOLDEN):
+        noise = noises[name]
+        if noise.dtype != torch.float16 or noise.ndim < 2 or not torch.isfinite(noise).all():
+            raise ValueError(f"{name} must be finite float16 (C, *grid), got {noise.dtype} {tuple(noise.shape)}")
+    embeds = safetensors.torch.load(sample[EMBEDS]) if EMBEDS in sample else None
+    return NoisePair(
+        key=key,
+        prompt=_typed(record, "prompt", str),
+        seed=_typed(record, "seed", int),
+        source_noise=noises[SOURCE],
+        golden_noise=noises[GOLDEN],
+        scores=scores_from_json(_typed(record, "scores", dict)),
+        kept=_typed(record, "kept", bool),
+        prompt_embeds=embeds,
+    )
+
+
+def prompt_embeds(conditioning: Conditioning, row: int) -> dict[str, Tensor]:
+    """Return what is stored of one prompt's embeddings: the conditional ones, without the batch dimension."""
+    tensors = {name: getattr(conditioning, name) for name in EMBED_NAMES}
+    return {name: tensor[row].cpu() for name, tensor in tensors.items() if tensor is not None}
+
+
+def scores_to_json(scores: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float | None]]:
+    """Name both sides of each metric's scores; JSON has no NaN, so a score that is not finite becomes null."""
+    return {
+        metric: {side: value if math.isfinite(value) else None for side, value in zip(("source", "golden"), pair)}  # noqa: B905
+        for metric, pair in scores.items()
+    }
+
+
+def scores_from_json(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Read ``scores_to_json`` back; null becomes NaN."""
+
+    def number(value: Any) -> float:
+        return math.nan if value is None else float(value)
+
+    return {str(metric): (number(sides["source"]), number(sides["golden"])) for metric, sides in scores.items()}
+
+
+def _typed(record: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = record[name]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
+    return value
+
+
+def _save(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def _half(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.isfinite(half).all() else tensor.float()  # a few encoders exceed float16's 65504

@@ -1,0 +1,64 @@
+"""What ``evaluate.py`` runs: check, plan, run the chunks, join the results, write the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from npnet.evaluation.plan import Plan
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Compare the noise methods of ``cfg`` by its metrics, on its prompts.
+
+    Leaves ``results.json``, ``report.html``, ``images/`` and ``chunks/`` under ``cfg.output_dir``. A killed run goes
+    on with the same command; a finished folder stays as it is.
+
+    Raises:
+        UserError: a key, path or combination that cannot work.
+    """
+    from npnet.evaluation.plan import make_plan
+    from npnet.work import lock, request
+
+    plan = make_plan(cfg)
+    if cfg.dry_run:
+        print(f"would evaluate into {cfg.output_dir}:\n{plan.describe()}")
+        return
+    output_dir = Path(cfg.output_dir)
+    with lock.hold(output_dir):
+        request.claim(output_dir, plan.request())
+        if (output_dir / "results.json").is_file() and (output_dir / "report.html").is_file():
+            print(f"{output_dir}: finished already, nothing to do")
+            show(output_dir)
+            return
+        run(plan, output_dir, workers=cfg.workers)
+
+
+def run(plan: Plan, output_dir: Path, workers: int = 1) -> None:
+    """Compute what is missing of ``plan`` under ``output_dir``, whose lock the caller holds, and show the results."""
+    from npnet.evaluation.report import write_report
+    from npnet.evaluation.results import make_results, to_json
+    from npnet.evaluation.runner import EvaluationJob, describe_wins
+    from npnet.work import atomic
+    from npnet.work.runner import run_job
+
+    job = EvaluationJob(plan.config, plan.samples, output_dir)
+    job.prepare()
+    threads = plan.config["threads_per_worker"]
+    run_job(job, workers=workers, threads_per_worker=threads, title="evaluate", describe=describe_wins)
+    results = make_results(plan, job)
+    atomic.write_bytes(output_dir / "results.json", to_json(results))
+    write_report(results, plan, job)
+    show(output_dir)
+
+
+def show(output_dir: Path) -> None:
+    """Print the tables of ``results.json``, and where the report is."""
+    from npnet.evaluation.table import print_tables
+
+    print_tables(json.loads((output_dir / "results.json").read_text(encoding="utf-8")))
+    print(f"report: {output_dir / 'report.html'}")

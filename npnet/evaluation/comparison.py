@@ -1,0 +1,111 @@
+"""Methods against each other, on the same samples: means, paired differences and winning rates, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import torch
+
+from npnet.evaluation.scoring import MethodScores
+from npnet.metrics import Metric, statistics
+
+SIGNIFICANCE = 0.05
+
+
+def compare_methods(
+    records: Mapping[str, MethodScores],
+    prompts: Sequence[str],
+    metrics: Mapping[str, Metric],
+    optimised: Mapping[str, Sequence[str]],
+    num_resamples: int = statistics.NUM_RESAMPLES,
+) -> dict[str, Any]:
+    """Return the schema's ``{label: {"metrics", "versus_standard", "versus"}}``; the middle one needs standard.
+
+    Args:
+        records: N scores of each metric, by method label.
+        prompts: the N samples' prompts.
+        metrics: by label, loaded or not; every record has their scores.
+        optimised: method label -> metric labels.
+        num_resamples: for the intervals.
+    """
+    names, labels = list(metrics), list(records)
+    table = np.array([[records[label].scores[name] for name in names] for label in labels])  # (methods, metrics, N)
+    flat = table.reshape(-1, table.shape[-1])
+    averages = iter(statistics.means(flat, prompts, num_resamples))
+    methods: dict[str, Any] = {}
+    for label in labels:
+        entries = {}
+        for name in names:
+            average = next(averages)
+            entries[name] = {
+                "mean": average.mean,
+                "interval": list(average.interval),
+                "count": average.count,
+                "missing": average.missing,
+                "display_scale": metrics[name].display_scale,
+                "optimised": name in optimised.get(label, ()),
+            }
+        methods[label] = {"metrics": entries, "versus": {}}
+    pairs = list(permutations(range(len(labels)), 2))
+    if pairs:  # all at once: the resampled prompts are drawn a single time
+        rows, others = (table[list(side)].reshape(-1, table.shape[-1]) for side in zip(*pairs, strict=True))
+        comparisons = statistics.compare(rows, others, prompts, num_resamples)
+        for number, (one, other) in enumerate(pairs):
+            family = comparisons[number * len(names) : (number + 1) * len(names)]
+            methods[labels[one]]["versus"][labels[other]] = _family(
+                names, family, {*optimised.get(labels[one], ()), *optimised.get(labels[other], ())}
+            )
+        _add_preferences(methods, records, prompts, metrics, num_resamples)
+    for label in labels:
+        if label != "standard" and "standard" in labels:
+            methods[label]["versus_standard"] = methods[label]["versus"]["standard"]
+    return methods
+
+
+def _family(
+    names: Sequence[str], comparisons: Sequence[statistics.Comparison], optimised: Collection[str]
+) -> dict[str, Any]:
+    """Return one method against another, for every metric, with p-values corrected across the metrics."""
+    corrected = statistics.holm([comparison.p_value for comparison in comparisons])
+    family = {}
+    for name, comparison, p_value in zip(names, comparisons, corrected, strict=True):
+        low, high = comparison.difference_interval
+        decided = p_value < SIGNIFICANCE
+        family[name] = {
+            "count": comparison.count,
+            "num_prompts": comparison.num_prompts,
+            "missing": comparison.missing,
+            "wins": comparison.wins,
+            "losses": comparison.losses,
+            "winning_rate": comparison.winning_rate,
+            "ties": comparison.ties,
+            "interval": list(comparison.interval),
+            "mean_difference": comparison.mean_difference,
+            "difference_interval": [low, high],
+            "p_value": float(p_value),
+            "sign_test_p_value": comparison.sign_test_p_value,
+            "optimised": name in optimised,
+            "verdict": "better" if decided and low > 0 else "worse" if decided and high < 0 else "undecided",
+        }
+    return family
+
+
+def _add_preferences(
+    methods: dict[str, Any],
+    records: Mapping[str, MethodScores],
+    prompts: Sequence[str],
+    metrics: Mapping[str, Metric],
+    num_resamples: int,
+) -> None:
+    """Add ``preference``, the mean probability that the method is preferred, where papers print that (MPS)."""
+    for name, metric in metrics.items():
+        if not metric.pairwise:
+            continue
+        for label, method in methods.items():
+            for other, family in method["versus"].items():
+                pair = (torch.tensor(records[side].scores[name], dtype=torch.float64) for side in (other, label))
+                average = statistics.means(metric.preference(*pair).numpy(), prompts, num_resamples)[0]
+                family[name]["preference"] = {"mean": average.mean, "interval": list(average.interval)}

@@ -1,0 +1,160 @@
+"""Which pictures the report shows, and how: the same prompt and noise side by side, chosen by a rule, not by taste."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from npnet.data.prompts import Sample
+from npnet.evaluation.runner import picture_path
+from npnet.evaluation.scoring import MethodScores
+from npnet.evaluation.wording import DAGGER, Results, metric_decimals, number
+
+EXTREMES = 6
+"""Pictures of the largest gains, and as many of the largest losses."""
+SHOWN_PIXELS = 320
+"""Longer side of a picture in the page; larger ones are made smaller, smaller ones are shown enlarged, unsmoothed."""
+ENLARGED_PIXELS = 96
+"""Pictures smaller than this are enlarged."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A picture's score on one metric, as text; ``right`` only for metrics that answer right or wrong."""
+
+    metric: str
+    text: str
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One method's picture: ``uri`` holds it whole."""
+
+    method: str
+    uri: str
+    scores: tuple[Score, ...]
+    pixelated: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """Pictures of one prompt and seed; ``remark`` says why it is shown, where that is not by order."""
+
+    prompt: str
+    seed: int
+    pictures: tuple[Picture, ...]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The largest gains and losses of one method against standard, as many of each."""
+
+    method: str
+    metric: str
+    gains: list[Card] = field(default_factory=list)
+    losses: list[Card] = field(default_factory=list)
+
+
+def first_cards(
+    samples: Sequence[Sample], records: Mapping[str, MethodScores], results: Results, output_dir: Path, count: int
+) -> list[Card]:
+    """Return every method's pictures of the first sample of each of the first ``count`` prompts.
+
+    With fewer prompts the remaining places go to the first samples left over.
+    """
+    seen: dict[str, int] = {}
+    for index, sample in enumerate(samples):
+        seen.setdefault(sample.prompt, index)
+    chosen = list(seen.values())[:count]
+    chosen += [index for index in range(len(samples)) if index not in set(chosen)][: count - len(chosen)]
+    return [make_card(samples, records, results, output_dir, index, list(records)) for index in sorted(chosen)]
+
+
+def strips(
+    samples: Sequence[Sample], records: Mapping[str, MethodScores], results: Results, output_dir: Path
+) -> list[Strip]:
+    """Return, for each method, the samples whose score gained and lost most against standard.
+
+    The metric is the first that does not answer right or wrong alone. Each prompt is shown once on a side; with few
+    prompts they repeat, and with few samples each side shows half of them.
+    """
+    if "standard" not in records:
+        return []
+    metric = next((n for n, facts in results["metrics"].items() if not facts["zero_or_one"]), None)
+    metric = metric or next(iter(results["metrics"]))
+    baseline, scale = records["standard"].scores[metric], results["metrics"][metric]["display_scale"]
+    found = []
+    for label, record in records.items():
+        if label == "standard":
+            continue
+        pairs = zip(record.scores[metric], baseline, strict=True)
+        differences = {index: ours - theirs for index, (ours, theirs) in enumerate(pairs)}
+        order = sorted((i for i, d in differences.items() if math.isfinite(d)), key=lambda i: (-differences[i], i))
+        optimised = results["methods"][label]["metrics"][metric]["optimised"]
+        strip = Strip(label, metric + (DAGGER if optimised else ""))
+        for ranked, cards in ((order, strip.gains), (order[::-1], strip.losses)):
+            for index in _leading(ranked, samples):
+                gain = number(differences[index], scale, metric_decimals(results, metric), signed=True)
+                remark = f"{strip.metric} {gain}"
+                cards.append(make_card(samples, records, results, output_dir, index, ["standard", label], remark))
+        found.append(strip)
+    return found
+
+
+def _leading(ranked: Sequence[int], samples: Sequence[Sample]) -> list[int]:
+    """Return the first ``EXTREMES`` samples of a ranking, one for each prompt where there are prompts enough."""
+    if len({samples[index].prompt for index in ranked}) < 2 * EXTREMES:
+        return list(ranked[: min(EXTREMES, len(ranked) // 2)])
+    best: dict[str, int] = {}
+    for index in ranked:
+        best.setdefault(samples[index].prompt, index)
+    return list(best.values())[:EXTREMES]
+
+
+def make_card(
+    samples: Sequence[Sample],
+    records: Mapping[str, MethodScores],
+    results: Results,
+    output_dir: Path,
+    index: int,
+    labels: Sequence[str],
+    remark: str = "",
+) -> Card:
+    """Return the pictures of sample ``index`` by the methods ``labels``, each with its scores."""
+    sample = samples[index]
+    pictures = []
+    for label in labels:
+        uri, pixelated = data_uri(picture_path(output_dir, label, sample))
+        scores = tuple(_score(results, name, values[index]) for name, values in records[label].scores.items())
+        pictures.append(Picture(label, uri, scores, pixelated))
+    return Card(sample.prompt, sample.seed, tuple(pictures), remark)
+
+
+def _score(results: Results, name: str, value: float) -> Score:
+    facts = results["metrics"][name]
+    if not math.isfinite(value):
+        return Score(name, "missing")
+    if facts["zero_or_one"]:
+        return Score(name, "right" if value else "wrong", right=bool(value))
+    return Score(name, number(value, facts["display_scale"], metric_decimals(results, name)))
+
+
+def data_uri(path: Path) -> tuple[str, bool]:
+    """Return a picture as a ``data:`` address of WebP, at most ``SHOWN_PIXELS`` wide; and whether it is enlarged."""
+    from PIL import Image
+
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        longer = max(image.size)
+        if longer > SHOWN_PIXELS:
+            image.thumbnail((SHOWN_PIXELS, SHOWN_PIXELS), Image.Resampling.LANCZOS)
+            buffer = io.BytesIO()
+            image.save(buffer, "WEBP", quality=88)
+            data = buffer.getvalue()
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}", longer < ENLARGED_PIXELS

@@ -1,0 +1,213 @@
+"""What an evaluation will compute, built and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npnet import checks, paths
+from npnet.errors import UserError, one_line, unknown
+from npnet.instantiate import build, build_all
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from npnet.backbones import Backbone
+    from npnet.data.prompts import Sample
+    from npnet.metrics import Metric
+    from npnet.noise import NoiseMethod
+
+NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "task_name", "network_path")
+"""Keys that do not change what comes out, or (``network_path``) only through a node that is in the request itself."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked evaluation; the objects are built and not loaded.
+
+    Attributes:
+        config: the resolved configuration as plain values; worker processes build their own objects from it.
+        samples: prompts with seeds, in order.
+        optimised: method label -> labels of the metrics it is optimised for, directly or through its training data.
+    """
+
+    config: dict[str, Any]
+    samples: list[Sample]
+    backbone: Backbone
+    methods: dict[str, NoiseMethod]
+    metrics: dict[str, Metric]
+    optimised: dict[str, list[str]]
+
+    def request(self) -> dict[str, Any]:
+        """Return what decides the results: the configuration, and the contents behind its paths."""
+        asked = {key: value for key, value in self.config.items() if key not in NOT_IN_REQUEST}
+        asked["backbone"] = {key: value for key, value in asked["backbone"].items() if key != "device"}
+        samples = json.dumps([[sample.prompt, sample.seed] for sample in self.samples])
+        networks = {label: _fingerprint(_network_file(method)) for label, method in self.methods.items()}
+        contents = {label: value for label, value in networks.items() if value is not None}
+        return {**asked, "contents": {"samples": hashlib.sha256(samples.encode()).hexdigest(), **contents}}
+
+    def describe(self) -> str:
+        """Return what a dry run prints: how much would be computed."""
+        config = self.config
+        prompts = len({sample.prompt for sample in self.samples})
+        lines = [
+            f"{len(self.samples)} pairs ({prompts} prompts), {config['num_inference_steps']} steps, "
+            f"guidance {config['guidance_scale']}, sampler {config['sampler']}, metrics: {', '.join(self.metrics)}",
+        ]
+        for label, method in self.methods.items():
+            forwards = self._forwards(method)
+            known = "depends on the data" if forwards is None else f"{forwards} for each picture"
+            total = "" if forwards is None else f", {forwards * len(self.samples)} in all"
+            marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
+            lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
+        chunks = -(-len(self.samples) // config["chunk_size"])
+        return "\n".join([*lines, f"{chunks} chunks of up to {config['chunk_size']} pairs"])
+
+    def _forwards(self, method: NoiseMethod) -> int | None:
+        """Return the documented forwards of one picture; None where only a measurement can tell."""
+        config = self.config
+        if config["sampler"] != "default":
+            return None  # some schedulers evaluate twice a step
+        one = 2 if config["guidance_scale"] != 1 and "unconditional_branch" in self.backbone.capabilities else 1
+        with contextlib.suppress(AttributeError, TypeError):  # the count needs the loaded backbone's steps
+            forwards = method.forwards(self.backbone)
+            return None if forwards is None else forwards + one * config["num_inference_steps"]
+        return None
+
+
+def make_plan(cfg: DictConfig) -> Plan:
+    """Build and check everything that ``cfg`` names.
+
+    Raises:
+        UserError: a key, value, path or combination that cannot work; one line that names it.
+    """
+    check_values(cfg)
+    from omegaconf import OmegaConf
+
+    from npnet.backbones.samplers import check_sampler
+    from npnet.data.prompts import assign_seeds
+
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    check_sampler(config["sampler"])  # the name first, which needs nothing else
+    samples = assign_seeds(build(cfg.prompts, "prompts").read(), config["seeds"], config["seed"])
+    backbone = build(cfg.backbone, "backbone")
+    metrics = build_all(cfg.metric, "metric")
+    methods = build_all(cfg.noise, "noise")
+    for label, metric in metrics.items():
+        if metric.domain not in ("any", backbone.domain):
+            raise UserError(
+                f"metric.{label} judges pictures of the {metric.domain} model only; "
+                f"got backbone {type(backbone).__name__}: choose other metrics with metric=[...]"
+            )
+        metric.check()
+    backbone.check()
+    check_sampler(config["sampler"], backbone)
+    if "decode" not in backbone.capabilities:
+        raise UserError(f"{type(backbone).__name__} makes no pictures by itself, so metrics cannot score it")
+    for label, method in methods.items():
+        check_method(label, method, backbone, metrics)
+    for name in config["optimised"]:
+        if name not in metrics:
+            raise unknown("optimised metric", name, metrics)
+    check_prompts(backbone, samples)
+    optimised = {label: optimised_for(method, metrics, config["optimised"]) for label, method in methods.items()}
+    return Plan(config, samples, backbone, methods, metrics, optimised)
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuse values that cannot work, before torch is imported."""
+    from npnet.data.prompts import check_seeds
+
+    for key in ("batch_size", "chunk_size", "num_inference_steps", "num_resamples", "workers", "threads_per_worker"):
+        checks.positive_int(cfg, key)
+    for key in ("num_pictures", "seed"):
+        checks.whole_number(cfg, key)
+    for group in ("noise", "metric"):
+        checks.labels(cfg, group)
+    checks.number(cfg, "guidance_scale", low=0)
+    checks.text(cfg, "output_dir")
+    checks.boolean(cfg, "dry_run")
+    check_seeds(cfg.seeds)
+
+
+def check_method(label: str, method: NoiseMethod, backbone: Backbone, metrics: Mapping[str, Metric]) -> None:
+    """Refuse a method that this backbone or these metrics cannot serve."""
+    backbone.require(method.needs, label)
+    missing = [name for name in method.scorers if name not in metrics]
+    if missing:
+        raise UserError(
+            f"noise.{label} optimises {', '.join(missing)}, which is not among the metrics: "
+            f"add it, as in metric=[{','.join([*metrics, *missing])}]"
+        )
+    if getattr(method, "needs_gradients", False):
+        for name in method.scorers:
+            if not metrics[name].differentiable:
+                able = [other for other, metric in metrics.items() if metric.differentiable]
+                raise UserError(f"noise.{label} follows gradients, which metric.{name} does not have; have: {able}")
+    method.check()
+
+
+def check_prompts(backbone: Backbone, samples: Sequence[Sample]) -> None:
+    """Refuse prompts that the built-in model has no words for."""
+    if backbone.domain != "shapes":
+        return
+    from npnet.shapes.grammar import parse
+
+    for prompt in dict.fromkeys(sample.prompt for sample in samples):
+        try:
+            parse(prompt)
+        except ValueError as error:
+            raise UserError(f"backbone=shapes: {one_line(error)}") from error
+
+
+def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: Sequence[str]) -> list[str]:
+    """Return the labels of the metrics that ``method`` was given to improve, so that its gain on them is no evidence.
+
+    These are the scorers it searches with, and for a network the metrics that selected its training pairs: as
+    ``training.json`` beside its weights says, else as ``optimised=[...]`` declares; the shipped network's pairs were
+    selected by ``shapes_scorer``.
+    """
+    from npnet.noise import Network
+
+    names = set(method.scorers)
+    if isinstance(method, Network):
+        shipped = paths.shapes_weights() / "network"
+        folder = Path(method.network_path) if method.network_path else shipped
+        selected = _selected_by(folder)
+        if selected is None:
+            selected = [*declared, *(["shapes_scorer"] if folder == shipped else [])]
+        names |= set(selected)
+    return [name for name in metrics if name in names]
+
+
+def _selected_by(folder: Path) -> list[str] | None:
+    """Return the metrics that selected a network's training pairs, where its folder says so."""
+    for name in ("training.json", "config.json"):
+        with contextlib.suppress(OSError, ValueError):
+            selected = json.loads((folder / name).read_text(encoding="utf-8")).get("selected_by")
+            if selected is not None:
+                return [selected] if isinstance(selected, str) else [str(metric) for metric in selected]
+    return None
+
+
+def _network_file(method: NoiseMethod) -> Path | None:
+    """Return the weights of a network given by a local path; None for other methods and for hub ids."""
+    given = getattr(method, "network_path", None)
+    if given is None:
+        return None
+    path = Path(given)
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def _fingerprint(path: Path | None) -> str | None:
+    """Return the SHA-256 of a file: a network trained anew under the same name is another request."""
+    if path is None or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,98 @@
+"""The results as one HTML page: no script, nothing loaded from elsewhere, so it can be mailed and opened anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from npnet.data.prompts import Sample
+from npnet.evaluation import pictures, plots, wording
+from npnet.evaluation.plan import Plan
+from npnet.evaluation.results import join_records
+from npnet.evaluation.runner import EvaluationJob, read_chunk
+from npnet.evaluation.scoring import MethodScores
+from npnet.evaluation.wording import Results
+from npnet.work import atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+SETTINGS_ABOVE = ("num_inference_steps", "guidance_scale", "sampler", "seed", "seeds", "batch_size", "num_resamples")
+OPEN_ROWS = 12
+"""Of methods against each other; more start folded."""
+
+
+def write_report(results: Results, plan: Plan, job: EvaluationJob) -> None:
+    """Write ``report.html`` of a finished evaluation."""
+    records = join_records([read_chunk(job, index) for index in range(job.num_chunks)])
+    page = render(results, plan.samples, records, job.output_dir, plan.config["num_pictures"])
+    atomic.write_bytes(job.output_dir / "report.html", page.encode())
+
+
+def render(
+    results: Results,
+    samples: Sequence[Sample],
+    records: Mapping[str, MethodScores],
+    output_dir: Path,
+    num_pictures: int,
+) -> str:
+    """Return the page.
+
+    Args:
+        results: what ``results.json`` holds.
+        samples: N samples.
+        records: N scores of each method, for the scores under the pictures.
+        output_dir: where ``images/`` lies.
+        num_pictures: samples shown side by side, in their order.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    versus_standard, among = wording.pairs_versus_standard(results), wording.pairs_among_others(results)
+    template = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html.j2")
+    return template.render(
+        results=results,
+        wording=wording,
+        headline=wording.headline(results),
+        smoke=wording.banner(results),
+        in_short=wording.in_short(results),
+        score_rows=wording.score_rows(results),
+        versus_standard=wording.comparison_rows(results, versus_standard),
+        among=wording.comparison_rows(results, among),
+        among_is_open=len(among) * len(results["metrics"]) <= OPEN_ROWS,
+        marked=any(e["optimised"] for m in results["methods"].values() for e in m["metrics"].values()),
+        winning_rates=Markup(plots.plot_winning_rates(results, versus_standard)) if versus_standard else "",
+        gains=Markup(plots.plot_gains(results, versus_standard)) if versus_standard else "",
+        winning_rates_among=Markup(plots.plot_winning_rates(results, among)) if among else "",
+        gains_among=Markup(plots.plot_gains(results, among)) if among else "",
+        cost=Markup(plots.plot_score_against_cost(results)),
+        cards=pictures.first_cards(samples, records, results, output_dir, num_pictures),
+        strips=pictures.strips(samples, records, results, output_dir),
+        settings=settings_rows(results),
+        configuration=json.dumps(results["settings"], indent=2, ensure_ascii=False),
+    )
+
+
+def settings_rows(results: Results) -> list[tuple[str, str]]:
+    """Return (key, value) of the settings that a reader asks for first."""
+    settings = results["settings"]
+
+    def target(node: Any) -> str:
+        kind = str(node.get("_target_", "")).rpartition(".")[2]
+        values = [f"{key}={value}" for key, value in node.items() if key != "_target_" and value is not None]
+        return f"{kind}({', '.join(values)})"
+
+    rows = [("backbone", target({k: v for k, v in settings["backbone"].items() if k != "settings"}))]
+    rows += [(f"noise.{label}", target(node)) for label, node in settings["noise"].items()]
+    rows += [(f"metric.{label}", target(node)) for label, node in settings["metric"].items()]
+    rows += [("prompts", target(settings["prompts"]))]
+    rows += [(key, json.dumps(settings[key])) for key in SETTINGS_ABOVE if key in settings]
+    rows += [("device", ", ".join(results["device"]))]
+    rows += [("versions", ", ".join(f"{name} {number}" for name, number in results["versions"].items()))]
+    return rows

@@ -1,0 +1,179 @@
+"""From the chunks of an evaluation to ``results.json``.
+
+The file's keys are a contract (``schema_version``); numbers are on the metrics' own scales, ``display_scale`` is what
+papers multiply by when they print. Shares (``winning_rate``, ``ties``) lie in [0, 1]; an interval is 95 %, over
+prompts, null where a single prompt says nothing about spread. Every comparison is of the same prompt and noise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from npnet.evaluation.comparison import compare_methods
+from npnet.evaluation.plan import NOT_IN_REQUEST, Plan
+from npnet.evaluation.runner import EvaluationJob, read_chunk
+from npnet.evaluation.scoring import MethodScores, Trace
+from npnet.metrics import statistics
+from npnet.records import Cost
+
+SCHEMA_VERSION = 1
+SMOKE_PAIRS = 400
+"""With fewer pairs a table is a smoke test: it shows that things run, not which method is better."""
+TRACE_POINTS = 40
+NOTES = (
+    "Intervals are 95 %, by a bootstrap over prompts; with a single prompt, over its pictures.",
+    "p_value: two-sided sign-flip test over prompts of the mean paired difference, corrected by Holm across the "
+    "metrics of one comparison; sign_test_p_value: exact sign test over decided prompts, uncorrected.",
+    "winning_rate is strict: ties are no wins. Whether a method is better is said by the paired difference: verdict is "
+    "better or worse where the corrected p_value is below 0.05 and the difference's interval excludes 0.",
+    "optimised: the method searched with this metric, or was trained on pairs that this metric selected; a gain on it "
+    "is no independent evidence. A comparison is marked when this holds for either side.",
+    "missing counts NaN and infinite scores, which are in no mean.",
+    "cost is per picture, measured, with the sampling, without encoding prompts and this evaluation's scoring; seconds "
+    "leave out each worker's first batch where there are others; peak_bytes is the GPU's, null on the CPU.",
+)
+
+
+def make_results(plan: Plan, job: EvaluationJob) -> dict[str, Any]:
+    """Join the finished chunks of ``job``; see the module's docstring."""
+    chunks = [read_chunk(job, index) for index in range(job.num_chunks)]
+    records = join_records(chunks)
+    seconds = {label: _seconds_per_image(chunks, label) for label in records}
+    prompts = [sample.prompt for sample in plan.samples]
+    metrics = metric_facts(plan, chunks, records)
+    methods = compare_methods(records, prompts, plan.metrics, plan.optimised, plan.config["num_resamples"])
+    for label, record in records.items():
+        methods[label]["cost"] = cost_per_image(record, seconds[label])
+        scorers = plan.methods[label].scorers
+        trace = join_traces(record.traces, prompts, plan.config["num_resamples"])
+        if trace:
+            methods[label]["trace"] = {"metric": scorers[0] if len(scorers) == 1 else None, "points": trace}
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "num_pairs": len(prompts),
+        "num_prompts": len(set(prompts)),
+        "smoke": len(prompts) < SMOKE_PAIRS or any(facts["random_weights"] for facts in metrics.values()),
+        "methods": methods,
+        "metrics": metrics,
+        "settings": {key: value for key, value in plan.config.items() if key not in NOT_IN_REQUEST},
+        "device": sorted({chunk["device"] for chunk in chunks}),
+        "versions": versions(),
+        "notes": list(NOTES),
+    }
+    return plain(results)
+
+
+def metric_facts(
+    plan: Plan, chunks: Sequence[Mapping[str, Any]], records: Mapping[str, MethodScores]
+) -> dict[str, dict[str, Any]]:
+    """Return what a reader should know of each metric; ``zero_or_one``: it only ever said right (1) or wrong (0)."""
+    facts = {}
+    for name, metric in plan.metrics.items():
+        for chunk in chunks:
+            metric.truncated.update(chunk["metrics"][name]["truncated"])
+            metric.smoke = metric.smoke or chunk["metrics"][name]["smoke"]
+        scores = [score for record in records.values() for score in record.scores[name] if math.isfinite(score)]
+        facts[name] = {
+            "display_scale": metric.display_scale,
+            "zero_or_one": all(score in (0.0, 1.0) for score in scores),
+            "random_weights": metric.smoke,
+            "notes": metric.notes(),
+        }
+    return facts
+
+
+def join_records(chunks: Sequence[Mapping[str, Any]]) -> dict[str, MethodScores]:
+    """Return each method's record of all samples, from the chunks in order."""
+    return {label: merge([chunk["methods"][label] for chunk in chunks]) for label in chunks[0]["methods"]}
+
+
+def merge(parts: Sequence[MethodScores]) -> MethodScores:
+    """Join the records of one method, in the order of the samples."""
+    peaks = [part.peak_bytes for part in parts if part.peak_bytes is not None]
+    return MethodScores(
+        scores={name: [score for part in parts for score in part.scores[name]] for name in parts[0].scores},
+        cost=sum((part.cost for part in parts), start=Cost()),
+        batches=[batch for part in parts for batch in part.batches],
+        peak_bytes=max(peaks) if peaks else None,
+        traces=[trace for part in parts for trace in part.traces],
+    )
+
+
+def cost_per_image(record: MethodScores, seconds: float | None = None) -> dict[str, Any]:
+    """Return the ``cost`` of the schema; ``seconds`` a picture default to the mean over the record's batches."""
+    count = sum(size for size, _ in record.batches)
+    if seconds is None:
+        seconds = sum(duration for _, duration in record.batches) / count
+    return {
+        "forwards": record.cost.forwards / count,
+        "backwards": record.cost.backwards / count,
+        "scorer_calls": record.cost.scorer_calls / count,
+        "seconds": seconds,
+        "peak_bytes": record.peak_bytes,
+        "count": count,
+    }
+
+
+def _seconds_per_image(chunks: Sequence[Mapping[str, Any]], label: str) -> float:
+    batches = [
+        (size, seconds, chunk["first"] and position == 0)
+        for chunk in chunks
+        for position, (size, seconds) in enumerate(chunk["methods"][label].batches)
+    ]
+    timed = [batch for batch in batches if not batch[2]] or batches
+    return sum(seconds for _, seconds, _ in timed) / sum(size for size, _, _ in timed)
+
+
+def join_traces(traces: Sequence[Trace], prompts: Sequence[str], num_resamples: int) -> list[dict[str, Any]]:
+    """Average the searches' best scores at common costs: ``{forwards, mean, interval, count}``, in order of cost.
+
+    A search that ended keeps its last score; costs at which some had no score yet are left out.
+    """
+    if sum(len(trace.scores[0]) for trace in traces) != len(prompts):
+        return []
+    costs = sorted({cost for trace in traces for cost in trace.forwards})
+    costs = [cost for cost in costs if cost >= max(trace.forwards[0] for trace in traces)]
+    costs = [costs[round(i)] for i in np.linspace(0, len(costs) - 1, min(TRACE_POINTS, len(costs)))]
+    rows = []
+    for cost in costs:
+        last = [max(i for i, spent in enumerate(trace.forwards) if spent <= cost) for trace in traces]
+        rows.append([score for trace, i in zip(traces, last, strict=True) for score in trace.scores[i]])
+    return [
+        {"forwards": cost, "mean": point.mean, "interval": list(point.interval), "count": point.count}
+        for cost, point in zip(costs, statistics.means(rows, prompts, num_resamples), strict=True)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("npnet-lightning", "torch", "diffusers", "transformers", "numpy"):
+        try:
+            found[package] = version(package)
+        except ImportError:  # run from an uninstalled checkout
+            found[package] = "not installed"
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: floats to 10 digits, NaN and infinity as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        # the last digits depend on how a library orders its sums
+        return float(f"{value:.10g}") if math.isfinite(value) else None
+    return value
+
+
+def to_json(results: Mapping[str, Any]) -> bytes:
+    """Return the bytes of ``results.json``; methods and metrics stay in the order they were asked for."""
+    return (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

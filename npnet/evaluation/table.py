@@ -1,0 +1,87 @@
+"""The results as tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from npnet.evaluation import wording
+from npnet.evaluation.wording import Results
+
+LOG_COLUMNS = 400
+"""Width where the output is a file: enough that no line is broken."""
+METRICS_ABREAST = 3
+"""More metrics go into further tables, each with the costs."""
+MOST_ROWS = 24
+"""A longer table of methods against each other is left to the report."""
+
+
+def print_tables(results: Results, file: Any = None) -> None:
+    """Print scores with costs, each method against standard, and the methods against each other."""
+    from rich.console import Console
+    from rich.text import Text
+
+    file = sys.stdout if file is None else file
+    console = Console(file=file, width=None if file.isatty() else LOG_COLUMNS, highlight=False)
+    smoke = wording.banner(results)
+    console.print(Text(wording.headline(results), style="bold"))
+
+    names = list(results["metrics"])
+    for start in range(0, len(names), METRICS_ABREAST):
+        console.print(_scores(results, start, names[start : start + METRICS_ABREAST], smoke))
+
+    versus_standard = wording.comparison_rows(results, wording.pairs_versus_standard(results))
+    if versus_standard:
+        console.print(_comparisons("Against standard", smoke, versus_standard))
+    among = wording.comparison_rows(results, wording.pairs_among_others(results))
+    if len(among) > MOST_ROWS:
+        console.print(Text(f"Against each other: {len(among)} rows, see the report"))
+    elif among:
+        console.print(_comparisons("Against each other", smoke, among))
+    marked = any(entry["optimised"] for method in results["methods"].values() for entry in method["metrics"].values())
+    lines = ["[95 % interval over prompts]; winning rate is strict, ties are no wins; p corrected for several metrics"]
+    console.print(
+        Text("\n".join([*lines, *([wording.MARKED] if marked else []), *wording.metric_notes(results)]), style="dim")
+    )
+
+
+def _scores(results: Results, start: int, names: Sequence[str], smoke: str | None) -> Any:
+    """Return the table of the metrics ``names``, of which the first has number ``start``."""
+    table = _table("Mean score and cost of a picture", smoke)
+    for name in ("method", *names):
+        table.add_column(name, justify="left" if name == "method" else "right", overflow="fold")
+    for name in ("forwards", "backwards", "scorer calls", "time", "peak memory"):
+        table.add_column(name, justify="right", style="dim")
+    for row in wording.score_rows(results):
+        scores = row.scores[start : start + len(names)]
+        table.add_row(row.method, *scores, row.forwards, row.backwards, row.scorer_calls, row.seconds, row.peak)
+    return table
+
+
+def _comparisons(title: str, smoke: str | None, rows: Sequence[wording.ComparisonRow]) -> Any:
+    table = _table(title, smoke)
+    for name in ("method", "against", "metric"):
+        table.add_column(name, overflow="fold")
+    for name in ("mean gain", "winning rate", "ties", "p"):
+        table.add_column(name, justify="right", overflow="fold")
+    preferences = any(row.preference != wording.NONE for row in rows)
+    if preferences:
+        table.add_column("mean preference", justify="right")
+    table.add_column("in short")
+    for row in rows:
+        preference = (row.preference,) if preferences else ()
+        numbers = (row.gain, row.winning_rate, row.ties, row.p_value, *preference)
+        table.add_row(row.method, row.other, row.metric, *numbers, wording.VERDICTS[row.verdict])
+    return table
+
+
+def _table(title: str, smoke: str | None) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = Text(title)
+    if smoke:
+        heading.append(f"\n{smoke}", style="bold reverse")
+    return Table(title=heading, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)

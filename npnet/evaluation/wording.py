@@ -1,0 +1,205 @@
+"""How numbers are written, the same on the terminal and in the report; and the rows of the tables, as texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DAGGER = "†"
+MARKED = f"{DAGGER} optimised: the method searched or was trained with this metric, so a gain on it proves little"
+"""Follows a number whose metric was used to select or optimise."""
+NONE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+VERDICTS = {"better": "better", "worse": "worse", "undecided": "no clear difference"}
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One method against another on one metric, as texts; ``verdict`` is the key of ``VERDICTS``."""
+
+    method: str
+    other: str
+    metric: str
+    gain: str
+    winning_rate: str
+    ties: str
+    p_value: str
+    verdict: str
+    preference: str
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One method's mean scores, in the order of the metrics, and what a picture cost."""
+
+    method: str
+    scores: tuple[str, ...]
+    forwards: str
+    backwards: str
+    scorer_calls: str
+    seconds: str
+    peak: str
+
+
+def banner(results: Results) -> str | None:
+    """Return the words that stand across a table too small to tell methods apart."""
+    if not results["smoke"]:
+        return None
+    random = [name for name, facts in results["metrics"].items() if facts["random_weights"]]
+    reasons = [f"only {count(results['num_pairs'], 'pair')}, fewer than 400"] if results["num_pairs"] < 400 else []
+    reasons += [f"random weights in {', '.join(random)}"] if random else []
+    return f"SMOKE: {'; '.join(reasons)}. This shows that things run, not which is better."
+
+
+def headline(results: Results) -> str:
+    """Return how much was compared, and how the pictures were made."""
+    settings = results["settings"]
+    return (
+        f"{count(results['num_pairs'], 'pair')} ({count(results['num_prompts'], 'prompt')}), "
+        f"{settings['num_inference_steps']} steps, guidance {settings['guidance_scale']:g}, "
+        f"sampler {settings['sampler']}"
+    )
+
+
+def score_rows(results: Results) -> list[ScoreRow]:
+    """Return every method's row, in the order of the request."""
+    rows = []
+    for label, method in results["methods"].items():
+        cost = method["cost"]
+        peak = cost["peak_bytes"]
+        rows.append(
+            ScoreRow(
+                method=label,
+                scores=tuple(score_text(results, label, name) for name in results["metrics"]),
+                forwards=f"{cost['forwards']:.4g}",
+                backwards=f"{cost['backwards']:.4g}",
+                scorer_calls=f"{cost['scorer_calls']:.4g}",
+                seconds=seconds_text(cost["seconds"]),
+                peak=NONE if peak is None else f"{peak / 2**30:.3g} GiB",
+            )
+        )
+    return rows
+
+
+def score_text(results: Results, label: str, name: str) -> str:
+    """Write a mean with its interval, as papers print it: ``93.31 [92.9, 93.7]†``."""
+    entry = results["methods"][label]["metrics"][name]
+    scale, decimals = entry["display_scale"], metric_decimals(results, name)
+    text = with_interval(entry["mean"], entry["interval"], scale, decimals)
+    missing = f" ({entry['missing']} missing)" if entry["missing"] else ""
+    return text + (DAGGER if entry["optimised"] else "") + missing
+
+
+def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[ComparisonRow]:
+    """Return the rows of ``(method, other)`` pairs, every metric of a pair together."""
+    rows = []
+    for label, other in pairs:
+        for name, entry in results["methods"][label]["versus"][other].items():
+            scale = results["metrics"][name]["display_scale"]
+            decimals = metric_decimals(results, name)
+            gain = with_interval(entry["mean_difference"], entry["difference_interval"], scale, decimals, signed=True)
+            rows.append(
+                ComparisonRow(
+                    method=label,
+                    other=other,
+                    metric=name + (DAGGER if entry["optimised"] else ""),
+                    gain=gain,
+                    winning_rate=with_interval(entry["winning_rate"], entry["interval"], 100, 1) + " %",
+                    ties=number(entry["ties"], 100, 1) + " %",
+                    p_value=p_text(entry["p_value"]),
+                    verdict=entry["verdict"],
+                    preference=_preference(entry),
+                )
+            )
+    return rows
+
+
+def _preference(entry: Mapping[str, Any]) -> str:
+    preference = entry.get("preference")
+    return NONE if preference is None else with_interval(preference["mean"], preference["interval"], 100, 1) + " %"
+
+
+def metric_notes(results: Results) -> list[str]:
+    """Return ``METRIC: note`` for what ran unlike a reader would expect."""
+    return [f"{name}: {note}" for name, facts in results["metrics"].items() for note in facts["notes"]]
+
+
+def pairs_versus_standard(results: Results) -> list[tuple[str, str]]:
+    """Return every other method against standard; none where standard was not asked for."""
+    methods = results["methods"]
+    return [(label, "standard") for label in methods if label != "standard"] if "standard" in methods else []
+
+
+def pairs_among_others(results: Results) -> list[tuple[str, str]]:
+    """Return each two methods other than standard once, the later one against the earlier."""
+    labels = [label for label in results["methods"] if label != "standard"]
+    return [(later, earlier) for i, later in enumerate(labels) for earlier in labels[:i]]
+
+
+def metric_decimals(results: Results, name: str) -> int:
+    """Return the decimals that show a metric's uncertainty with two digits, the same for all its numbers."""
+    scale = results["metrics"][name]["display_scale"]
+    widths = []
+    for method in results["methods"].values():
+        intervals = [method["metrics"][name]["interval"]]
+        intervals += [other[name]["difference_interval"] for other in method["versus"].values()]
+        widths += [scale * (high - low) for low, high in intervals if low is not None and high is not None]
+    widths = sorted(width for width in widths if width > 0)
+    if not widths:
+        return 2
+    return min(max(1 - math.floor(math.log10(widths[len(widths) // 2] / 2)), 1), 5)
+
+
+def with_interval(
+    value: float | None, interval: Sequence[float | None], scale: float, decimals: int, signed: bool = False
+) -> str:
+    """Write ``value [low, high]``, each times ``scale``."""
+    ends = ", ".join(number(end, scale, decimals, signed) for end in interval)
+    return f"{number(value, scale, decimals, signed)} [{ends}]"
+
+
+def number(value: float | None, scale: float = 1.0, decimals: int = 2, signed: bool = False) -> str:
+    """Write one number; with ``signed`` also the plus."""
+    if value is None:
+        return NONE
+    text = f"{value * scale:{'+' if signed else ''}.{decimals}f}"
+    if not float(text):
+        return text.lstrip("+-")
+    return text.replace("-", MINUS)
+
+
+def p_text(p_value: float | None) -> str:
+    """Write a p-value with two digits, none below what 10,000 resamples can tell."""
+    if p_value is None:
+        return NONE
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write seconds a picture, as milliseconds where that reads better."""
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def count(value: int, noun: str) -> str:
+    """Write ``1,152 pairs``, ``1 prompt``."""
+    return f"{value:,} {noun}" + ("" if value == 1 else "s")
+
+
+def in_short(results: Results) -> list[str]:
+    """Return one sentence for each method on how it fared against standard."""
+    sentences = []
+    for label, other in pairs_versus_standard(results):
+        rows = comparison_rows(results, [(label, other)])
+        parts = []
+        for verdict, words in (("better", "better on"), ("worse", "worse on"), ("undecided", "no clear difference on")):
+            found = [f"{row.metric} ({row.gain})" for row in rows if row.verdict == verdict]
+            if found:
+                parts.append(f"{words} {', '.join(found)}")
+        costs = [results["methods"][name]["cost"]["forwards"] for name in (label, other)]
+        ratio = f", at {costs[0] / costs[1]:.2f} times the denoiser forwards" if costs[1] else ""
+        sentences.append(f"{label}: {'; '.join(parts)}{ratio}.")
+    return sentences

@@ -1,0 +1,116 @@
+"""What a network may be built with and given: one line says what was got and what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHOICES = {
+    "text_term": ("spatial", "ada_group_norm", "off"),
+    "singular_value_branch": ("attention", "no_attention", "off"),
+    "singular_vector_signs": ("canonical", "lapack"),
+    "feature_layout": ("official", "spatial"),
+}
+"""The values that each of these constructor arguments may take."""
+
+LEAST = {"latent_channels": 1, "prompt_embed_dim": 1, "prompt_length": 1, "pooled_embed_dim": 0}
+"""The least value of each whole number among the constructor arguments."""
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Check an NPNet's constructor arguments.
+
+    Raises:
+        ValueError: a value is not among those allowed, or every part is off.
+    """
+    for name, allowed in CHOICES.items():
+        if config[name] not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {config[name]!r}")
+    for name, least in LEAST.items():
+        if not isinstance(config[name], int) or config[name] < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {config[name]!r}")
+    size = config["latent_size"]
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"latent_size must be (h, w) in latent cells, got {size!r}")
+    if (config["text_term"], config["singular_value_branch"], config["residual_branch"]) == ("off", "off", False):
+        raise ValueError("text_term, singular_value_branch and residual_branch are all off: nothing is left to learn")
+
+
+def check_noise(noise: Tensor, channels: int) -> None:
+    """Check that ``noise`` is a finite floating ``(B, channels, h, w)`` tensor.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if noise.ndim != 4 or noise.shape[1] != channels or not noise.is_floating_point():
+        got = f"{tuple(noise.shape)} {noise.dtype}"
+        raise ValueError(f"noise must be a floating (B, {channels}, h, w) tensor for this network, got {got}")
+    if not torch.isfinite(noise).all():
+        raise ValueError("noise holds NaN or infinity")
+
+
+def check_prompt(
+    config: Mapping[str, Any],
+    batch: int,
+    prompt_embeds: Tensor | None,
+    pooled_prompt_embeds: Tensor | None,
+    prompt_mask: Tensor | None,
+) -> None:
+    """Check what the text term is given for a ``batch`` of noise.
+
+    Raises:
+        ValueError: embeddings are missing, are of another width or length, or do not have a row for each sample.
+    """
+    text_term = config["text_term"]
+    if text_term == "off":
+        return
+    spatial = text_term == "spatial"
+    length = "L" if spatial else config["prompt_length"]
+    wanted = f"({batch}, {length}, {config['prompt_embed_dim']}) for this network and noise"
+    if prompt_embeds is None:
+        raise ValueError(f"prompt_embeds {wanted} are needed; only a network with text_term=off does without")
+    shape = tuple(prompt_embeds.shape)
+    fits = len(shape) == 3 and shape[0] == batch and shape[2] == config["prompt_embed_dim"]
+    if not fits or not (spatial or shape[1] == length):
+        raise ValueError(f"prompt_embeds must be {wanted}, got {shape}")
+    if not spatial:
+        return
+    pooled_width = config["pooled_embed_dim"]
+    if pooled_width:
+        got = None if pooled_prompt_embeds is None else tuple(pooled_prompt_embeds.shape)
+        if got != (batch, pooled_width):
+            raise ValueError(f"pooled_prompt_embeds must be ({batch}, {pooled_width}) for this network, got {got}")
+    if prompt_mask is not None and tuple(prompt_mask.shape) != shape[:2]:
+        raise ValueError(f"prompt_mask must be {shape[:2]} like the tokens, got {tuple(prompt_mask.shape)}")
+
+
+def check_decomposition(
+    parts: Sequence[Tensor], noise: Tensor, trained_size: Sequence[int], matrix: Sequence[int]
+) -> None:
+    """Check that ``parts`` (U, S, Vh) can be the thin SVD of ``noise``, laid out as a matrix of shape ``matrix``.
+
+    Raises:
+        ValueError: shapes differ, or the noise is not of the trained size, where each window needs its own SVD.
+    """
+    if list(noise.shape[-2:]) != list(trained_size):
+        here, there = tuple(noise.shape[-2:]), tuple(trained_size)
+        raise ValueError(f"a decomposition can be given only for noise of the trained size {there}, got {here}")
+    rows, columns = matrix
+    batch, rank = len(noise), min(matrix)
+    expected = [(batch, rows, rank), (batch, rank), (batch, rank, columns)]
+    got = [tuple(part.shape) for part in parts]
+    if got != expected:
+        raise ValueError(f"decomposition must be U, S, Vh of shapes {expected} for this noise, got {got}")
+
+
+def differences(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]], most: int = 3) -> str:
+    """Describe how the keys and shapes ``got`` differ from those ``expected``; empty where they do not."""
+    faults = [f"missing {name}" for name in expected if name not in got]
+    faults += [f"unknown {name}" for name in got if name not in expected]
+    both = [name for name in expected if name in got and expected[name] != got[name]]
+    faults += [f"{name} has shape {got[name]}, expected {expected[name]}" for name in both]
+    more = f"; and {len(faults) - most} more" if len(faults) > most else ""
+    return "; ".join(faults[:most]) + more

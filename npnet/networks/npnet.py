@@ -1,0 +1,245 @@
+"""NPNet: the network that turns source noise into golden noise (Zhou et al. 2024, Golden Noise for Diffusion Models).
+
+Symbols of the paper: x_T is ``noise``; E(c) is ``prompt_embeds``; e (Eq. 7) the text term; the predicted
+x'_T (Eq. 9) is ``golden_noise`` = alpha e + (SVD branch, Eq. 6) + beta (residual branch, Eq. 7), trained by the MSE of
+Eq. 8. The published code's alpha is 2 sigmoid(raw alpha) - 1, in (-1, 1); ``alpha`` here is the raw value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub import ModelHubMixin
+from torch import Tensor, nn
+
+from npnet.networks import checkpoint, residual, svd
+from npnet.networks.checks import check_config, check_decomposition, check_noise, check_prompt
+from npnet.networks.sizes import Windows
+from npnet.networks.text import AdaGroupNormText, SpatialText
+
+
+class NPNet(
+    nn.Module,
+    ModelHubMixin,
+    library_name="npnet",
+    tags=["diffusion", "initial-noise", "golden-noise"],
+    paper_url="https://arxiv.org/abs/2411.09502",
+):
+    """Predict golden noise from source noise and a prompt.
+
+    The defaults are the published SDXL network. Weights are random until ``from_pretrained`` or training sets them.
+
+    Args:
+        latent_channels: C of the noise.
+        latent_size: (h, w) the network is trained for; other sizes are served by windows, see ``npnet.networks.sizes``.
+        text_term: ``ada_group_norm`` (the paper's), ``spatial`` (any prompt length, masks, pooled embeddings) or
+            ``off`` (no prompt is needed).
+        prompt_embed_dim: D of the prompt embeddings.
+        prompt_length: L of the prompt embeddings; only ``ada_group_norm`` is tied to it.
+        pooled_embed_dim: P of the pooled embeddings, 0 for none; only ``spatial`` uses them.
+        singular_value_branch: ``attention``, ``no_attention`` or ``off``, which puts the noise itself in its place.
+        singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
+        residual_branch: False leaves it out.
+        trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.TRUNK_KEYS``.
+        pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
+            loaded instead makes it unnecessary.
+        feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.
+        position_map: add a learnable position map to the Swin's input.
+        alpha_init: raw alpha at the start; 0 closes the text term's gate, 2 opens it to 0.76.
+        beta_init: beta at the start.
+
+    Attributes:
+        config: every constructor argument as a plain value, save ``pretrained_trunk``, of no use once trained.
+
+    Raises:
+        ValueError: a value is not among those allowed, or sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        latent_channels: int = 4,
+        latent_size: int | Sequence[int] = (128, 128),
+        text_term: str = "ada_group_norm",
+        prompt_embed_dim: int = 2048,
+        prompt_length: int = 77,
+        pooled_embed_dim: int = 0,
+        singular_value_branch: str = "attention",
+        singular_vector_signs: svd.Signs = "canonical",
+        residual_branch: bool = True,
+        trunk: str | Mapping[str, Any] = "swin_tiny_patch4_window7_224",
+        pretrained_trunk: bool = False,
+        feature_layout: residual.FeatureLayout = "official",
+        position_map: bool = False,
+        alpha_init: float = 0.0,
+        beta_init: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "latent_channels": latent_channels,
+            "latent_size": [latent_size] * 2 if isinstance(latent_size, int) else list(latent_size),
+            # YAML reads a bare ``off`` as False
+            "text_term": text_term or "off",
+            "prompt_embed_dim": prompt_embed_dim,
+            "prompt_length": prompt_length,
+            "pooled_embed_dim": pooled_embed_dim,
+            "singular_value_branch": singular_value_branch or "off",
+            "singular_vector_signs": singular_vector_signs,
+            "residual_branch": bool(residual_branch),
+            "trunk": trunk if isinstance(trunk, str) else residual.plain_sizes(trunk),
+            "feature_layout": feature_layout,
+            "position_map": bool(position_map),
+            "alpha_init": float(alpha_init),
+            "beta_init": float(beta_init),
+        }
+        check_config(self.config)
+        c = self.config
+        size = c["latent_size"]
+        self.text: AdaGroupNormText | SpatialText | None = None
+        if c["text_term"] == "ada_group_norm":
+            self.text = AdaGroupNormText(latent_channels, prompt_length, prompt_embed_dim)
+        elif c["text_term"] == "spatial":
+            self.text = SpatialText(latent_channels, prompt_embed_dim, pooled_embed_dim)
+        self.alpha = nn.Parameter(torch.tensor([c["alpha_init"]])) if self.text is not None else None
+        self.singular_values = None
+        if c["singular_value_branch"] != "off":
+            attends = c["singular_value_branch"] == "attention"
+            self.singular_values = svd.SingularValueBranch(latent_channels, size, attends)
+        self.residual = None
+        if residual_branch:
+            self.residual = residual.ResidualBranch(latent_channels, size, c["trunk"], feature_layout, position_map)
+        self.beta = nn.Parameter(torch.tensor([c["beta_init"]])) if residual_branch else None
+        self._trunk_to_load = c["trunk"] if pretrained_trunk and residual_branch else None
+        if not isinstance(self._trunk_to_load, str | None):
+            raise ValueError("pretrained_trunk needs a trunk given by its timm name, got its sizes")
+        self.register_load_state_dict_post_hook(_forget_pretrained_trunk)
+
+    def forward(
+        self,
+        noise: Tensor,
+        prompt_embeds: Tensor | None = None,
+        pooled_prompt_embeds: Tensor | None = None,
+        prompt_mask: Tensor | None = None,
+        decomposition: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Return golden noise, equations 6 to 9 of the paper, in float32 inside whatever dtype comes in.
+
+        Each sample depends on its own noise and prompt only. In ``eval()`` mode the result is deterministic. (Weights
+        that were cast to half precision compute their corrections in it; the noise they are added to stays float32.)
+
+        Args:
+            noise: ``(B, C, h, w)`` initial noise, N(0, 1), before the scheduler's ``init_noise_sigma``.
+            prompt_embeds: ``(B, L, D)``, the conditional half only; not needed with ``text_term=off``.
+            pooled_prompt_embeds: ``(B, P)``, needed where the network was built with ``pooled_embed_dim``.
+            prompt_mask: ``(B, L)``, 1 (True) for real tokens; ``ada_group_norm`` ignores it.
+            decomposition: U, S, Vh that ``decompose`` returned for this noise, to keep the SVD out of this call; any
+                floating dtype.
+
+        Returns:
+            ``(B, C, h, w)`` on the noise's device and in its dtype.
+
+        Raises:
+            ValueError: the noise or the embeddings are not what the network was built for, or the noise is not finite.
+            RuntimeError: ``pretrained_trunk`` was asked for and neither ``load()`` nor a checkpoint brought weights.
+        """
+        if self._trunk_to_load is not None:
+            raise RuntimeError("pretrained_trunk was asked for: call load(), or load a checkpoint, before forward")
+        check_noise(noise, self.config["latent_channels"])
+        check_prompt(self.config, len(noise), prompt_embeds, pooled_prompt_embeds, prompt_mask)
+        dtype = next(self.parameters()).dtype
+        tied_to_size = self.singular_values is not None or self.residual is not None
+        windows = Windows.of(noise.shape[-2:], self.config["latent_size"] if tied_to_size else None)
+        source = windows.split(noise.float())
+
+        golden, conditioned = source, source
+        if self.text is not None:
+            pooled = None if pooled_prompt_embeds is None else pooled_prompt_embeds.to(dtype)
+            text = self.text(source.to(dtype), windows, prompt_embeds.to(dtype), pooled, prompt_mask)
+            golden = golden + self.text_gate * text
+            conditioned = source + text
+        if self.singular_values is not None:
+            parts = self.decompose(source) if decomposition is None else self._given(decomposition, noise)
+            parts = svd.Decomposition(*(part.to(dtype) for part in parts))
+            golden = golden + self.singular_values(parts, noise.shape[1])
+        if self.residual is not None:
+            golden = golden + self.beta * self.residual(conditioned.to(dtype))
+        return windows.join(golden).to(noise.dtype)
+
+    @property
+    def text_gate(self) -> Tensor:
+        """The effective alpha of Eq. 9, in (-1, 1), shape ``(1,)``."""
+        return 2 * torch.sigmoid(self.alpha) - 1
+
+    def decompose(self, noise: Tensor) -> svd.Decomposition:
+        """Return the SVD that ``forward`` would compute for noise of the trained size, with this network's signs."""
+        return svd.decompose(noise, self.config["singular_vector_signs"])
+
+    def load(self) -> Self:
+        """Download and copy the pretrained trunk, where ``pretrained_trunk`` asks for it; later calls do nothing."""
+        if self._trunk_to_load is not None:
+            residual.load_pretrained(self.residual.trunk, self._trunk_to_load)
+            self._trunk_to_load = None
+        return self
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        config: dict[str, Any] | None = None,
+        model_card_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Write ``model.safetensors``, ``config.json`` and, if there is none, a model card to a directory.
+
+        ``push_to_hub(repo_id)`` uploads the same files.
+
+        Args:
+            save_directory: made where it does not exist; older weights in it are replaced, a model card is kept.
+            dtype: of the stored weights; half precision halves the file, and loading makes float32 of it again.
+            config: has no effect; ``push_to_hub`` passes it.
+            model_card_kwargs: values for the model card's template.
+        """
+        directory = Path(save_directory)
+        checkpoint.save(self, directory, dtype)
+        if not (directory / "README.md").exists():
+            self.generate_model_card(**(model_card_kwargs or {})).save(directory / "README.md")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        text_term: str | None = None,
+        singular_value_branch: str | None = None,
+        **hub_options: Any,
+    ) -> Self:
+        """Load a network, in float32 on the CPU and in ``eval()`` mode; nothing but the checkpoint is downloaded.
+
+        Args:
+            pretrained_model_name_or_path: a directory that ``save_pretrained`` wrote, a Hub repository of that form
+                (``owner/name``), or an official ``.pth`` file (SDXL, DreamShaper, Hunyuan-DiT).
+            text_term: ``off`` drops the text term; the network then needs no embeddings and serves any backbone with
+                the same latents, as table 7 of the paper does. None keeps what was trained.
+            singular_value_branch: ``no_attention`` applies a network without its attention: the form that the published
+                SDXL training script builds, from the same keys, while its inference code builds ``attention``. ``off``
+                drops the branch. None keeps what was trained.
+            **hub_options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` for the Hub.
+
+        Raises:
+            FileNotFoundError: no such directory, file or repository, or a file is missing in it.
+            ValueError: keys or shapes are not those of an NPNet; the message names them.
+        """
+        overrides = {"text_term": text_term, "singular_value_branch": singular_value_branch}
+        return checkpoint.load(cls, pretrained_model_name_or_path, overrides, hub_options)
+
+    def _given(self, decomposition: Sequence[Tensor], noise: Tensor) -> svd.Decomposition:
+        matrix = svd.matrix_shape(noise.shape[1], noise.shape[-2:])
+        check_decomposition(decomposition, noise, self.config["latent_size"], matrix)
+        parts = svd.Decomposition(*(part.to(noise.device, torch.float32) for part in decomposition))
+        return svd.canonical_signs(parts) if self.config["singular_vector_signs"] == "canonical" else parts
+
+
+def _forget_pretrained_trunk(network: NPNet, _: object) -> None:
+    network._trunk_to_load = None

@@ -1,0 +1,123 @@
+"""The residual branch: a Swin transformer on the noise as a picture (paper, Eq. 7: phi' psi phi (x_T + e)).
+
+phi is ``to_trunk`` and a nearest resize to the trunk's input, psi the trunk, phi' a resize of its features to the
+latents' size and ``to_latents``. The 1 x 1 convolution and the nearest resize commute, so it runs at the smaller size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import timm
+import torch
+from timm.models.swin_transformer import SwinTransformer, WindowAttention
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from npnet.networks.sizes import nearest_index
+
+FeatureLayout = Literal["official", "spatial"]
+
+TRUNK_KEYS = ("img_size", "patch_size", "embed_dim", "depths", "num_heads", "window_size", "drop_path_rate")
+"""What an explicit trunk may state: arguments of timm's ``SwinTransformer``."""
+
+
+def plain_sizes(trunk: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trunk's sizes as plain numbers and lists, as JSON can hold them."""
+    return {key: list(value) if isinstance(value, Sequence) else value for key, value in trunk.items()}
+
+
+def build_trunk(trunk: str | Mapping[str, Any]) -> nn.Module:
+    """Build the trunk with random weights: a Swin transformer by timm name, or by its sizes.
+
+    Raises:
+        ValueError: timm has no such model, it is not a Swin with channels-last features, or its sizes do not fit.
+    """
+    if isinstance(trunk, str):
+        if not timm.is_model(trunk):
+            raise ValueError(
+                f"trunk {trunk!r} is not a model of timm {timm.__version__}; see timm.list_models('swin*')"
+            )
+        built = timm.create_model(trunk, pretrained=False, num_classes=0)
+        if not isinstance(built, SwinTransformer):
+            raise ValueError(f"trunk {trunk!r} is a {type(built).__name__}; a SwinTransformer is needed")
+        return built
+    unknown = sorted(set(trunk) - set(TRUNK_KEYS))
+    missing = sorted({"img_size", "embed_dim", "depths", "num_heads"} - set(trunk))
+    if unknown or missing:
+        raise ValueError(f"trunk: unknown {unknown}, missing {missing}; allowed keys are {', '.join(TRUNK_KEYS)}")
+    try:
+        return SwinTransformer(num_classes=0, **trunk)
+    except (AssertionError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"trunk {dict(trunk)} is not a valid Swin transformer: {error}") from error
+
+
+def load_pretrained(trunk: nn.Module, name: str) -> None:
+    """Copy timm's pretrained weights of ``name`` into ``trunk``; downloads them."""
+    trunk.load_state_dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+
+
+class ResidualBranch(nn.Module):
+    """Predict a residual from the noise (plus the text term) with a Swin transformer.
+
+    Args:
+        channels: C of the noise.
+        latent_size: ``(h, w)`` of the noise.
+        trunk: a timm Swin's name, or ``img_size``, ``patch_size``, ``embed_dim``, ``depths``, ... of one.
+        feature_layout: how the trunk's features (B, H, W, F) become latents. ``official``: as the published code
+            does it, which hands them to NCHW operations unpermuted, so that H is mixed by ``to_latents`` as if it were
+            channels, W becomes the rows and F the columns, of which the nearest resize keeps as many as the latents
+            are wide. ``spatial``: permuted; ``to_latents`` mixes all F features of a place.
+        position_map: add a learnable map, (C, h, w) and zero at first, to the input: a Swin only knows relative
+            positions, and constants over space (all that AdaGroupNorm makes of a prompt) cannot tell it where it is.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        latent_size: Sequence[int],
+        trunk: str | Mapping[str, Any],
+        feature_layout: FeatureLayout = "official",
+        position_map: bool = False,
+    ) -> None:
+        super().__init__()
+        self.latent_size = (latent_size[0], latent_size[1])
+        self.feature_layout = feature_layout
+        self.trunk = build_trunk(trunk)
+        self.trunk_size: tuple[int, int] = tuple(self.trunk.patch_embed.img_size)
+        feature_height = -(-self.trunk_size[0] // self.trunk.feature_info[-1]["reduction"])
+        mixed = feature_height if feature_layout == "official" else self.trunk.num_features
+        self.to_trunk = nn.Conv2d(channels, 3, 1)
+        self.to_latents = nn.Conv2d(mixed, channels, 1)
+        self.position = nn.Parameter(torch.zeros(channels, *self.latent_size)) if position_map else None
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and inference; inference uses fused attention in the trunk.
+
+        timm leaves fused attention off for Swin. Without gradients it is 1.2 times as fast on a CPU; with them it is
+        not, because the position bias, passed as a mask, then needs one.
+        """
+        super().train(mode)
+        for module in self.trunk.modules():
+            if isinstance(module, WindowAttention):
+                module.fused_attn = not mode
+        return self
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Map ``(B, C, h, w)`` to a residual of the same shape."""
+        if self.position is not None:
+            noise = noise + self.position
+        picture = F.interpolate(self.to_trunk(noise), size=self.trunk_size, mode="nearest")
+        return self.read(self.trunk.forward_features(picture))
+
+    def read(self, features: Tensor) -> Tensor:
+        """Turn the trunk's features ``(B, H, W, F)`` into latents ``(B, C, h, w)``."""
+        height, width = self.latent_size
+        if self.feature_layout == "spatial":
+            latents = self.to_latents(features.permute(0, 3, 1, 2))
+            return F.interpolate(latents, size=(height, width), mode="bilinear", align_corners=False)
+        # rows repeat after the convolution and only the columns that survive the resize enter it
+        columns = nearest_index(features.shape[-1], width, features.device)
+        rows = nearest_index(features.shape[-2], height, features.device)
+        return self.to_latents(features[..., columns])[:, :, rows]

@@ -1,0 +1,137 @@
+"""Files that are there whole or not at all.
+
+Everything is written under a temporary name in the same folder, flushed to the disk, and renamed. A killed run leaves
+at most temporary files, which ``remove_leftovers`` (called by ``lock.hold``) takes away on the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from npnet.errors import UserError
+
+TEMPORARY_SUFFIX = ".partial"
+
+
+class AtomicFile:
+    """A file being written; appears under its name when the ``with`` block ends without an exception.
+
+    Attributes:
+        num_bytes: bytes written so far.
+        sha256: hexadecimal digest of the bytes written so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        # the process id keeps apart two processes that compute the same file for a moment (a killed run's last breath)
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self.num_bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of what was written so far."""
+        return self._hash.hexdigest()
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._temporary.open("wb")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        return self
+
+    def write(self, data: bytes) -> int:
+        """Append ``data``.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        if self._file is None:  # a tar stream that is collected after an error still wants to write its end
+            return len(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self._hash.update(data)
+        self.num_bytes += len(data)
+        return len(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if kind is None:
+                file.flush()
+                os.fsync(file.fileno())
+            file.close()
+            if kind is None:
+                self._temporary.replace(self.path)
+                _sync_folder(self.path.parent)
+        except OSError as failure:
+            if kind is None:
+                raise cannot_write(self.path, failure) from failure
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    with AtomicFile(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON with sorted keys, so that equal values are equal bytes; see ``write_bytes``.
+
+    Raises:
+        ValueError: the value holds NaN or infinity, which JSON does not have.
+    """
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def make_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents where they are missing.
+
+    Raises:
+        UserError: a file is in its place, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UserError(f"output_dir={folder}: a file is in the place of the folder") from error
+    except OSError as error:
+        raise UserError(f"output_dir={folder}: cannot be made: {error.strerror}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed runs left in ``folder``; its caller holds the folder's lock."""
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """Build the one-line error for a failed write."""
+    return UserError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def _sync_folder(folder: Path) -> None:
+    # the rename itself survives a power cut only when the folder is flushed too
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""One folder, one configuration: ``request.json`` says which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError
+from npnet.work import atomic
+
+NAME = "request.json"
+_MISSING = "nothing"
+
+
+def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME) -> None:
+    """Write the request into a new or empty folder, or check that the folder was made for the same one.
+
+    A request with nothing beside it, left by a run that failed before its first result, is replaced.
+
+    Args:
+        output_dir: made where it is missing. Hidden files do not count.
+        request: all that determines the results; JSON values.
+        name: of the file.
+
+    Raises:
+        UserError: the folder holds files but no request, or was made for another one (each differing key is named).
+    """
+    output_dir = Path(output_dir)
+    atomic.make_folder(output_dir)
+    path = output_dir / name
+    others = sorted(e.name for e in output_dir.iterdir() if not e.name.startswith(".") and e.name != name)
+    if not path.exists():
+        if others:
+            raise UserError(
+                f"output_dir={output_dir}: holds files that are not of this command ({_some(others)}) and no {name}; "
+                "choose another output_dir"
+            )
+        atomic.write_json(path, request)
+        return
+    differences = list(_differences(json.loads(json.dumps(request)), read(output_dir, name)))
+    if differences and not others:
+        atomic.write_json(path, request)
+    elif differences:
+        raise UserError(
+            f"output_dir={output_dir}: was made with another configuration: {_some(differences)}; "
+            "choose another output_dir"
+        )
+
+
+def read(output_dir: Path, name: str = NAME) -> dict[str, Any]:
+    """Return the request that ``output_dir`` was made for.
+
+    Raises:
+        UserError: there is none, or it is not readable.
+    """
+    path = Path(output_dir) / name
+    try:
+        request = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise UserError(f"{path}: is not a request")
+    return request
+
+
+def _differences(got: Any, there: Any, where: str = "") -> Iterator[str]:
+    if isinstance(got, dict) and isinstance(there, dict):
+        for key in sorted(got.keys() | there.keys()):
+            yield from _differences(
+                got.get(key, _MISSING), there.get(key, _MISSING), f"{where}.{key}" if where else key
+            )
+    elif got != there:
+        yield f"{where} (got {_short(got)}, there {_short(there)})"
+
+
+def _short(value: Any) -> str:
+    text = value if value is _MISSING else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _some(items: list[str], limit: int = 5) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

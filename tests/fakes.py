@@ -1,0 +1,184 @@
+"""A diffusion model, metrics and a noise method without weights: exact, tiny and fast, for laws about the rest.
+
+Reachable from YAML too: ``FAKE_OVERRIDES`` turns any command's defaults into these.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from npnet import seeding
+from npnet.backbones.base import END, Backbone, Coefficients, Step
+from npnet.errors import UserError, unknown
+from npnet.metrics.base import Metric
+from npnet.noise.base import NoiseMethod
+from npnet.records import Conditioning, NoiseResult
+
+SHAPE = (4, 8, 8)
+DATA_STD = 0.5
+OVERSHOOT = 4.87
+FAKE_OVERRIDES = [
+    "backbone=shapes",
+    "backbone._target_=tests.fakes.LinearBackbone",
+    "metric=[]",
+    "+metric.target._target_=tests.fakes.TargetScorer",
+    "prompts=list",
+]
+"""With ``prompts.list=[...]`` these make a command run on the fakes."""
+
+
+def prompt_mean(prompt: str) -> Tensor:
+    """The mean of the prompt's data, ``SHAPE``: smooth, of standard deviation about 0.8; "" is the mean of nothing."""
+    if not prompt:
+        return torch.zeros(SHAPE)
+    coarse = torch.randn(SHAPE[0], 2, 2, generator=seeding.stream(0, "fake mean", prompt))
+    return 0.8 * torch.nn.functional.interpolate(coarse[None], size=SHAPE[1:], mode="bilinear")[0]
+
+
+class LinearBackbone(Backbone):
+    """The exact denoiser of data N(mean(prompt), DATA_STD^2): linear in its input, so laws can be stated in numbers.
+
+    Args:
+        kind: ``variance_preserving`` (SDXL's schedule) or ``flow``.
+        delay_seconds: of every evaluation, so that a run can be killed in its middle; the environment variable
+            ``FAKE_DELAY_SECONDS`` does the same without being a part of the configuration.
+        path, height, width: accepted and not used, so that ``backbone._target_=tests.fakes.LinearBackbone`` is enough.
+        settings, device, dtype: see ``Backbone``.
+
+    A prompt that contains "NaN" gives pictures that are not finite. ``encoded`` lists the prompts given to the encoder.
+    """
+
+    def __init__(
+        self,
+        kind: str = "variance_preserving",
+        delay_seconds: float | None = None,
+        path: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(settings, device, dtype)
+        if kind not in ("variance_preserving", "flow"):
+            raise unknown("backbone.kind", kind, ("variance_preserving", "flow"))
+        self.kind = kind
+        self.delay_seconds = float(os.environ.get("FAKE_DELAY_SECONDS", 0)) if delay_seconds is None else delay_seconds
+        self.encoded: list[str] = []
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        self._alphas_cumprod = (1 - betas).cumprod(0)
+
+    def check(self) -> None:
+        pass
+
+    def load(self) -> Self:
+        return self
+
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        return SHAPE
+
+    def embed_dims(self) -> dict[str, int]:
+        return {"prompt_embed_dim": SHAPE[1] * SHAPE[2], "prompt_length": SHAPE[0], "pooled_embed_dim": 6}
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """The embedding of a prompt is its mean, one token for each channel."""
+        self.encoded += list(dict.fromkeys(prompts))
+        means = torch.stack([prompt_mean(prompt).flatten(1) for prompt in prompts]).to(self.device)
+        means[["NaN" in prompt for prompt in prompts]] = math.nan
+        pooled = means.flatten(1)[:, :6]
+        return Conditioning(tuple(prompts), means, torch.zeros_like(means), pooled, torch.zeros_like(pooled))
+
+    def steps(self, num_inference_steps: int) -> list[Step]:
+        if not 1 <= num_inference_steps <= 1000:
+            raise UserError(f"num_inference_steps={num_inference_steps}: allowed are 1 to 1000")
+        if self.kind == "flow":
+            levels = [*(1 - i / num_inference_steps for i in range(num_inference_steps)), END]
+            return [Step(*pair) for pair in pairwise(levels)]
+        stride = 1000 // num_inference_steps
+        starts = [float(i * stride + 1) for i in reversed(range(num_inference_steps))]
+        return [Step(t, t - stride if t >= stride else END) for t in starts]
+
+    def coefficients(self, timestep: float) -> Coefficients:
+        if timestep < 0:
+            return Coefficients(1.0, 0.0)
+        if self.kind == "flow":
+            return Coefficients(1.0 - timestep, timestep)
+        product = float(self._alphas_cumprod[round(timestep)])
+        return Coefficients(math.sqrt(product), math.sqrt(1.0 - product))
+
+    def to_noise_pred(self, model_output: Tensor, latents: Tensor, timestep: float) -> Tensor:
+        return model_output
+
+    def model_output(self, latents: Tensor, label: float, conditioning: Conditioning, unconditional: bool) -> Tensor:
+        """E[epsilon | x_t], or E[velocity | x_t], computed in the dtype of ``latents``."""
+        time.sleep(self.delay_seconds)
+        means = conditioning.prompt_embeds.view(-1, *SHAPE).to(latents)
+        if unconditional:
+            negative = conditioning.negative_prompt_embeds.view(-1, *SHAPE).to(latents)
+            latents, means = torch.cat([latents, latents]), torch.cat([negative, means])
+        alpha, sigma = self.coefficients(label)
+        residual = (latents - alpha * means) / (alpha**2 * DATA_STD**2 + sigma**2)
+        epsilon = sigma * residual
+        return epsilon - (means + alpha * DATA_STD**2 * residual) if self.kind == "flow" else epsilon
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures of 16 x 16 pixels: the first three channels, squashed and doubled in size."""
+        images = torch.sigmoid(latents[:, :3].float())
+        return torch.nn.functional.interpolate(images, scale_factor=2, mode="nearest")
+
+
+class TargetScorer(Metric):
+    """Minus the mean squared distance to the picture of ``OVERSHOOT`` times the prompt's mean; differentiable.
+
+    Guidance of 5.5 overshoots the mean about so far, so that re-denoise sampling wins here in about half of the pairs.
+    """
+
+    differentiable = True
+
+    def load(self, device: torch.device | str = "cpu") -> Self:
+        return self
+
+    def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        targets = LinearBackbone(device="cpu").decode(
+            OVERSHOOT * torch.stack([prompt_mean(prompt) for prompt in prompts])
+        )
+        return -(images - targets.to(images)).square().flatten(1).mean(1)
+
+
+class Brightness(Metric):
+    """The mean of the picture; ignores the prompt."""
+
+    uses_prompt = False
+    differentiable = True
+
+    def load(self, device: torch.device | str = "cpu") -> Self:
+        return self
+
+    def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return images.flatten(1).mean(1)
+
+
+class ShapesOnly(Brightness):
+    """A metric that judges pictures of the built-in model only."""
+
+    domain = "shapes"
+
+
+class Redraw(NoiseMethod):
+    """Fresh noise from the samples' generators: a method that is random and evaluates nothing."""
+
+    def __call__(
+        self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
+    ) -> NoiseResult:
+        return NoiseResult(seeding.randn_like(noise, generators))
+
+    def forwards(self, backbone: Backbone) -> int:
+        return 0

@@ -1,0 +1,48 @@
+"""A user's mistakes: exit code 2, one line, soon, and nothing written."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MISTAKES = [
+    ("train.py", [], "data.shards=DIR is needed"),
+    ("train.py", ["data.shards=nowhere"], "data.shards=nowhere: no such folder"),
+    ("train.py", ["network=npnt"], "npnt"),
+    ("train.py", ["data.shards=.", "data.batchsize=3"], "data.batchsize"),
+    ("train.py", ["data.shards=.", "trainer.max_epochs=0"], "trainer.max_epochs=0"),
+    ("evaluate.py", ["prompts=file", "prompts.path=nowhere.txt"], "prompts.path=nowhere.txt: no such file"),
+    ("evaluate.py", ["noise=[standart]"], "standart"),
+    ("evaluate.py", ["sampler=dimm"], "dimm"),
+    ("evaluate.py", ["network_path=./nowhere"], "network_path=./nowhere: no such file or directory"),
+    ("evaluate.py", ["backbone.height=31"], "backbone.height=31"),
+    ("evaluate.py", ["backbone.path=./nowhere"], "backbone.path=./nowhere"),
+    ("evaluate.py", ["batch_size=0"], "batch_size=0"),
+    ("evaluate.py", ["experiment=no_such"], "no_such"),
+    ("evaluate.py", ["backbone=sdxl", "backbone.device=cpu"], "float16 needs a GPU"),
+    ("evaluate.py", ["--multirun", "seed=0,1", "workers=0"], "workers=0"),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "message"), MISTAKES, ids=lambda value: str(value))
+def test_a_mistake_is_one_line_soon_and_leaves_nothing(script, arguments, message, tmp_path):
+    started = time.monotonic()
+    target = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments, f"output_dir={target}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    seconds = time.monotonic() - started
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not target.exists()
+    assert seconds < 30  # 10 on a quiet machine

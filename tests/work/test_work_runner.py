@@ -1,0 +1,139 @@
+"""Jobs are defined here, at the top of a module, so that spawned workers can import them."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from npnet.errors import UserError
+from npnet.work import atomic
+from npnet.work.progress import Progress, duration
+from npnet.work.runner import Report, WorkerError, run_job
+
+
+@dataclass
+class Squares:
+    """Chunk i writes ``i`` with its square and its worker; ``fault`` is what chunk 2 does instead."""
+
+    folder: Path
+    fault: str = ""
+    num_chunks: int = 5
+    worker: int = -1
+
+    def is_done(self, chunk):
+        return (self.folder / str(chunk)).exists()
+
+    def num_samples(self, chunk):
+        return 3
+
+    def setup(self, worker, device):
+        import torch
+
+        self.worker, self.threads, self.device = worker, torch.get_num_threads(), device
+
+    def run(self, chunk, report):
+        if chunk == 2 and self.fault:
+            self.fail()
+        for _ in range(3):
+            report(Report(1, {"square": chunk**2}))
+        line = f"{chunk**2} {self.threads}"
+        atomic.write_bytes(self.folder / str(chunk), line.encode())
+        atomic.write_bytes(self.folder / f"worker-{self.worker}", b"")
+
+    def fail(self):
+        if self.fault == "user":
+            raise UserError("chunk 2 is not wanted")
+        if self.fault == "bug":
+            raise ZeroDivisionError("chunk 2")
+        if self.fault == "interrupt":
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(job, workers=1):
+    return run_job(job, workers=workers, threads_per_worker=1, title="squaring", describe=lambda v: f"{v['square']}")
+
+
+def results(folder):
+    return {path.name: path.read_text() for path in folder.iterdir() if path.name.isdigit()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_chunk_is_computed_once_with_the_threads_asked_for(tmp_path, workers):
+    assert run(Squares(tmp_path), workers) == 5
+    assert results(tmp_path) == {str(i): f"{i * i} 1" for i in range(5)}
+    assert len(list(tmp_path.glob("worker-*"))) <= workers
+    assert run(Squares(tmp_path), workers) == 0
+
+
+def test_finished_chunks_are_not_computed_again(tmp_path):
+    (tmp_path / "1").write_text("kept")
+    assert run(Squares(tmp_path)) == 4
+    assert results(tmp_path)["1"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        ("user", UserError, "^chunk 2 is not wanted$"),
+        ("bug", WorkerError, r"(?s)Traceback.*in fail.*ZeroDivisionError: chunk 2"),
+        ("death", WorkerError, "died with exit code -9"),
+    ],
+)
+def test_a_workers_fault_stops_the_run_and_finished_chunks_stay(tmp_path, fault, error, message):
+    with pytest.raises(error, match=message):
+        run(Squares(tmp_path, fault), workers=2)
+    assert {"0", "1"} >= set(results(tmp_path)) - {"3", "4"}
+    assert "2" not in results(tmp_path)
+    run(Squares(tmp_path), workers=1)
+    assert len(results(tmp_path)) == 5
+
+
+@pytest.mark.parametrize(("fault", "error"), [("user", UserError), ("bug", ZeroDivisionError)])
+def test_a_fault_in_this_process_is_passed_on_as_it_is(tmp_path, fault, error):
+    with pytest.raises(error):
+        run(Squares(tmp_path, fault))
+    assert set(results(tmp_path)) == {"0", "1"}
+
+
+def test_an_interrupt_passes_through(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(Squares(tmp_path, "interrupt"))
+
+
+def test_the_thread_count_of_this_process_is_given_back(tmp_path):
+    import torch
+
+    before = torch.get_num_threads()
+    run_job(Squares(tmp_path), threads_per_worker=3, title="", describe=str)
+    assert torch.get_num_threads() == before
+    assert results(tmp_path)["0"] == "0 3"
+
+
+def test_progress_counts_earlier_runs_but_not_in_the_rate(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with Progress("making", lambda values: f"kept {values['kept']:g}", finished=50, total=100) as progress:
+        clock[0] = 5.0
+        progress.begin()
+        clock[0] = 15.0
+        progress.add(Report(10, {"kept": 4}))
+        progress.add(Report(10, {"kept": 3}))
+    assert progress.line() == "making: 70 of 100, 2/s, 15 s left, kept 7"
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0] == "making: 60 of 100, 1/s, 40 s left, kept 4"
+    assert captured.err == ""
+
+
+def test_durations_are_read_by_people():
+    assert [duration(s) for s in (0.4, 59, 65, 3600, 7500, 90000)] == [
+        "0 s",
+        "59 s",
+        "1 min 5 s",
+        "1 h",
+        "2 h 5 min",
+        "1 d 1 h",
+    ]
