@@ -30,17 +30,21 @@ def evaluate() -> None:
     run_command("evaluate", function)
 
 
+def collect() -> None:
+    """Run ``collect.py``, found by its name: nothing in npnet imports the collector."""
+    scripts = {script.name: script for script in entry_points(group="console_scripts")}
+    scripts["npnet-collect"].load()()
+
+
 def main() -> None:
     """Run ``npnet COMMAND ...``."""
-    scripts = {script.name: script for script in entry_points(group="console_scripts")}
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command not in ("collect", "train", "evaluate"):
-        wanted_help = command in ("", "-h", "--help")
-        print(
-            USAGE if wanted_help else f"error: unknown command {command!r}; allowed: collect, train, evaluate",
-            file=sys.stdout if wanted_help else sys.stderr,
-        )
-        sys.exit(0 if wanted_help else 2)
-    # by name, so that nothing in npnet imports the collector
-    sys.argv = [f"npnet-{command}", *sys.argv[2:]]
-    scripts[f"npnet-{command}"].load()()
+    commands = {"collect": collect, "train": train, "evaluate": evaluate}
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in ("", "-h", "--help"):
+        print(USAGE)
+    elif name not in commands:
+        print(f"error: unknown command {name!r}; allowed: {', '.join(commands)}", file=sys.stderr)
+        sys.exit(2)
+    else:
+        sys.argv = [f"npnet-{name}", *sys.argv[2:]]
+        commands[name]()

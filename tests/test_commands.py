@@ -20,7 +20,7 @@ MISTAKES = [
     ("evaluate.py", ["sampler=dimm"], "dimm"),
     ("evaluate.py", ["network_path=./nowhere"], "network_path=./nowhere: no such file or directory"),
     ("evaluate.py", ["backbone.height=31"], "backbone.height=31"),
-    ("evaluate.py", ["backbone.path=./nowhere"], "backbone.path=./nowhere"),
+    ("evaluate.py", ["backbone.path=./nowhere"], "nowhere: no diffusers pipeline there"),
     ("evaluate.py", ["batch_size=0"], "batch_size=0"),
     ("evaluate.py", ["experiment=no_such"], "no_such"),
     ("evaluate.py", ["backbone=sdxl", "backbone.device=cpu"], "float16 needs a GPU"),

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
+from npnet import backbones
 from npnet.backbones import StableDiffusionXL
 
 SDXL_SCHEDULER: dict[str, Any] = {
@@ -20,12 +33,23 @@ SDXL_SCHEDULER: dict[str, Any] = {
     "timestep_spacing": "leading",
     "skip_prk_steps": True,
 }
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+T5_LENGTH = 12
 
 
 def tokenizer() -> CLIPTokenizer:
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    tokens = [*letters, *[f"{letter}</w>" for letter in letters], "<|startoftext|>", "<|endoftext|>"]
+    tokens = [*LETTERS, *[f"{letter}</w>" for letter in LETTERS], "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=16)
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -1.0), *[(letter, -2.0) for letter in LETTERS]]
+    return T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def bert_tokenizer() -> BertTokenizer:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *[f"##{letter}" for letter in LETTERS]]
+    return BertTokenizer(vocab={token: index for index, token in enumerate(tokens)}, model_max_length=77)
 
 
 def text_config(projection_dim: int = 24) -> CLIPTextConfig:
@@ -44,9 +68,27 @@ def text_config(projection_dim: int = 24) -> CLIPTextConfig:
     )
 
 
-def sdxl_pipeline(prediction_type: str = "epsilon", **scheduler: Any) -> StableDiffusionXLPipeline:
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+def t5_encoder(width: int = 32) -> T5EncoderModel:
+    config = T5Config(
+        vocab_size=len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=0
+    )
+    return T5EncoderModel(config)
+
+
+def vae(latent_channels: int = 4, **config: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=latent_channels,
+        layers_per_block=1,
+        **config,
+    )
+
+
+def unet(**config: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
         block_out_channels=(16, 32),
         layers_per_block=1,
         norm_num_groups=8,
@@ -56,31 +98,225 @@ def sdxl_pipeline(prediction_type: str = "epsilon", **scheduler: Any) -> StableD
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=(2, 4),
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=24 + 6 * 8,
-        cross_attention_dim=64,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        layers_per_block=1,
-    )
-    return StableDiffusionXLPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(text_config()),
-        tokenizer=tokenizer(),
-        tokenizer_2=tokenizer(),
-        unet=unet,
-        scheduler=DDIMScheduler.from_config({**SDXL_SCHEDULER, **scheduler, "prediction_type": prediction_type}),
-        add_watermarker=False,
+        **config,
     )
 
 
-def sdxl(prediction_type: str = "epsilon", **scheduler: Any) -> StableDiffusionXL:
+def scheduler(**changed: Any) -> DDIMScheduler:
+    return DDIMScheduler.from_config({**SDXL_SCHEDULER, **changed})
+
+
+XL_ADDED = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 24 + 6 * 8,
+    "cross_attention_dim": 64,
+}
+
+
+def sdxl_parts(prediction_type: str = "epsilon", **changed: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    return {
+        "unet": unet(**XL_ADDED),
+        "vae": vae(),
+        "text_encoder": CLIPTextModel(text_config()),
+        "text_encoder_2": CLIPTextModelWithProjection(text_config()),
+        "tokenizer": tokenizer(),
+        "tokenizer_2": tokenizer(),
+        "scheduler": scheduler(prediction_type=prediction_type, **changed),
+    }
+
+
+def sdxl_pipeline(prediction_type: str = "epsilon", **changed: Any) -> StableDiffusionXLPipeline:
+    return StableDiffusionXLPipeline(**sdxl_parts(prediction_type, **changed), add_watermarker=False)
+
+
+def sdxl(prediction_type: str = "epsilon", **changed: Any) -> StableDiffusionXL:
     backbone = StableDiffusionXL("unused", height=64, width=64, device="cpu")
-    return backbone.adopt(sdxl_pipeline(prediction_type, **scheduler))
+    return backbone.adopt(sdxl_pipeline(prediction_type, **changed))
+
+
+def sd_pipeline(prediction_type: str = "epsilon", **changed: Any) -> diffusers.StableDiffusionPipeline:
+    torch.manual_seed(0)
+    return diffusers.StableDiffusionPipeline(
+        unet=unet(cross_attention_dim=32),
+        vae=vae(),
+        text_encoder=CLIPTextModel(text_config()),
+        tokenizer=tokenizer(),
+        scheduler=scheduler(prediction_type=prediction_type, **changed),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def controlnet_pipeline() -> diffusers.StableDiffusionXLControlNetPipeline:
+    parts = sdxl_parts()
+    controlnet = diffusers.ControlNetModel.from_unet(
+        parts["unet"], conditioning_channels=3, conditioning_embedding_out_channels=(4, 8, 8, 8)
+    )
+    for block in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
+        torch.nn.init.normal_(block.weight, std=0.2)  # published ones start at zero, and would change nothing
+    return diffusers.StableDiffusionXLControlNetPipeline(**parts, controlnet=controlnet, add_watermarker=False)
+
+
+def hunyuan_pipeline() -> diffusers.HunyuanDiTPipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.HunyuanDiT2DModel(
+        sample_size=8,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=3,
+        in_channels=4,
+        cross_attention_dim=32,
+        cross_attention_dim_t5=32,
+        pooled_projection_dim=16,
+        hidden_size=24,
+        activation_fn="gelu-approximate",
+    )
+    names = bert_tokenizer()
+    bert = BertConfig(
+        vocab_size=len(names), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    published = {**SDXL_SCHEDULER, "beta_end": 0.018, "prediction_type": "v_prediction"}
+    return diffusers.HunyuanDiTPipeline(
+        transformer=transformer,
+        vae=vae(),
+        text_encoder=BertModel(bert),
+        tokenizer=names,
+        text_encoder_2=t5_encoder(),
+        tokenizer_2=t5_tokenizer(),
+        scheduler=diffusers.DDPMScheduler.from_config(published),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sd3_pipeline() -> diffusers.StableDiffusion3Pipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=64,
+        caption_projection_dim=32,
+        pooled_projection_dim=48,
+        pos_embed_max_size=16,
+    )
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=transformer,
+        vae=vae(4, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModelWithProjection(text_config()),
+        tokenizer=tokenizer(),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
+        tokenizer_2=tokenizer(),
+        text_encoder_3=t5_encoder(64),
+        tokenizer_3=t5_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def flux_pipeline(guidance_embeds: bool = True, **changed: Any) -> diffusers.FluxPipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guidance_embeds,
+    )
+    published = {"shift": 3.0, "use_dynamic_shifting": True, **changed}
+    return diffusers.FluxPipeline(
+        transformer=transformer,
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModel(text_config()),
+        tokenizer=tokenizer(),
+        text_encoder_2=t5_encoder(),
+        tokenizer_2=t5_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**published),
+    )
+
+
+WAN_SCHEDULER: dict[str, Any] = {
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 3.0,
+    "solver_order": 2,
+}
+
+
+def wan_pipeline() -> diffusers.WanPipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        text_dim=32,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=2,
+        rope_max_seq_len=32,
+    )
+    video_vae = diffusers.AutoencoderKLWan(
+        base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
+    return diffusers.WanPipeline(
+        transformer=transformer,
+        vae=video_vae,
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+        scheduler=diffusers.UniPCMultistepScheduler(**WAN_SCHEDULER),
+    )
+
+
+def family(name: str, **changed: Any) -> backbones.Backbone:
+    """A tiny backbone by name, at 64 x 96 pixels; ``changed``: keys of its constructor."""
+    size = {"height": 64, "width": 96, "device": "cpu", **changed}
+    t5 = {"max_sequence_length": T5_LENGTH, **size}
+    if name in ("sd", "sd_v"):
+        return backbones.StableDiffusion("unused", **size).adopt(sd_pipeline(prediction(name)))
+    if name in ("sdxl", "sdxl_v"):
+        return StableDiffusionXL("unused", **size).adopt(sdxl_pipeline(prediction(name)))
+    if name == "dreamshaper":
+        return StableDiffusionXL("unused", spacing="dpm_solver", **size).adopt(sdxl_pipeline())
+    if name == "hunyuan_dit":
+        return backbones.HunyuanDiT("unused", **size).adopt(hunyuan_pipeline())
+    if name == "sd3":
+        return backbones.StableDiffusion3("unused", **t5).adopt(sd3_pipeline())
+    if name == "flux":
+        return backbones.Flux("unused", **t5).adopt(flux_pipeline())
+    if name == "flux_true_cfg":
+        return backbones.Flux("unused", true_cfg=True, **t5).adopt(flux_pipeline())
+    if name == "flux_schnell":
+        schnell = flux_pipeline(guidance_embeds=False, use_dynamic_shifting=False, shift=1.0)
+        return backbones.Flux("unused", **t5).adopt(schnell)
+    assert name == "wan", name
+    return backbones.Wan("unused", num_frames=9, **t5).adopt(wan_pipeline())
+
+
+def prediction(name: str) -> str:
+    return "v_prediction" if name.endswith("_v") else "epsilon"
+
+
+FAMILIES = (
+    "sd",
+    "sd_v",
+    "sdxl",
+    "sdxl_v",
+    "dreamshaper",
+    "hunyuan_dit",
+    "sd3",
+    "flux",
+    "flux_true_cfg",
+    "flux_schnell",
+    "wan",
+)

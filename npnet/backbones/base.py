@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from npnet.backbones import samplers
-from npnet.errors import UserError, unknown
+from npnet.backbones.devices import resolve_device, resolve_dtype
+from npnet.errors import UserError
 from npnet.records import Branches, Conditioning, Cost
 
 
@@ -42,6 +43,7 @@ class Step(NamedTuple):
 
 
 CAPABILITIES = ("unconditional_branch", "cross_attention_maps", "decode", "differentiable_decode")
+"""``cross_attention_maps``: a U-Net whose attention processors (``attn1``, ``attn2``) can be replaced."""
 END = -1.0
 """The level after the last step."""
 
@@ -60,15 +62,13 @@ class Backbone(ABC):
     domain: str = "any"
     """``shapes`` for the built-in model, whose metrics judge nothing else."""
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
+    lacking: Mapping[str, str] = {}
+    """For a capability that is not there: what a person can do about it."""
 
     def __init__(self, settings: Mapping[str, Any] | None = None, device: str = "auto", dtype: str = "float32") -> None:
         self.settings = dict(settings or {})
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise unknown("backbone.dtype", dtype, ("float32", "float16", "bfloat16"))
-        self.dtype: torch.dtype = getattr(torch, dtype)
         self.device = resolve_device(device)
-        if self.device.type == "cpu" and self.dtype is torch.float16:
-            raise UserError("backbone.dtype=float16 needs a GPU; allowed on the CPU: float32, bfloat16")
+        self.dtype = resolve_dtype(dtype, self.device)
         self.cost = Cost()
 
     # --- what a family states ------------------------------------------------------------------------------------
@@ -127,6 +127,10 @@ class Backbone(ABC):
     def scheduler_config(self) -> dict[str, Any]:
         """Return the published scheduler configuration from which other samplers are made."""
         raise UserError(f"{type(self).__name__} samples with its own rule only; use sampler=default")
+
+    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
+        """Return what the denoiser is given at ``guidance_scale``; families with embedded guidance put it in here."""
+        return conditioning
 
     # --- what follows from it ------------------------------------------------------------------------------------
 
@@ -194,6 +198,7 @@ class Backbone(ABC):
         label: float | None = None,
     ) -> Tensor:
         """Return the guided ``noise_pred``; at ``guidance_scale`` 1 only the conditional branch runs."""
+        conditioning = self.with_guidance(conditioning, guidance_scale)
         branches = self.predict_branches(latents, timestep, conditioning, label, unconditional=guidance_scale != 1)
         return self.guide(branches, guidance_scale)
 
@@ -253,6 +258,7 @@ class Backbone(ABC):
             first_branches: the first evaluation of the leading samples of the batch, where it was made already.
         """
         latents = noise.to(self.device, torch.float32)
+        conditioning = self.with_guidance(conditioning, guidance_scale)
         if sampler != "default":
             return samplers.sample(
                 self, latents, conditioning, num_inference_steps, guidance_scale, sampler, generators
@@ -289,21 +295,8 @@ class Backbone(ABC):
         """
         missing = [name for name in needed if name not in self.capabilities]
         if missing:
-            raise UserError(f"noise.{who} needs {', '.join(missing)}, which {type(self).__name__} does not have")
-
-
-def resolve_device(device: str) -> torch.device:
-    """Turn ``auto`` into the best device here, or check that the named one exists.
-
-    Raises:
-        UserError: the device is not a torch device, or is not on this machine.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"device={device!r} is not a torch device; allowed: auto, cpu, cuda, cuda:N") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={device!r}: there is no GPU here; allowed: auto, cpu")
-    return resolved
+            hints = "; ".join(self.lacking[name] for name in missing if name in self.lacking)
+            raise UserError(
+                f"noise.{who} needs {', '.join(missing)}, which {type(self).__name__} does not have"
+                + (f" ({hints})" if hints else "")
+            )

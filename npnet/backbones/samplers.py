@@ -6,6 +6,7 @@ around our guided prediction.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,26 +27,38 @@ SAMPLERS = {
     "pndm": "PNDMScheduler",
     "kdpm2_ancestral": "KDPM2AncestralDiscreteScheduler",
     "heun": "HeunDiscreteScheduler",
+    "lcm": "LCMScheduler",
 }
-"""Sampler name -> diffusers class: the seven of the paper's figure 13."""
+"""Sampler name -> diffusers class: the seven of the paper's figure 13, and the one that LCM LoRAs are made for."""
 
 
-def check_sampler(name: str) -> None:
-    """Refuse an unknown sampler name.
+def check_sampler(name: str, backbone: Backbone | None = None) -> None:
+    """Refuse an unknown sampler name, or one that ``backbone`` (loaded or not) cannot use.
 
     Raises:
-        UserError: ``name`` is neither ``default`` nor one of ``SAMPLERS``.
+        UserError: says what is allowed.
     """
-    if name != "default" and name not in SAMPLERS:
+    if name == "default":
+        return
+    if name not in SAMPLERS:
         raise unknown("sampler", name, ("default", *SAMPLERS))
+    if backbone is None:
+        return
+    if backbone.kind != "variance_preserving":
+        raise UserError(
+            f"sampler={name}: {type(backbone).__name__} is a flow-matching model; allowed there: sampler=default"
+        )
+    if _fixed_levels(backbone) is not None and not _takes(_class(name).set_timesteps, "timesteps"):
+        able = [other for other in SAMPLERS if _takes(_class(other).set_timesteps, "timesteps")]
+        raise UserError(
+            f"sampler={name} has a spacing of its own, but backbone.spacing fixes the levels; "
+            f"allowed then: default, {', '.join(able)}"
+        )
 
 
 def make_scheduler(name: str, config: dict[str, Any]) -> Any:
     """Build the diffusers scheduler ``name`` from a family's published scheduler configuration."""
-    import diffusers
-
-    check_sampler(name)
-    return getattr(diffusers, SAMPLERS[name]).from_config(config)
+    return _class(name).from_config(config)
 
 
 def sample(
@@ -57,13 +70,21 @@ def sample(
     sampler: str,
     generators: Sequence[torch.Generator] | None,
 ) -> Tensor:
-    """Denoise ``noise`` ``(B, C, *grid)`` with a diffusers scheduler; see ``Backbone.sample``."""
-    if backbone.kind != "variance_preserving":
-        raise UserError(f"sampler={sampler!r} is for variance-preserving models; flow models use sampler=default")
+    """Denoise ``noise`` ``(B, C, *grid)`` with a diffusers scheduler; see ``Backbone.sample``.
+
+    Raises:
+        UserError: the sampler is unknown, or not for this family.
+    """
+    check_sampler(sampler, backbone)
     scheduler = make_scheduler(sampler, backbone.scheduler_config())
-    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    levels = _fixed_levels(backbone)
+    if levels is None:
+        scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    else:
+        backbone.steps(num_inference_steps)  # refuses another number
+        scheduler.set_timesteps(timesteps=[int(level) for level in levels], device=noise.device)
     latents = noise * scheduler.init_noise_sigma
-    options = {"generator": list(generators)} if generators is not None and _takes_generator(scheduler) else {}
+    options = {"generator": list(generators)} if generators is not None and _takes(scheduler.step, "generator") else {}
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(latents, timestep)
         conditional, rest = backbone.evaluate(scaled, float(timestep), conditioning, guidance_scale != 1)
@@ -72,7 +93,17 @@ def sample(
     return latents
 
 
-def _takes_generator(scheduler: Any) -> bool:
-    import inspect
+def _class(name: str) -> Any:
+    import diffusers
 
-    return "generator" in inspect.signature(scheduler.step).parameters
+    return getattr(diffusers, SAMPLERS[name])
+
+
+def _fixed_levels(backbone: Backbone) -> list[float] | None:
+    from npnet.backbones.schedules import VariancePreserving
+
+    return backbone.fixed_levels() if isinstance(backbone, VariancePreserving) else None
+
+
+def _takes(function: Any, name: str) -> bool:
+    return name in inspect.signature(function).parameters

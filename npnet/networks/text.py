@@ -71,9 +71,8 @@ class SpatialText(nn.Module):
     """Gather the tokens by learned queries, masked, and map the result to a coarse map of the latents.
 
     Each query weighs a token by what it says and by where it stands in the prompt; both sums run over any number of
-    tokens, so the form is tied neither to a prompt length nor to a latent size. With a query for each place it contains
-    the linear layer on flattened embeddings that the study of Shapes used, in fewer parameters (1.0 M at SDXL's 2048
-    instead of 40 M).
+    tokens, so the form is tied neither to a prompt length nor to a latent size. It does the work of the two layers on
+    flattened embeddings that the study of Shapes used, in 1.0 M parameters instead of 40 M at SDXL's width.
 
     Args:
         channels: C of the noise.

@@ -1,8 +1,31 @@
 """Noise methods: initial noise in, better initial noise out; see ``base`` for the contract."""
 
 from npnet.noise.base import NoiseMethod
+from npnet.noise.best_of_n import BestOfN
+from npnet.noise.erasure_injection import ErasureInjection
+from npnet.noise.initno import InitNO
 from npnet.noise.inversion import Inversion, redenoise, redenoise_gain
+from npnet.noise.noise_diffusion import NoiseDiffusion
 from npnet.noise.npnet import Network
+from npnet.noise.reno import ReNO
+from npnet.noise.repaint import Repaint
+from npnet.noise.semantic_erasure import SemanticErasure
 from npnet.noise.standard import Standard
+from npnet.noise.zero_order_search import ZeroOrderSearch
 
-__all__ = ["Inversion", "Network", "NoiseMethod", "Standard", "redenoise", "redenoise_gain"]
+__all__ = [
+    "BestOfN",
+    "ErasureInjection",
+    "InitNO",
+    "Inversion",
+    "Network",
+    "NoiseDiffusion",
+    "NoiseMethod",
+    "ReNO",
+    "Repaint",
+    "SemanticErasure",
+    "Standard",
+    "ZeroOrderSearch",
+    "redenoise",
+    "redenoise_gain",
+]

@@ -59,3 +59,7 @@ class NoiseMethod(ABC):
     def forwards(self, backbone: Backbone) -> int | None:
         """Return the documented denoiser forwards for one sample, sampling excluded; None where it depends on data."""
         return None
+
+    def shares_first_evaluation(self, num_inference_steps: int) -> bool:
+        """Say whether the result carries the ``first_branches`` that sampling with so many steps starts from."""
+        return False

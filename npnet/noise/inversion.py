@@ -132,3 +132,7 @@ class Inversion(NoiseMethod):
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``: 2 + (1 or 2) for each cycle."""
         return self.cycles * (3 if self.inversion_guidance_scale == 1 else 4)
+
+    def shares_first_evaluation(self, num_inference_steps: int) -> bool:
+        """See ``NoiseMethod.shares_first_evaluation``: with the same number of steps both start at the same level."""
+        return num_inference_steps == self.num_inference_steps

@@ -10,9 +10,10 @@ Stages, each skipped where its files exist already, so that the same command res
     choose   which snapshot to ship, by training prompts alone
     pack     the pipeline as diffusers stores it
     quality  every figure, on new seeds and on held-out prompts too
+    network  NPNet, trained on pairs of the packed pipeline
 
-`OUTPUT/pipeline`, `OUTPUT/scorer` and `OUTPUT/quality.json` are what is shipped, under `npnet/shapes/weights/VARIANT`;
-`OUTPUT/work` holds the rest and may be deleted.
+`OUTPUT/pipeline`, `OUTPUT/scorer`, `OUTPUT/network` and `OUTPUT/quality.json` are what is shipped, under
+`npnet/shapes/weights/VARIANT`; `OUTPUT/work` holds the rest and may be deleted.
 """
 
 import argparse
@@ -52,8 +53,8 @@ def run_chain(names: list[str], variant: Variant, place: Place, num_threads: int
         print(f"{name:>8}  done in {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def build(variant: Variant, output: Path) -> dict[str, Any]:
-    """Runs all stages and returns what it writes to `quality.json`."""
+def build(variant: Variant, output: Path, num_threads: int = 2) -> dict[str, Any]:
+    """Runs all stages and returns what it writes to `quality.json`; threads are those of the stages that run alone."""
     place = Place(output)
     place.work.mkdir(parents=True, exist_ok=True)
     request = json.loads(json.dumps(asdict(variant)))
@@ -63,7 +64,7 @@ def build(variant: Variant, output: Path) -> dict[str, Any]:
     for row in STAGES:
         chains = [[name for name, _ in chain] for chain in row]
         if len(chains) == 1:
-            run_chain(chains[0], variant, place, num_threads=2)
+            run_chain(chains[0], variant, place, num_threads)
         else:
             _run_side_by_side(chains, variant, place)
     names = [name for row in STAGES for chain in row for name, _ in chain]
@@ -93,8 +94,12 @@ def _run_side_by_side(chains: list[list[str]], variant: Variant, place: Place) -
 def quick(variant: Variant) -> Variant:
     """A handful of steps of everything, for a test of the path; the result draws nothing."""
     steps = {"vae_steps": 3, "text_steps": 3, "scorer_steps": 3, "unet_steps": 3}
+    keys = {
+        "collect_keys": ("prompts.limit=8", "keep_all=true"),
+        "train_keys": ("trainer.max_epochs=1", "data.kept_only=false"),
+    }
     return replace(
-        variant, **steps, first_snapshot=2, snapshot_every=2, num_latents=256, num_checked=8, num_measured=16
+        variant, **steps, **keys, first_snapshot=2, snapshot_every=2, num_latents=256, num_checked=8, num_measured=16
     )
 
 
@@ -109,9 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         variant = get_variant(options.variant)
         variant = replace(variant, seed=options.seed) if options.seed is not None else variant
-        figures = build(
-            quick(variant) if options.quick else variant, options.output or Path(f"outputs/shapes-{variant.name}")
-        )
+        output = options.output or Path(f"outputs/shapes-{variant.name}")
+        # Steps this few do not repay a second thread, which on a busy machine waits more than it works.
+        figures = build(quick(variant), output, num_threads=1) if options.quick else build(variant, output)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -30,6 +30,10 @@ class Variant:
     """Prompt and seed pairs by which a snapshot is chosen, all of them training prompts."""
     num_measured: int = 1152
     """Prompt and seed pairs behind each figure in `quality.json`; a multiple of 192."""
+    collect_keys: tuple[str, ...] = ()
+    """What `make demo`'s collection is told besides, for the network that ships."""
+    train_keys: tuple[str, ...] = ()
+    """The same for its training."""
 
 
 VARIANTS = {

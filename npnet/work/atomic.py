@@ -103,18 +103,19 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def make_folder(folder: Path) -> None:
-    """Create ``folder`` and its parents where they are missing.
+def make_folder(folder: Path, key: str = "") -> None:
+    """Create ``folder`` and its parents where they are missing; ``key`` is the setting that named it, for the error.
 
     Raises:
         UserError: a file is in its place, or it cannot be made.
     """
+    name = f"{key}={folder}" if key else str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise UserError(f"output_dir={folder}: a file is in the place of the folder") from error
+        raise UserError(f"{name}: a file is in the place of the folder") from error
     except OSError as error:
-        raise UserError(f"output_dir={folder}: cannot be made: {error.strerror}") from error
+        raise UserError(f"{name}: cannot be made: {error.strerror}") from error
 
 
 def remove_leftovers(folder: Path) -> None:

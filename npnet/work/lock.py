@@ -24,7 +24,7 @@ def hold(output_dir: Path) -> Iterator[None]:
         UserError: another run holds the folder, or it cannot be made or written.
     """
     output_dir = Path(output_dir)
-    make_folder(output_dir)
+    make_folder(output_dir, "output_dir")
     path = output_dir / NAME
     try:
         file = path.open("ab")

@@ -28,7 +28,7 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME) -> Non
         UserError: the folder holds files but no request, or was made for another one (each differing key is named).
     """
     output_dir = Path(output_dir)
-    atomic.make_folder(output_dir)
+    atomic.make_folder(output_dir, "output_dir")
     path = output_dir / name
     others = sorted(e.name for e in output_dir.iterdir() if not e.name.startswith(".") and e.name != name)
     if not path.exists():

@@ -1,7 +1,9 @@
 """Whole collections on the fakes: the data set, killed runs, finished folders."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -123,6 +125,21 @@ def test_a_killed_run_takes_its_workers_along_and_resumes_to_the_same_bytes(undi
     run(tmp_path)
     assert contents(tmp_path) == contents(undisturbed)
     assert not list(tmp_path.glob(".*.partial"))
+
+
+@pytest.mark.slow
+def test_a_storm_of_kills_ends_with_the_same_bytes(undisturbed, tmp_path):
+    draw = random.Random(0)
+    for _ in range(12):
+        process = start(tmp_path, "workers=2", delay=0.2)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(3, 9))
+        process.kill()
+        process.communicate()
+        for path in tmp_path.glob("shard-*"):
+            assert path.read_bytes() == (undisturbed / path.name).read_bytes()
+    run(tmp_path)
+    assert contents(tmp_path) == contents(undisturbed)
 
 
 def alive(pid):

@@ -1,13 +1,10 @@
-import math
-
 import pytest
 import torch
 
 from npnet import seeding
-from npnet.backbones import Coefficients
 from npnet.errors import UserError
 from npnet.noise import Inversion, Standard, redenoise, redenoise_gain
-from tests import tiny
+from tests import families, tiny
 
 PROMPTS = ["a cat", "two dogs"]
 
@@ -128,12 +125,39 @@ def test_two_cycles_are_one_cycle_twice(backbone):
     assert torch.equal(two(noise, c, backbone, []).noise, one(one(noise, c, backbone, []).noise, c, backbone, []).noise)
 
 
-def test_a_flow_model_takes_the_euler_form(monkeypatch, backbone):
-    monkeypatch.setattr(type(backbone), "kind", "flow")
-    monkeypatch.setattr(type(backbone), "coefficients", lambda self, t: Coefficients(1 - t / 1000, t / 1000))
-    here, there = backbone.steps(10)[0]
-    assert redenoise_gain(backbone, here, there) == pytest.approx(-(here - there) / 1000)
-    assert math.isclose(backbone.step_coefficients(here, there)[0], 1.0)
+@pytest.mark.parametrize("name", ["sd3", "flux_true_cfg", "wan", "voxels"])
+@pytest.mark.parametrize("steps", [4, 10, 30, 50])
+def test_a_flow_model_takes_the_euler_form(monkeypatch, name, steps):
+    backbone = families.built(name)
+    noise = noise_of(backbone, torch.float64)
+    generator = seeding.stream(0, "predictions")
+    cond, uncond = (torch.randn(noise.shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    constant_predictions(monkeypatch, backbone, cond, uncond)
+    settings = {"num_inference_steps": steps, "guidance_scale": 5.5, "inversion_guidance_scale": 1.0}
+    golden, _ = redenoise(backbone, noise, backbone.encode(PROMPTS), **settings)
+    here, there = backbone.steps(steps)[0]
+    stride = backbone.coefficients(here).sigma - backbone.coefficients(there).sigma
+    assert backbone.step_coefficients(here, there) == (1.0, -stride)
+    assert 0 < stride < 0.6
+    assert (golden - (noise - stride * (5.5 - 1.0) * (cond - uncond))).abs().max() < 1e-12
+    assert backbone.labels == [here, here]
+    redenoise(backbone, noise, backbone.encode(PROMPTS), **settings, time_label="source")
+    assert backbone.labels[2:] == [here, there]
+
+
+@pytest.mark.parametrize("name", families.GUIDED)
+def test_in_every_family_the_closed_form_is_the_step_there_and_back(name):
+    backbone = families.built(name)
+    noise, c = noise_of(backbone), backbone.encode(families.prompts_for(backbone))
+    method = Inversion(5.5, 1.0, 4)
+    assert families.spent(backbone, lambda: method(noise, c, backbone, [])) == 2 * method.forwards(backbone)
+    golden = method(noise, c, backbone, []).noise
+    here, there = backbone.steps(4)[0]
+    lower = backbone.move(noise, backbone.predict(noise, here, c, 5.5), here, there)
+    back = backbone.move(lower, backbone.predict(lower, there, c, 1.0, label=here), there, here)
+    assert golden.shape == noise.shape and golden.dtype == noise.dtype
+    assert torch.allclose(golden, back, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(golden, noise, atol=1e-3)
 
 
 def test_standard_returns_what_it_got(backbone):

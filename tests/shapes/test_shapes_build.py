@@ -63,11 +63,21 @@ def test_an_unknown_variant_is_a_one_line_error(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_a_quick_build_runs_every_stage_and_resumes(variant, tmp_path, capsys):
+def test_a_quick_build_runs_every_stage_and_resumes(variant, tmp_path, capfd):
     command = ["--quick", "--variant", variant, "--output", str(tmp_path / "built")]
     assert main(command) == 0
     figures = json.loads((tmp_path / "built" / "quality.json").read_text())
-    assert list(figures["stages"]) == ["vae", "latents", "text", "scorer", "unet", "choose", "pack", "quality"]
+    assert list(figures["stages"]) == [
+        "vae",
+        "latents",
+        "text",
+        "scorer",
+        "unet",
+        "choose",
+        "pack",
+        "quality",
+        "network",
+    ]
 
     pipeline = load_pipeline(tmp_path / "built" / "pipeline")
     scorer = ShapesScorer.from_directory(tmp_path / "built" / "scorer")
@@ -80,6 +90,6 @@ def test_a_quick_build_runs_every_stage_and_resumes(variant, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "built" / "pipeline").rglob("*.safetensors")}
     assert main(command) == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    capsys.readouterr()
+    capfd.readouterr()
     assert main([*command, "--seed", "7"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capfd.readouterr().err.startswith("error: ")

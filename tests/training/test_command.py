@@ -43,7 +43,9 @@ def weights(folder):
 
 
 def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    assert a.keys() == b.keys()
+    assert {name: float((a[name] - b[name]).abs().max()) for name in a if not torch.equal(a[name], b[name])} == {}
+    return True
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,96 @@
+"""Means of somebody else's pictures, in the schema of ``results.py`` under the one label ``images``, and the table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from npnet.evaluation.images_layout import Picture
+
+if TYPE_CHECKING:
+    from npnet.metrics import Metric
+
+LABEL = "images"
+Table = Mapping[str, Sequence[float | None]]
+"""Metric label -> the score of each picture, in order; None where it is not finite."""
+
+
+def to_lines(pictures: Sequence[Picture], table: Table) -> bytes:
+    """Return the bytes of ``scores.jsonl``: one record for each picture, in order."""
+    lines = []
+    for index, picture in enumerate(pictures):
+        record: dict[str, Any] = {"image": str(picture.path), "sha256": picture.digest, "prompt": picture.prompt}
+        if picture.tag is not None:
+            record["tag"] = picture.tag
+        record["scores"] = {label: scores[index] for label, scores in table.items()}
+        lines.append(json.dumps(record, ensure_ascii=False))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def make_results(
+    config: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    metrics: Mapping[str, Metric],
+    table: Table,
+    facts: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """Return means with 95 % intervals over prompts; ``facts`` is what the cache's runs noted of each metric."""
+    from npnet.evaluation.results import SCHEMA_VERSION, plain, versions
+    from npnet.metrics import statistics
+
+    prompts = [picture.prompt for picture in pictures]
+    numbers = [[math.nan if score is None else score for score in table[label]] for label in metrics]
+    averages = statistics.means(numbers, prompts, config["num_resamples"])
+    entries, noted = {}, {}
+    for (label, metric), average in zip(metrics.items(), averages, strict=True):
+        for fact in facts[label]:
+            metric.truncated.update(set(fact["truncated"]) & set(prompts))
+            metric.smoke = metric.smoke or bool(fact["smoke"])
+        entries[label] = {
+            "mean": average.mean,
+            "interval": list(average.interval),
+            "count": average.count,
+            "missing": average.missing,
+            "display_scale": metric.display_scale,
+            "optimised": False,
+        }
+        noted[label] = {
+            "display_scale": metric.display_scale,
+            "random_weights": metric.smoke,
+            "notes": metric.notes(),
+        }
+    return plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "num_pairs": len(pictures),
+            "num_prompts": len(set(prompts)),
+            "smoke": any(metric.smoke for metric in metrics.values()),
+            "methods": {LABEL: {"metrics": entries, "versus": {}}},
+            "metrics": noted,
+            "settings": {key: config[key] for key in ("images", "prompts", "metric", "num_resamples", "seed")},
+            "versions": versions(),
+        }
+    )
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """Print the means as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{results['num_pairs']} pictures, {results['num_prompts']} prompts")
+    for name in ("metric", "mean", "95 % interval", "pictures"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for label, entry in results["methods"][LABEL]["metrics"].items():
+        mean, low, high = (
+            "-" if value is None else f"{entry['display_scale'] * value:.4g}"
+            for value in (entry["mean"], *entry["interval"])
+        )
+        table.add_row(label, mean, f"{low} to {high}", str(entry["count"]))
+    console = Console(highlight=False)
+    console.print(table)
+    for label, noted in results["metrics"].items():
+        for note in noted["notes"]:
+            console.print(f"{label}: {note}")

@@ -1,0 +1,115 @@
+"""Turn MPS's published file, a pickled module, into safetensors, reading its tensors only.
+
+    python -m npnet.metrics.convert_mps MPS_overall_checkpoint.pth MPS_overall_checkpoint.safetensors
+
+No code that the file names is imported or run: PyTorch's restricted reader lists the names, an inert class stands in
+for each of them, and the tensors are collected from the tree of those stand-ins.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet.errors import UserError, one_line
+
+
+class Inert:
+    """Stands in for whatever class or function the file names; keeps what it is given, and does nothing."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def append(self, item: Any) -> None:
+        """Swallow a list item."""
+
+    def extend(self, items: Any) -> None:
+        """Swallow list items."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Swallow a dictionary item."""
+
+
+def read_module(path: Path) -> dict[str, Tensor]:
+    """Return the parameters and saved buffers of a pickled module, by their dotted names.
+
+    Raises:
+        UserError: no such file, not a PyTorch file, or no module in it.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals([(stand_in(name), name) for name in names]):
+            module = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as tensors alone: {one_line(error)[:200]}") from error
+    if isinstance(module, dict):  # a table of tensors already
+        state = {str(name): value for name, value in module.items() if isinstance(value, Tensor)}
+    else:
+        state = dict(tensors(module))
+    if not state:
+        raise UserError(f"{path}: holds no module")
+    return state
+
+
+def stand_in(name: str) -> type[Inert]:
+    """Make an inert class for one name, so that each is a type of its own."""
+    return type(name.rpartition(".")[2], (Inert,), {})
+
+
+def tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Walk a module's stand-in as ``state_dict`` walks the module."""
+    content = getattr(module, "state", None)
+    if not isinstance(content, dict):
+        return
+    hidden = set(_items(content.get("_non_persistent_buffers_set")))
+    for name, value in [*(content.get("_parameters") or {}).items(), *(content.get("_buffers") or {}).items()]:
+        if isinstance(value, Tensor) and name not in hidden:
+            yield prefix + name, value.detach()
+    for name, child in (content.get("_modules") or {}).items():
+        yield from tensors(child, f"{prefix}{name}.")
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the members of a set, or of its stand-in."""
+    if isinstance(value, Inert):
+        return list(value.arguments[0]) if value.arguments else []
+    return list(value or ())
+
+
+def convert(source: Path, target: Path) -> int:
+    """Write the tensors of ``source`` to ``target``; returns how many."""
+    from safetensors.torch import save_file
+
+    # copies, because safetensors refuses tensors that share memory
+    state = {name: value.clone().contiguous() for name, value in read_module(source).items()}
+    save_file(state, target)
+    return len(state)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the script; returns its exit code."""
+    if len(arguments) != 2:
+        print("error: python -m npnet.metrics.convert_mps IN.pth OUT.safetensors", file=sys.stderr)
+        return 2
+    try:
+        count = convert(Path(arguments[0]), Path(arguments[1]))
+    except (UserError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(f"{arguments[1]}: {count} tensors")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

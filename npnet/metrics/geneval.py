@@ -1,0 +1,132 @@
+"""GenEval's task accuracies (Ghosh et al. 2023), from a detector's output file.
+
+    python -m npnet.metrics.geneval results.jsonl
+
+The detector (Mask2Former and CLIP, in GenEval's own environment) stays outside. Its file has one JSON object a line and
+picture, with ``filename``, ``tag`` (the task), ``prompt``, ``correct`` and ``metadata``. The overall score is the mean
+of the tasks' accuracies, as published: the tasks weigh the same, though they have 80 to 100 prompts each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError, one_line
+
+TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: ``accuracy`` = correct / pictures, in [0, 1]."""
+
+    accuracy: float
+    correct: int
+    pictures: int
+    prompts: int
+
+
+@dataclass(frozen=True)
+class GenEval:
+    """What ``summary`` returns.
+
+    Attributes:
+        overall: mean of the tasks' accuracies.
+        tasks: by name, in the published order.
+        pictures: share of all pictures that are correct.
+        prompts: share of prompts with at least one correct picture.
+        missing: published tasks that the file does not have; ``overall`` is then not the published score.
+    """
+
+    overall: float
+    tasks: dict[str, Task]
+    pictures: float
+    prompts: float
+    missing: tuple[str, ...]
+
+
+def read(path: str | Path) -> list[dict[str, Any]]:
+    """Return the records of a detector's output file.
+
+    Raises:
+        UserError: no such file, or a line that is not a record of GenEval.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"geneval: {path}: cannot be read: {error.strerror}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"geneval: {path}: line {number} is not JSON: {one_line(error)}") from error
+        lacking = [key for key in ("tag", "prompt", "correct") if not isinstance(record, dict) or key not in record]
+        if lacking or not isinstance(record["correct"], bool):
+            what = f"lacks {', '.join(lacking)}" if lacking else f"has correct={record['correct']!r}, not true or false"
+            raise UserError(f"geneval: {path}: line {number} {what}")
+        records.append(record)
+    if not records:
+        raise UserError(f"geneval: {path}: holds no record")
+    return records
+
+
+def summary(records: Iterable[Mapping[str, Any]]) -> GenEval:
+    """Return the task accuracies of a detector's records.
+
+    Pictures belong to one prompt when their ``metadata`` agree (their ``prompt`` where there is none).
+    """
+    records = list(records)
+    found = list(dict.fromkeys(str(record["tag"]) for record in records))
+    order = [*(task for task in TASKS if task in found), *(task for task in found if task not in TASKS)]
+    tasks = {}
+    for name in order:
+        own = [record for record in records if record["tag"] == name]
+        correct = sum(bool(record["correct"]) for record in own)
+        tasks[name] = Task(correct / len(own), correct, len(own), len({_identity(record) for record in own}))
+    solved: dict[str, bool] = {}
+    for record in records:
+        solved[_identity(record)] = solved.get(_identity(record), False) or bool(record["correct"])
+    return GenEval(
+        overall=sum(task.accuracy for task in tasks.values()) / len(tasks),
+        tasks=tasks,
+        pictures=sum(task.correct for task in tasks.values()) / len(records),
+        prompts=sum(solved.values()) / len(solved),
+        missing=tuple(task for task in TASKS if task not in found),
+    )
+
+
+def _identity(record: Mapping[str, Any]) -> str:
+    metadata = record.get("metadata", record["prompt"])
+    return metadata if isinstance(metadata, str) else json.dumps(metadata, sort_keys=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the script; returns its exit code."""
+    if len(arguments) != 1:
+        print("error: python -m npnet.metrics.geneval RESULTS.jsonl", file=sys.stderr)
+        return 2
+    try:
+        result = summary(read(arguments[0]))
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    for name, task in result.tasks.items():
+        print(f"{name:<16} {100 * task.accuracy:6.2f} %  ({task.correct} of {task.pictures} pictures)")
+    print(f"{'pictures':<16} {100 * result.pictures:6.2f} %")
+    print(f"{'prompts':<16} {100 * result.prompts:6.2f} %  (at least one picture correct)")
+    note = f"  (not the published score: no {', '.join(result.missing)})" if result.missing else ""
+    print(f"{'overall':<16} {result.overall:.5f}{note}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""The chance of an answer under any image-text model of transformers (LLaVA, InstructBLIP, Qwen-VL, ...)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from npnet.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def load_image_text(source: str, key: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Load a model and its processor by transformers, and refuse weights that transformers would make up.
+
+    Raises:
+        UserError: nothing usable is there, or keys are missing, unknown or of another shape.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        processor = AutoProcessor.from_pretrained(source)
+    except Exception as error:
+        raise UserError(f"{key}={source}: no image-text model of transformers: {one_line(error)[:200]}") from error
+    problems = {
+        name: sorted(map(str, report.get(name) or ()))
+        for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    }
+    problems["unexpected_keys"] = [name for name in problems["unexpected_keys"] if not name.endswith("position_ids")]
+    found = [f"{name.replace('_', ' ')} {', '.join(keys[:3])}" for name, keys in problems.items() if keys]
+    if found:
+        raise UserError(f"{key}={source}: not this model's weights: {'; '.join(found)}")
+    if len(processor.tokenizer) <= len(set(processor.tokenizer.all_special_ids)) + 1:
+        raise UserError(f"{key}={source}: the tokenizer's vocabulary is empty (its files are missing)")
+    return model.eval().requires_grad_(False), processor
+
+
+def answer_chance(model: Any, processor: Any, picture: Image, question: str, answer: str, end_mark: bool) -> Tensor:
+    """Return the mean log-probability of the answer's tokens, a scalar.
+
+    Without ``end_mark`` it is that of the first token alone: P("Yes") where the answer is one token.
+    """
+    tokenizer = processor.tokenizer
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    ids = [*ids, tokenizer.eos_token_id] if end_mark else ids[:1]
+    target = torch.tensor([ids], device=model.device)
+    inputs = processor(images=picture, text=ask(processor, question), return_tensors="pt").to(model.device)
+    for name, value in inputs.items():
+        if torch.is_floating_point(value):
+            inputs[name] = value.to(model.dtype)
+    with torch.no_grad():
+        if model.config.is_encoder_decoder or getattr(model.config, "use_decoder_only_language_model", True) is False:
+            logits = model(**inputs, labels=target).logits[:, -len(ids) :]
+        else:
+            inputs = extended(dict(inputs), target[:, :-1])
+            logits = model(**inputs).logits[:, -len(ids) :]
+    return logits.float().log_softmax(-1).gather(-1, target[..., None]).mean()
+
+
+def ask(processor: Any, question: str) -> str:
+    """Return the question as the model was trained to be asked, with its place for the picture."""
+    if getattr(processor, "chat_template", None):
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    token = getattr(processor, "image_token", None)
+    if token is None or not hasattr(processor, "patch_size"):
+        return question  # the processor puts the picture in front by itself (InstructBLIP)
+    return f"USER: {token}\n{question} ASSISTANT:"
+
+
+def extended(inputs: dict[str, Any], more: Tensor) -> dict[str, Any]:
+    """Append token ids to the prompt: 1 in its mask, 0 in whatever else goes with each token."""
+    shape = inputs["input_ids"].shape
+    added = {"input_ids": more, "attention_mask": torch.ones_like(more)}
+    longer = {
+        name: torch.cat([value, added.get(name, torch.zeros_like(more)).to(value.dtype)], dim=1)
+        for name, value in inputs.items()
+        if torch.is_tensor(value) and value.shape == shape
+    }
+    return {**inputs, **longer}

@@ -1,0 +1,119 @@
+"""Which levels are visited, and by which sampler."""
+
+import diffusers
+import pytest
+import torch
+
+from npnet import seeding
+from npnet.backbones import END, StableDiffusionXL, samplers
+from npnet.errors import UserError
+from tests import tiny
+from tests.families import PROMPTS, SEEDS, SIZE, built, noise_for, reference, sampled
+
+AYS = [999, 845, 730, 587, 443, 310, 193, 116, 53, 13]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("steps", [3, 4, 7])
+def test_named_spacings_are_those_of_ddim(spacing, steps):
+    backbone = StableDiffusionXL("unused", spacing=spacing, **SIZE).adopt(tiny.sdxl_pipeline())
+    scheduler = diffusers.DDIMScheduler.from_config({**tiny.SDXL_SCHEDULER, "timestep_spacing": spacing})
+    assert torch.allclose(sampled(backbone, steps), reference(backbone, scheduler, steps), atol=2e-5, rtol=1e-4)
+    assert torch.allclose(sampled(backbone, steps, sampler="ddim"), sampled(backbone, steps), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_our_step_at_dpm_solvers_levels_is_its_first_order_step(prediction_type):
+    pipeline = tiny.sdxl_pipeline(prediction_type)
+    backbone = StableDiffusionXL("unused", spacing="dpm_solver", **SIZE).adopt(pipeline)
+    assert backbone.timesteps(4) == [801.0, 601.0, 401.0, 201.0]
+    first = diffusers.DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, solver_order=1)
+    assert torch.allclose(sampled(backbone, 4), reference(backbone, first, 4), atol=5e-5, rtol=1e-4)
+    second = diffusers.DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    theirs = reference(backbone, second, 4)
+    assert torch.allclose(sampled(backbone, 4, sampler="dpm_solver_multistep"), theirs, atol=5e-5, rtol=1e-4)
+    assert backbone.coefficients(END) == (1.0, 0.0)
+
+
+def test_align_your_steps():
+    backbone = StableDiffusionXL("unused", spacing="ays", **SIZE).adopt(tiny.sdxl_pipeline())
+    assert backbone.timesteps(10) == AYS
+    first = diffusers.DPMSolverMultistepScheduler.from_config(tiny.SDXL_SCHEDULER, solver_order=1)
+    theirs = reference(backbone, first, None, timesteps=AYS)
+    assert torch.allclose(sampled(backbone, 10), theirs, atol=5e-5, rtol=1e-4)
+    second = diffusers.DPMSolverMultistepScheduler.from_config(tiny.SDXL_SCHEDULER)
+    theirs = reference(backbone, second, None, timesteps=AYS)
+    assert torch.allclose(sampled(backbone, 10, sampler="dpm_solver_multistep"), theirs, atol=5e-5, rtol=1e-4)
+    with pytest.raises(UserError, match="num_inference_steps=4: backbone.spacing has 10 levels"):
+        backbone.steps(4)
+    with pytest.raises(UserError, match="sampler=pndm has a spacing of its own.*allowed then: default, dpm_solver"):
+        sampled(backbone, 10, sampler="pndm")
+    other = tiny.family("sd", spacing="ays")
+    assert other.timesteps(10) == diffusers.schedulers.AysSchedules["StableDiffusionTimesteps"]
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd3", "wan"])
+def test_a_list_of_levels(name):
+    backbone = tiny.family(name, spacing=[900, 500, 100])
+    backbone.check_schedule()
+    assert backbone.steps(3) == [(900, 500), (500, 100), (100, END)]
+    assert torch.equal(sampled(backbone), sampled(built(name), timesteps=[900, 500, 100])) == (name != "sdxl")
+
+
+def test_a_level_between_levels_is_a_mistake():
+    with pytest.raises(ValueError, match="level 12.5: the schedule has whole levels 0 to 999"):
+        built("sdxl").coefficients(12.5)
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux", "wan"])
+def test_the_shift_of_a_flow_schedule(name):
+    weak, strong = (tiny.family(name, shift=shift) for shift in (1.0, 5.0))
+    for step in (1, 2):
+        assert strong.timesteps(4)[step] > weak.timesteps(4)[step] + 50
+
+
+def test_flux_shifts_with_the_size_of_the_picture():
+    small, large = tiny.family("flux"), tiny.family("flux", height=1024, width=1024)
+    assert small.timesteps(4)[1] < large.timesteps(4)[1]
+    pipeline = large.pipeline
+    mu = diffusers.pipelines.flux.pipeline_flux.calculate_shift(64 * 64)
+    pipeline.scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25], mu=mu)
+    assert large.timesteps(4) == pytest.approx(pipeline.scheduler.timesteps.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd_v", "hunyuan_dit"])
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+def test_every_sampler_is_the_pipelines_and_repeatable_given_generators(name, sampler):
+    backbone = built(name)
+    runs = [sampled(backbone, sampler=sampler, generators=seeding.streams(SEEDS, "sampler")) for _ in range(2)]
+    assert torch.isfinite(runs[0]).all()
+    assert torch.equal(*runs)
+    if name != "sdxl":
+        return
+    scheduler = samplers.make_scheduler(sampler, backbone.scheduler_config())
+    # given latents are scaled by init_noise_sigma inside the pipeline: once there, once here
+    theirs = reference(backbone, scheduler, generator=seeding.streams(SEEDS, "sampler"))
+    assert torch.allclose(runs[0], theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_a_samplers_draws_do_not_depend_on_the_batch():
+    backbone = built("sdxl")
+    c = backbone.encode(PROMPTS)
+    whole = backbone.sample(noise_for(backbone), c, 3, 3.0, "euler_ancestral", generators=seeding.streams(SEEDS, "s"))
+    alone = backbone.sample(
+        noise_for(backbone)[1:], c[1:], 3, 3.0, "euler_ancestral", generators=seeding.streams(SEEDS[1:], "s")
+    )
+    assert torch.allclose(whole[1:], alone, atol=1e-3, rtol=1e-3)
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(UserError, match=r"sampler 'dimm' is not known \(did you mean 'ddim'"):
+        samplers.check_sampler("dimm")
+    samplers.check_sampler("default", built("wan"))
+
+
+def test_a_schedule_that_starts_without_signal_is_refused():
+    backbone = tiny.sdxl("v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(UserError, match="starts without any signal"):
+        backbone.steps(4)
+    assert tiny.sdxl("v_prediction", rescale_betas_zero_snr=True).steps(4)
