@@ -21,6 +21,11 @@ def evaluate(cfg: DictConfig) -> None:
     Raises:
         UserError: a key, path or combination that cannot work.
     """
+    if cfg.get("images") is not None:
+        from npnet.evaluation.images import score_images
+
+        score_images(cfg)
+        return
     from npnet.evaluation.plan import make_plan
     from npnet.work import lock, request
 

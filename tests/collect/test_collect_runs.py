@@ -42,7 +42,14 @@ def start(folder, *overrides, delay=0):
     command = [sys.executable, "collect.py", *SMALL, f"output_dir={folder}", *overrides]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = os.environ | {"FAKE_DELAY_SECONDS": str(delay)}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
+
+    def hear_interrupts():
+        # a shell starts its background jobs deaf to SIGINT, and children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, start_new_session=True, preexec_fn=hear_interrupts, **pipes
+    )
 
 
 def contents(folder):

@@ -64,11 +64,21 @@ def test_pooled_embeddings_are_used_where_the_network_has_a_place_for_them(small
     assert (one - other).abs().max() > 1e-2
 
 
-def test_the_order_of_tokens_matters(draw):
+@pytest.mark.parametrize("silenced", ["index_query", "index_value"])
+def test_the_order_of_tokens_matters_to_what_is_gathered_and_to_how_it_is_weighed(silenced, draw):
     torch.manual_seed(0)
     text, embeds = SpatialText(4, 12), draw(1, 7, 12)
     with torch.no_grad():
+        getattr(text, silenced).weight.zero_()
         assert (text.coarse_map(embeds, None, None) - text.coarse_map(embeds.flip(1), None, None)).abs().max() > 1e-3
+
+
+def test_the_map_goes_on_smoothly_into_the_padding_of_a_window(draw):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        cut = SpatialText(4, 12)(draw(2, 4, 16, 16), Windows.of((16, 20), (16, 16)), draw(1, 7, 12))
+    assert cut.shape == (2, 4, 16, 16)
+    assert torch.equal(cut[1, :, :, 4:], cut[1, :, :, 3:4].expand(-1, -1, 12))
 
 
 def test_the_map_is_smooth_on_a_larger_grid_and_exact_on_its_own(draw):

@@ -1,0 +1,49 @@
+"""The network that ships with the Shapes model."""
+
+import json
+
+import pytest
+import torch
+
+from npnet import NPNet, paths, seeding
+from npnet.backbones import Shapes
+from npnet.data.prompts import ShapesPrompts
+from npnet.metrics import ShapesJudge, ShapesScorer
+from npnet.noise import Network
+
+FOLDER = paths.shapes_weights() / "network"
+PAIRS = 192
+
+
+def test_the_network_is_small_and_says_what_selected_its_pairs():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 3_000_000
+    assert json.loads((FOLDER / "training.json").read_text())["selected_by"] == ["shapes_scorer"]
+
+
+def test_the_network_takes_what_the_model_gives():
+    network = NPNet.from_pretrained(FOLDER)
+    backbone = Shapes(device="cpu").load()
+    assert network.config["latent_size"] == list(backbone.latent_shape()[1:])
+    assert {name: network.config[name] for name in backbone.embed_dims()} == backbone.embed_dims()
+
+
+@pytest.fixture(scope="module")
+def scores():
+    """Scores of standard and golden noise on held-out prompts: {metric: (2, PAIRS)}."""
+    backbone = Shapes(device="cpu").load()
+    prompts = ShapesPrompts("held_out").read()[:PAIRS]
+    metrics = {"scorer": ShapesScorer().load(), "judge": ShapesJudge().load()}
+    with torch.no_grad():
+        conditioning = backbone.encode(prompts)
+        noise = seeding.source_noises(range(50_000, 50_000 + PAIRS), backbone.latent_shape())
+        golden = Network().load(backbone)(noise, conditioning, backbone, []).noise
+        images = [backbone.decode(backbone.sample(x, conditioning, 4, 5.5)) for x in (noise, golden)]
+        return {name: torch.stack([m.score(i, prompts) for i in images]) for name, m in metrics.items()}
+
+
+@pytest.mark.parametrize("metric", ["scorer", "judge"])
+def test_golden_noise_draws_held_out_prompts_better_at_four_steps(scores, metric):
+    gain = scores[metric][1] - scores[metric][0]
+    # the demo's 768 pairs give +10 points by the judge; two standard errors of this sample are about 6
+    assert gain.mean() > 0
+    assert gain.mean() > 1.5 * gain.std() / PAIRS**0.5
