@@ -131,10 +131,11 @@ def sweep(bench: Bench, args: argparse.Namespace) -> None:
     """Print and plot every n against every delta."""
     import matplotlib.pyplot as plt
 
-    common = {"positions": args.positions, "guidance_scale": args.prediction_guidance, "renormalise": args.renormalise}
+    guidance = bench.scale if args.prediction_guidance is None else args.prediction_guidance
+    common = {"positions": args.positions, "renormalise": args.renormalise}
     grid = list(itertools.product(args.num_noises, args.deltas))
     names = {(n, delta): f"n={n} delta={delta:g}" for n, delta in grid}
-    settings = {names[n, d]: ErasureInjection(bench.steps, n, d, **common) for n, d in grid}
+    settings = {names[n, d]: ErasureInjection(bench.steps, guidance, n, d, **common) for n, d in grid}
     found = compare(bench, args, settings)
     figure, axis = plt.subplots(figsize=(6.4, 4.0))
     for n in args.num_noises:
@@ -157,7 +158,7 @@ def settings(bench: Bench, args: argparse.Namespace) -> None:
     ):
         places = ",".join(f"{position:g}" for position in positions)
         chosen[f"t=[{places}] guidance={scale:g} delta={delta:g}"] = ErasureInjection(
-            bench.steps, 1, delta, positions, guidance_scale=scale, renormalise=args.renormalise
+            bench.steps, scale, 1, delta, positions, renormalise=args.renormalise
         )
     compare(bench, args, chosen)
 
@@ -248,11 +249,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--guidance-scale", type=float, default=5.5, help="of the sampling")
-    parser.add_argument("--prediction-guidance", type=float, default=1.0, help="of the injected predictions")
+    parser.add_argument("--prediction-guidance", type=float, default=None, help="of the injected ones; the sampling's")
     parser.add_argument("--positions", type=float, nargs="+", default=[0.0])
     parser.add_argument("--renormalise", choices=["none", "norm", "std"], default="norm")
     parser.add_argument("--num-noises", type=int, nargs="+", default=[1, 2, 8])
-    parser.add_argument("--deltas", type=float, nargs="+", default=[-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4])
+    parser.add_argument("--deltas", type=float, nargs="+", default=[-0.7, -0.5, -0.3, -0.1, 0.0, 0.1, 0.3])
     parser.add_argument("--first-seed", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=0, help="names the draw of the prompts")
     parser.add_argument("--batch-size", type=int, default=64)

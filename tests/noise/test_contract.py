@@ -34,7 +34,7 @@ FORWARDS = {
     "npnet": 0,
     "noise_diffusion": (2 + 1) * SCORED,
     "semantic_erasure": 0,
-    "erasure_injection": 1,
+    "erasure_injection": 2,
     "initno": 2 * 2 + 2,
     "best_of_n": 4 * SCORED,
     "zero_order_search": (2 * 2 + 1) * SCORED,
