@@ -88,12 +88,22 @@ class NPNetModule(L.LightningModule):
         }
         self.log_dict(values, prog_bar=True, batch_size=len(source))
 
+    def _num_steps(self) -> int:
+        """Return the optimiser steps of the whole run.
+
+        Not ``trainer.estimated_stepping_batches``: it sets the loaders up before a checkpoint's loader state is there
+        to be loaded, and a resumed run would then begin its epoch again.
+        """
+        batches = len(self.trainer.datamodule.train_dataloader())
+        steps = -(-batches // self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 1)
+        return min(steps, self.trainer.max_steps) if self.trainer.max_steps > 0 else steps
+
     def configure_optimizers(self) -> Any:
         """Return AdamW and its schedule."""
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, betas=self.betas
         )
-        total = int(self.trainer.estimated_stepping_batches) if self.schedule == "cosine" else 0
+        total = self._num_steps() if self.schedule == "cosine" else 0
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0

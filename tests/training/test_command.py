@@ -24,6 +24,7 @@ SMALL = [
 
 
 UNDISTURBED = ["trainer.max_epochs=4", "callbacks.latest.every_n_train_steps=5"]
+COSINE = ["module.schedule=cosine", "module.warmup_steps=5"]
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,25 @@ def test_another_configuration_is_refused_and_what_is_there_stays(pairs, undistu
     assert same(weights(undisturbed), before)
 
 
+@pytest.fixture(scope="module")
+def undisturbed_cosine(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    run(pairs, folder, *UNDISTURBED, *COSINE)
+    return folder
+
+
+def test_a_killed_run_with_a_cosine_schedule_ends_with_the_same_weights(
+    pairs, undisturbed_cosine, tmp_path, monkeypatch
+):
+    killed_run_ends_as(pairs, undisturbed_cosine, tmp_path, monkeypatch, 13, COSINE)
+
+
 @pytest.mark.parametrize("killed_at", [7, 8, 13, 16, 30])
 def test_a_run_killed_at_any_step_ends_with_the_same_weights(pairs, undisturbed, tmp_path, monkeypatch, killed_at):
+    killed_run_ends_as(pairs, undisturbed, tmp_path, monkeypatch, killed_at)
+
+
+def killed_run_ends_as(pairs, undisturbed, tmp_path, monkeypatch, killed_at, extra=()):
     class Killed(BaseException):
         pass
 
@@ -90,10 +108,10 @@ def test_a_run_killed_at_any_step_ends_with_the_same_weights(pairs, undisturbed,
 
     monkeypatch.setattr(FiniteLoss, "on_train_batch_start", kill)
     with pytest.raises(Killed):
-        run(pairs, tmp_path / "run", *UNDISTURBED)
+        run(pairs, tmp_path / "run", *UNDISTURBED, *extra)
     monkeypatch.undo()
     assert not (tmp_path / "run" / "network").exists()
-    run(pairs, tmp_path / "run", *UNDISTURBED)
+    run(pairs, tmp_path / "run", *UNDISTURBED, *extra)
     last = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (tmp_path / "run", undisturbed)]
     assert last[0]["global_step"] == last[1]["global_step"] == 30
     assert same(last[0]["state_dict"], last[1]["state_dict"])
