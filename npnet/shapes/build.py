@@ -103,6 +103,13 @@ def quick(variant: Variant) -> Variant:
     )
 
 
+def _as_flag(key: str) -> str:
+    name, sign, _ = key.partition("=")
+    if name not in ("variant", "seed", "output") or not sign:
+        raise ValueError(f"{key}: allowed are variant=NAME, seed=N, output=DIR")
+    return f"--{key}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m npnet.shapes.build", description=__doc__.splitlines()[0])
@@ -110,8 +117,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="instead of the variant's own")
     parser.add_argument("--output", type=Path, help="folder to write to (default: outputs/shapes-VARIANT)")
     parser.add_argument("--quick", action="store_true", help="a few steps of every stage, to test the path")
+    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="the same options as the commands write keys")
     options = parser.parse_args(arguments)
     try:
+        if options.keys:
+            keys = [_as_flag(key) for key in options.keys]
+            options = parser.parse_args([*(a for a in arguments or sys.argv[1:] if a not in options.keys), *keys])
         variant = get_variant(options.variant)
         variant = replace(variant, seed=options.seed) if options.seed is not None else variant
         output = options.output or Path(f"outputs/shapes-{variant.name}")

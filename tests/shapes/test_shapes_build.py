@@ -61,6 +61,13 @@ def test_an_unknown_variant_is_a_one_line_error(capsys):
     assert capsys.readouterr().err == "error: no Shapes variant 'z'; there are: a, b\n"
 
 
+def test_options_may_be_written_as_keys(capsys):
+    assert main(["variant=z"]) == 2
+    assert capsys.readouterr().err == "error: no Shapes variant 'z'; there are: a, b\n"
+    assert main(["--quick", "varient=b"]) == 2
+    assert capsys.readouterr().err.startswith("error: varient=b: allowed are variant=NAME")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_a_quick_build_runs_every_stage_and_resumes(variant, tmp_path, capfd):
