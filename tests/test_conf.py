@@ -1,6 +1,7 @@
 """Every YAML composes, and its keys are parameters of what it builds."""
 
 import inspect
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def options(group):
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
+@cache
 def composed(primary, *overrides):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose(primary, [*overrides])
@@ -109,3 +111,23 @@ def test_the_inversion_follows_the_sampling_until_told_otherwise():
     assert (cfg.noise.inversion.guidance_scale, cfg.noise.inversion.num_inference_steps) == (7, 6)
     cfg = composed("collect", "guidance_scale=7", "noise.inversion.guidance_scale=3")
     assert (cfg.guidance_scale, cfg.noise.inversion.guidance_scale) == (7, 3)
+
+
+PREFERENCE = ["hpsv2", "pickscore", "aes", "imagereward", "clipscore", "mps"]
+
+
+@pytest.mark.parametrize("backbone", options("backbone"))
+def test_a_backbone_brings_the_metrics_and_prompts_of_its_domain(backbone):
+    collect, evaluate = (composed(primary, f"backbone={backbone}") for primary in ("collect", "evaluate"))
+    own = backbone == "shapes"
+    assert list(collect.metric) == (["shapes_scorer"] if own else ["hpsv2"])
+    assert list(evaluate.metric) == (["shapes_scorer", "shapes_judge"] if own else PREFERENCE)
+    splits = [cfg.prompts.get("split") for cfg in (collect, evaluate)]
+    assert splits == (["train", "held_out"] if own else [None, None])
+
+
+@pytest.mark.parametrize(("primary", "backbone"), [("collect", "sdxl"), ("evaluate", "shapes")])
+def test_metrics_and_prompts_on_the_command_line_win_over_those_of_the_backbone(primary, backbone):
+    cfg = composed(primary, f"backbone={backbone}", "metric=[pickscore]", "prompts=list")
+    assert list(cfg.metric) == ["pickscore"]
+    assert cfg.prompts._target_.endswith("PromptList")
