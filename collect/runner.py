@@ -80,11 +80,7 @@ class CollectJob:
 
     def _batches(self, chunk: int, maker: CandidateMaker) -> Iterator[Candidates]:
         samples = self.plan.chunk(chunk)
-        conditioning = maker.encode(samples)
-        size = self.plan.config["batch_size"]
-        for start in range(0, len(samples), size):
-            rows = slice(start, start + size)
-            yield from maker.make(samples[rows], conditioning[rows])
+        return maker.batches(samples, maker.encode(samples), self.plan.config["batch_size"])
 
     def _judge(self, candidates: Candidates, row: int) -> Candidate:
         from collect.selection import KEPT, NOT_FINITE

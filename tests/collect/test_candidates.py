@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 
@@ -147,6 +149,83 @@ def test_a_device_too_small_for_one_pair_is_said_in_one_line():
     made = maker(backbone=Tiny())
     with pytest.raises(UserError, match="out of memory with a single pair"):
         made.make(SAMPLES, made.encode(SAMPLES))
+
+
+def same(parts, others):
+    assert [part.samples for part in parts] == [other.samples for other in others]
+    for part, other in zip(parts, others, strict=True):
+        assert torch.equal(part.source_noise, other.source_noise)
+        assert torch.equal(part.golden_noise, other.golden_noise)
+        assert all(torch.equal(*images) for images in zip(part.images, other.images, strict=True))
+        assert part.scores == other.scores
+
+
+class Witness(LinearBackbone):
+    """Notes which thread decodes, and what was denoised by then."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.fails, self.threads, self.forwards_by_then = fails, [], []
+        self.second_batch_began = threading.Event()
+
+    def decode(self, latents):
+        self.threads.append(threading.current_thread())
+        if self.fails and self.threads[-1] is not threading.main_thread():
+            raise torch.OutOfMemoryError
+        if self.threads[-1] is not threading.main_thread():
+            self.second_batch_began.wait(timeout=10)
+        self.forwards_by_then.append(self.cost.forwards)
+        return super().decode(latents)
+
+    def model_output(self, latents, label, conditioning, unconditional):
+        if self.cost.forwards > 41:
+            self.second_batch_began.set()
+        return super().model_output(latents, label, conditioning, unconditional)
+
+
+def batches(made, overlaps, batch_size=1):
+    made.overlaps = overlaps
+    return list(made.batches(SAMPLES, made.encode(SAMPLES), batch_size))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 9])
+def test_scoring_beside_the_denoising_changes_no_bit(batch_size):
+    serial, overlapped = maker(), maker()
+    assert not serial.overlaps, "on a CPU the serial form is the default"
+    same(batches(overlapped, True, batch_size), batches(serial, False, batch_size))
+    assert overlapped.backbone.cost == serial.backbone.cost
+    assert overlapped.metrics["target"].calls == serial.metrics["target"].calls
+
+
+def test_a_batch_is_scored_while_the_next_one_is_denoised():
+    made = maker(backbone=Witness())
+    batches(made, True)
+    assert threading.main_thread() not in made.backbone.threads
+    first, *_ = made.backbone.forwards_by_then
+    assert first > 41, "the first batch was scored before the second was begun"
+
+
+def test_a_batch_that_does_not_fit_beside_another_is_computed_again_by_itself():
+    made = maker(backbone=Witness(fails=True))
+    same(batches(made, True), batches(maker(), False))
+    assert made.smallest_batch is None, "nothing had to be split"
+    assert not made.overlaps
+
+
+def test_a_batch_that_does_not_fit_at_all_is_halved_beside_another_too():
+    made = maker(backbone=Small(), guidance_scale=1.0, method=Redraw())
+    assert [len(part.samples) for part in batches(made, True, 3)] == [1, 1, 1, 1]
+    assert made.smallest_batch == 1
+
+
+def test_a_method_that_scores_while_it_searches_never_shares_its_metric_with_a_second_thread():
+    class Elsewhere(LinearBackbone):
+        device = property(lambda self: torch.device("cuda"), lambda self, device: None)
+
+    parts = ("label", Standard(), {"target": TargetScorer()}, 10, 5.5)
+    assert CandidateMaker(Elsewhere(), *parts).overlaps
+    searching = CandidateMaker(Elsewhere(), "label", Guided(), {"hpsv2": TargetScorer()}, 10, 5.5)
+    assert not searching.overlaps
 
 
 class Guided(NoiseMethod):
