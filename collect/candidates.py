@@ -24,6 +24,7 @@ from torch import Tensor
 
 from npnet import seeding
 from npnet.backbones import Backbone
+from npnet.backbones.devices import placed
 from npnet.data.prompts import Sample
 from npnet.errors import UserError
 from npnet.instantiate import build, build_all
@@ -106,15 +107,12 @@ class CandidateMaker:
 
         Args:
             config: what ``make_plan`` checked.
-            device: replaces ``backbone.device=auto``.
+            device: see ``placed``.
 
         Raises:
             UserError: a node cannot be built, or two of them do not go together.
         """
-        node = dict(config["backbone"])
-        if device is not None and node.get("device") == "auto":
-            node["device"] = device
-        backbone = build(node, "backbone")
+        backbone = build(placed(config["backbone"], device), "backbone")
         ((label, method),) = build_all(config["noise"], "noise").items()
         metrics = build_all(config["metric"], "metric")
         check_parts(backbone, {label: method}, metrics)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from npnet.errors import UserError, unknown
 
 DTYPES = ("float32", "float16", "bfloat16")
+
+
+def placed(node: Mapping[str, Any], device: str | None) -> dict[str, Any]:
+    """Return a backbone's configuration with ``device`` in place of ``auto``; None leaves it.
+
+    A worker passes its own GPU. A dry run, which computes nothing, passes ``meta``: the GPU that the run is meant for
+    need not be here.
+    """
+    return {**node, "device": device} if device is not None and node.get("device", "auto") == "auto" else dict(node)
 
 
 def resolve_device(device: str) -> torch.device:
