@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npnet.errors import UserError
-
-PROMPT_COLUMNS = ("prompt", "prompts", "caption", "text")
-"""Names under which a table's or a record's prompt is found, in any case."""
+from npnet.data import prompt_text
+from npnet.errors import UserError, one_line
 
 
 @dataclass(frozen=True)
@@ -31,16 +28,25 @@ class Sample:
 
 
 class Prompts:
-    """Base of the prompt sets: ``limit`` keeps the first prompts only.
+    """Base of the prompt sets.
+
+    Whatever the source, ``prompt_text.clean`` decides which texts are prompts; ``limit`` then keeps the first ones.
 
     Args:
         limit: how many prompts to keep, at least 1; None keeps all.
+
+    Attributes:
+        left_out: after ``read``: reason -> how many texts were left out.
     """
+
+    where = "prompts"
+    """The setting that named the source, for error lines."""
 
     def __init__(self, limit: int | None = None) -> None:
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise UserError(f"prompts.limit={limit!r}: a whole number of at least 1 is needed")
         self.limit = limit
+        self.left_out: Counter[str] = Counter()
 
     def read(self) -> list[str]:
         """Return the prompts in their order.
@@ -48,7 +54,12 @@ class Prompts:
         Raises:
             UserError: the source cannot be read, or holds no prompt.
         """
-        prompts = self._read()
+        self.left_out = Counter()
+        texts = self._read()
+        prompts = prompt_text.clean(texts, self.left_out)
+        if not prompts:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
+            raise UserError(f"{self.where}: holds no prompt" + (f" (left out: {reasons})" if reasons else ""))
         return prompts[: self.limit]
 
     def _read(self) -> list[str]:
@@ -93,81 +104,38 @@ class PromptList(Prompts):
 class PromptFile(Prompts):
     """Prompts of a file: ``.txt`` (one a line), ``.csv``, ``.json`` or ``.jsonl``.
 
-    A table's or a record's prompt is the column ``prompt``, ``prompts``, ``caption`` or ``text``. A table whose
-    rows differ in length was written without quoting (HPD's published file): all that follows the columns before the
-    prompt is the prompt, so none is cut at a comma. Lists nested in a dictionary are joined in order. Empty prompts are
-    left out.
+    A table's or a record's prompt is the column ``prompt``, ``prompts``, ``caption`` or ``text``. In a table that was
+    written without quoting (HPD's published file), all that follows the columns before the prompt is the prompt, so
+    none is cut at a comma. Lists nested in a dictionary are joined in order.
     """
-
-    SUFFIXES = (".txt", ".csv", ".json", ".jsonl")
 
     def __init__(self, path: str | None = None, limit: int | None = None) -> None:
         super().__init__(limit)
         if path is None:
             raise UserError("prompts.path=FILE is needed with prompts=file (.txt, .csv, .json or .jsonl)")
         self.path = Path(path)
-        if self.path.suffix.lower() not in self.SUFFIXES:
-            raise UserError(f"prompts.path={path}: allowed are {', '.join(self.SUFFIXES)}")
+        self.where = f"prompts.path={path}"
+        if self.path.suffix.lower() not in prompt_text.SUFFIXES:
+            raise UserError(f"{self.where}: allowed are {', '.join(prompt_text.SUFFIXES)}")
         if not self.path.is_file():
-            raise UserError(f"prompts.path={path}: no such file")
+            raise UserError(f"{self.where}: no such file")
 
     def _read(self) -> list[str]:
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"prompts.path={self.path}: cannot be read as UTF-8 text: {error}") from error
-        reader = {".txt": str.splitlines, ".csv": self._csv, ".json": self._json, ".jsonl": self._jsonl}
-        prompts = [prompt.strip() for prompt in reader[self.path.suffix.lower()](text)]
-        prompts = [prompt for prompt in prompts if prompt]
-        if not prompts:
-            raise UserError(f"prompts.path={self.path}: holds no prompt")
-        return prompts
+        return read_file(self.path, self.where)
 
-    def _csv(self, text: str) -> list[str]:
-        header, _, body = text.partition("\n")
-        names = [name.strip().strip('"').lower() for name in header.split(",")]
-        column = next((names.index(name) for name in PROMPT_COLUMNS if name in names), None)
-        if column is None:
-            raise UserError(
-                f"prompts.path={self.path}: no column named {', '.join(PROMPT_COLUMNS)} (got: {', '.join(names)})"
-            )
-        rows = [row for row in csv.reader(body.splitlines(keepends=True)) if row]
-        if any(len(row) != len(names) for row in rows):
-            # a table written without quoting: what follows the columns before the prompt is the prompt
-            return [line.split(",", column)[-1].strip().strip(',"') for line in body.splitlines() if line.strip()]
-        return [row[column] for row in rows]
 
-    def _json(self, text: str) -> list[str]:
-        try:
-            return self._texts(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise UserError(f"prompts.path={self.path}: not JSON: {error}") from error
+def read_file(path: Path, where: str) -> list[str]:
+    """Return the texts of a prompt file; see ``prompt_text.parse``.
 
-    def _jsonl(self, text: str) -> list[str]:
-        prompts: list[str] = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                try:
-                    prompts += self._texts(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise UserError(f"prompts.path={self.path}: line {number} is not JSON: {error}") from error
-        return prompts
-
-    def _texts(self, value: Any) -> list[str]:
-        if isinstance(value, str):
-            return [value]
-        if isinstance(value, list):
-            return [text for item in value for text in self._texts(item)]
-        if isinstance(value, dict):
-            lowered = {str(name).lower(): item for name, item in value.items()}
-            for name in PROMPT_COLUMNS:
-                if name in lowered:
-                    return self._texts(lowered[name])
-            if all(isinstance(item, (list, dict)) for item in value.values()):
-                return [text for item in value.values() for text in self._texts(item)]
-        raise UserError(
-            f"prompts.path={self.path}: an entry is neither a text nor a record with one of {', '.join(PROMPT_COLUMNS)}"
-        )
+    Raises:
+        UserError: it cannot be read; begins with ``where``.
+    """
+    try:
+        return prompt_text.parse(path.read_bytes(), path.suffix.lower())
+    except OSError as error:
+        raise UserError(f"{where}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{where}: {one_line(error)}") from error
 
 
 def assign_seeds(prompts: Sequence[str], seeds: Mapping[str, Any], seed: int) -> list[Sample]:

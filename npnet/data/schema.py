@@ -16,7 +16,6 @@ unpickles, and is never used.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from npnet.data.pictures import encode_webp
+from npnet.data.sidecars import scores_from_json, scores_to_json
 from npnet.errors import UserError, one_line
 from npnet.records import Conditioning, NoisePair
 
@@ -62,13 +62,26 @@ def encode(pair: NoisePair, prompt_index: int, images: tuple[Tensor, Tensor] | N
     sample: dict[str, Any] = {
         KEY: pair.key,
         NOISE: _save({SOURCE: pair.source_noise.half(), GOLDEN: pair.golden_noise.half()}),
-        RECORD: json.dumps(record, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(),
+        RECORD: _record(record),
     }
     if pair.prompt_embeds:
-        sample[EMBEDS] = _save({name: _half(tensor) for name, tensor in pair.prompt_embeds.items()})
+        sample[EMBEDS] = _save({name: to_half(tensor) for name, tensor in pair.prompt_embeds.items()})
     if images is not None:
         sample[SOURCE_IMAGE], sample[GOLDEN_IMAGE] = map(encode_webp, images)
     return sample
+
+
+def with_kept(sample: Mapping[str, Any], kept: bool, where: str) -> dict[str, Any]:
+    """Return a sample whose record says ``kept``; its other members are the same bytes.
+
+    Raises:
+        UserError: it has no record.
+    """
+    try:
+        record = json.loads(sample[RECORD])
+        return {**sample, RECORD: _record({**record, "kept": kept})}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{where}: sample {sample.get(KEY)}: has no record: {one_line(error)}") from error
 
 
 def decode(sample: Mapping[str, Any], where: str) -> NoisePair:
@@ -87,7 +100,7 @@ def decode(sample: Mapping[str, Any], where: str) -> NoisePair:
     key = str(sample.get(KEY, "?"))
     try:
         return _decode(sample, key)
-    except (ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
         problem = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
         raise UserError(f"{where}: sample {key}: {problem}") from error
 
@@ -105,6 +118,9 @@ def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
         if noise.dtype != torch.float16 or noise.ndim < 2 or not torch.isfinite(noise).all():
             raise ValueError(f"{name} must be finite float16 (C, *grid), got {noise.dtype} {tuple(noise.shape)}")
     embeds = safetensors.torch.load(sample[EMBEDS]) if EMBEDS in sample else None
+    for name, tensor in (embeds or {}).items():
+        if name not in EMBED_NAMES or not torch.isfinite(tensor).all():
+            raise ValueError(f"embedding {name} must be finite and one of {', '.join(EMBED_NAMES)}")
     return NoisePair(
         key=key,
         prompt=_typed(record, "prompt", str),
@@ -123,21 +139,8 @@ def prompt_embeds(conditioning: Conditioning, row: int) -> dict[str, Tensor]:
     return {name: tensor[row].cpu() for name, tensor in tensors.items() if tensor is not None}
 
 
-def scores_to_json(scores: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float | None]]:
-    """Name both sides of each metric's scores; JSON has no NaN, so a score that is not finite becomes null."""
-    return {
-        metric: {side: value if math.isfinite(value) else None for side, value in zip(("source", "golden"), pair)}  # noqa: B905
-        for metric, pair in scores.items()
-    }
-
-
-def scores_from_json(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Read ``scores_to_json`` back; null becomes NaN."""
-
-    def number(value: Any) -> float:
-        return math.nan if value is None else float(value)
-
-    return {str(metric): (number(sides["source"]), number(sides["golden"])) for metric, sides in scores.items()}
+def _record(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _typed(record: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -151,7 +154,8 @@ def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def _half(tensor: Tensor) -> Tensor:
+def to_half(tensor: Tensor) -> Tensor:
+    """Return a floating tensor as it is stored."""
     if not tensor.is_floating_point():
         return tensor
     half = tensor.half()

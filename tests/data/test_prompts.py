@@ -1,5 +1,6 @@
 import pytest
 
+from npnet.data.prompt_text import count_long
 from npnet.data.prompts import PromptFile, PromptList, ShapesPrompts, assign_seeds
 from npnet.errors import UserError
 
@@ -111,3 +112,96 @@ def test_keys_sort_as_the_samples_and_hold_no_dot():
 def test_seeds_that_cannot_be_drawn_are_refused(seeds, message):
     with pytest.raises(UserError, match=message):
         assign_seeds(["a"], seeds, 0)
+
+
+FAULTS = [
+    (b"a cat\n\n \n", {"empty": 2}),
+    (b"a cat\n  a cat \nA cat\n", {"duplicate": 1}),
+    ("a cat\ncafé\n".encode("latin-1"), {"not UTF-8": 1}),
+    (b"a cat\ntwo\0dogs\n", {"holds a NUL": 1}),
+]
+
+
+@pytest.mark.parametrize(("data", "left_out"), FAULTS)
+def test_what_cannot_be_a_prompt_is_left_out_and_counted(tmp_path, data, left_out):
+    path = tmp_path / "p.txt"
+    path.write_bytes(data)
+    prompts = PromptFile(str(path))
+    assert prompts.read()[0] == "a cat"
+    assert prompts.left_out == left_out
+    assert prompts.read()[0] == "a cat" and prompts.left_out == left_out
+
+
+def test_the_rules_hold_in_every_format(tmp_path):
+    (tmp_path / "p.jsonl").write_bytes(b'"a cat"\n"\\ud800"\n"two\\u0000dogs"\n"caf\xe9"\n{"text": "a cat"}\n')
+    (tmp_path / "p.csv").write_bytes(b"prompt,n\na cat,1\ncaf\xe9,2\ntwo\0dogs,3\n,4\na cat,5\n")
+    for name in ("p.jsonl", "p.csv"):
+        prompts = PromptFile(str(tmp_path / name))
+        assert prompts.read() == ["a cat"]
+        assert {reason: n for reason, n in prompts.left_out.items() if reason in ("holds a NUL", "duplicate")} == {
+            "holds a NUL": 1,
+            "duplicate": 1,
+        }
+        assert prompts.left_out["not UTF-8"] == (2 if name == "p.jsonl" else 1)
+
+
+def test_a_file_that_holds_nothing_but_faults_says_which(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_bytes(b"\xff\n\n\0x\n")
+    with pytest.raises(UserError, match=r"p\.txt: holds no prompt \(left out: 1 empty, 1 holds a NUL, 1 not UTF-8\)"):
+        PromptFile(str(path)).read()
+    path.write_bytes("a cat\n".encode("utf-16"))
+    with pytest.raises(UserError, match="is UTF-16; save it as UTF-8"):
+        PromptFile(str(path)).read()
+
+
+def test_the_limit_counts_prompts_not_rows(tmp_path):
+    assert PromptFile(written(tmp_path, "p.txt", "\na\na\n\nb\nc\n"), limit=2).read() == ["a", "b"]
+
+
+def test_a_prompt_with_an_exotic_line_separator_is_one_prompt(tmp_path):
+    for name, text in [("p.txt", "a\u2028cat\x0cx\r\nb\n"), ("p.csv", "prompt\na\u2028cat\x0cx\r\nb\r\n")]:
+        assert PromptFile(written(tmp_path, name, text)).read() == ["a\u2028cat\x0cx", "b"]
+
+
+UNQUOTED = [
+    ('0,a still from "Escape"', 'a still from "Escape"'),
+    ('0,"Albus" - a portrait, oil', '"Albus" - a portrait, oil'),
+    ('0,"all of it in quotes."', "all of it in quotes."),
+    ('0,"A" and "B"', '"A" and "B"'),
+    ("0,a cat,,", "a cat"),
+    ("0,a cat, two dogs, and so on,", "a cat, two dogs, and so on"),
+]
+
+
+@pytest.mark.parametrize(("line", "prompt"), UNQUOTED)
+def test_in_a_table_without_quoting_every_prompt_is_whole(tmp_path, line, prompt):
+    text = f'id,caption,caption_zh,note\n1,one, two, three, four\n{line}\n2,"begins, and is never closed\n3,last\n'
+    assert PromptFile(written(tmp_path, "p.csv", text)).read() == [
+        "one, two, three, four",
+        prompt,
+        "begins, and is never closed",
+        "last",
+    ]
+
+
+def test_a_quote_that_is_never_closed_swallows_no_row(tmp_path):
+    text = 'prompt\na cat\n"two dogs\nthree birds\n'
+    assert PromptFile(written(tmp_path, "p.csv", text)).read() == ["a cat", "two dogs", "three birds"]
+
+
+def test_a_quoted_table_whose_rows_end_early_is_still_quoted(tmp_path):
+    text = 'id,caption,note\n0,"a cat, by Klimt"\n1,two dogs,a note\n'
+    assert PromptFile(written(tmp_path, "p.csv", text)).read() == ["a cat, by Klimt", "two dogs"]
+
+
+def test_a_huge_field_is_no_crash(tmp_path):
+    text = "prompt,n\n" + '"' + "x" * 200_000 + "\n" + "y" * 200_000 + ",1\n"
+    assert [len(p) for p in PromptFile(written(tmp_path, "p.csv", text)).read()] == [200_000, 200_002]
+
+
+def test_prompts_longer_than_77_tokens_are_counted():
+    words = ["cat"] * 75
+    assert count_long([" ".join(words), "short"]) == 0
+    assert count_long([" ".join([*words, "cat"]), " ".join([*words, "cat"]) + ".", "short"]) == 2
+    assert count_long(["ü" * 300]) == 1

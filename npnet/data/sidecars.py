@@ -1,0 +1,204 @@
+"""What a folder of shards says about itself, read without the pairs and without torch.
+
+``shard-000000.tar`` holds the written pairs of chunk 0, ``shard-000000.json``, its *sidecar*, the candidates of that
+chunk with their scores, the rejected ones included, and the tar's checksum. The sidecar is written last: a tar without
+one is unfinished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError, one_line
+
+PATTERN = "shard-[0-9][0-9][0-9][0-9][0-9][0-9]"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One tried pair, as the sidecar lists it; ``reason`` says why it was rejected, and is empty for kept ones."""
+
+    key: str
+    prompt: str
+    prompt_index: int
+    seed: int
+    scores: dict[str, tuple[float, float]]
+    kept: bool
+    reason: str = ""
+    written: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sidecar's entry."""
+        return {**vars(self), "scores": scores_to_json(self.scores)}
+
+    @staticmethod
+    def from_json(entry: Mapping[str, Any]) -> Candidate:
+        """Read a sidecar's entry.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is not one.
+        """
+        candidate = Candidate(**{**entry, "scores": scores_from_json(entry["scores"])})
+        for name, kind in _KINDS.items():
+            value = getattr(candidate, name)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise TypeError(f"{name} must be of type {kind.__name__}, got {value!r}")
+        return candidate
+
+
+_KINDS = {"key": str, "prompt": str, "prompt_index": int, "seed": int, "kept": bool, "reason": str, "written": bool}
+
+
+def scores_to_json(scores: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float | None]]:
+    """Name both sides of each metric's scores; JSON has no NaN, so a score that is not finite becomes null."""
+    return {
+        metric: {side: value if math.isfinite(value) else None for side, value in zip(("source", "golden"), pair)}  # noqa: B905
+        for metric, pair in scores.items()
+    }
+
+
+def scores_from_json(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Read ``scores_to_json`` back; null becomes NaN."""
+
+    def number(value: Any) -> float:
+        return math.nan if value is None else float(value)
+
+    return {str(metric): (number(sides["source"]), number(sides["golden"])) for metric, sides in scores.items()}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished shard.
+
+    Attributes:
+        path: of the tar; a text where it is an address.
+        sidecar: the whole sidecar.
+        tried: every candidate of the chunk, in order.
+        request: the folder's request; empty where the shards came without one.
+    """
+
+    path: Path | str
+    sidecar: dict[str, Any]
+    tried: tuple[Candidate, ...]
+    request: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return the candidates that are in the tar, in its order."""
+        return tuple(candidate for candidate in self.tried if candidate.written)
+
+
+def shard_path(folder: Path, chunk: int) -> Path:
+    """Return the place of a chunk's tar."""
+    return Path(folder) / f"shard-{chunk:06d}.tar"
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return the place of a tar's sidecar."""
+    return Path(path).with_suffix(".json")
+
+
+def list_shards(folder: Path, verify: bool = False, complete: bool = True) -> list[Shard]:
+    """List the finished shards of a folder, in order; see ``stream_shards``."""
+    return list(stream_shards(folder, verify, complete))
+
+
+def stream_shards(folder: Path, verify: bool = False, complete: bool = True) -> Iterator[Shard]:
+    """Read the finished shards of a folder one after another, so that one sidecar is held at a time.
+
+    Args:
+        folder: what ``collect.py`` left.
+        verify: compare each tar's SHA-256 with its sidecar, not its size alone.
+        complete: refuse a folder whose collection is unfinished (its request says how many shards there will be).
+
+    Raises:
+        UserError: no such folder, no shards, a missing tar or sidecar, a changed tar, an unfinished collection.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of shards")
+    tars = sorted(folder.glob(f"{PATTERN}.tar"))
+    sidecars = sorted(folder.glob(f"{PATTERN}.json"))
+    if not sidecars:
+        raise UserError(f"{folder}: holds no finished shards (shard-000000.tar with shard-000000.json)")
+    from npnet.work import request
+
+    asked = request.read(folder) if (folder / request.NAME).is_file() else {}
+    expected = num_chunks(folder, asked, len(sidecars))
+    if complete:
+        for path in tars:
+            if not sidecar_path(path).is_file():
+                raise UserError(f"{path}: its sidecar {sidecar_path(path).name} is missing, so it is not finished")
+        if len(sidecars) < expected:
+            numbers = {int(path.stem.removeprefix("shard-")) for path in sidecars}
+            missing = next(n for n in range(expected) if n not in numbers)
+            raise UserError(
+                f"{shard_path(folder, missing)}: missing ({len(sidecars)} of {expected} shards are there); "
+                "run the same collect command to finish it"
+            )
+    for path in sidecars:
+        yield read_shard(path.with_suffix(".tar"), verify, asked)
+
+
+def num_chunks(folder: Path, request: Mapping[str, Any], default: int) -> int:
+    """Return how many shards the folder's request promises; ``default`` where there is no request.
+
+    Raises:
+        UserError: the request is not one of a collection.
+    """
+    count = request.get("num_chunks", default)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise UserError(f"{folder / 'request.json'}: is not the request of a collection (num_chunks: {count!r})")
+    return count
+
+
+def read_shard(path: Path, verify: bool = False, request: dict[str, Any] | None = None) -> Shard:
+    """Read a tar's sidecar and check the tar against it.
+
+    Raises:
+        UserError: the tar is missing or changed, or the sidecar is not one.
+    """
+    place = sidecar_path(path)
+    try:
+        text = place.read_bytes()
+    except OSError as error:
+        raise UserError(f"{place}: cannot be read: {error.strerror}") from error
+    shard = parse_sidecar(text, str(place), path, request)
+    size, digest = shard.sidecar["num_bytes"], shard.sidecar["sha256"]
+    if not path.is_file():
+        raise UserError(f"{path}: missing, though its sidecar is there")
+    if path.stat().st_size != size or (verify and file_sha256(path) != digest):
+        raise changed(path)
+    return shard
+
+
+def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, Any] | None = None) -> Shard:
+    """Read a sidecar's text; ``place`` is where it came from, ``path`` the tar it speaks of.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        sidecar = json.loads(text)
+        tried = tuple(Candidate.from_json(entry) for entry in sidecar["candidates"])
+        int(sidecar["num_bytes"]), str(sidecar["sha256"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{place}: is not a shard's sidecar: {one_line(error)}") from error
+    return Shard(path, sidecar, tried, request or {})
+
+
+def changed(path: Path) -> UserError:
+    """Return the error of a tar that is not the one its sidecar describes."""
+    return UserError(f"{path}: was changed after it was written (its size or checksum is not its sidecar's)")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
