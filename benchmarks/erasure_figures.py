@@ -2,244 +2,196 @@
 
     python benchmarks/erasure_figures.py semantics    # figure 3: what a noise means to the model without a prompt
     python benchmarks/erasure_figures.py sweep        # figure 5: n and delta of erasure and injection
-    python benchmarks/erasure_figures.py settings     # the unpublished choices, side by side
+    python benchmarks/erasure_figures.py settings     # levels, guidance and delta, side by side
 
-``semantics`` samples every noise with the empty prompt and finds the prompt that its picture shows best (by the scorer,
-among all 1920): the noise's own meaning. The same noise is then sampled with its own prompt, and with one drawn at
-random. It does the same for the noise after erasure.
+``semantics`` samples noises with the empty prompt, before and after erasure, and finds for each the prompt that its
+picture shows best (by the scorer, among all 1920): the noise's own meaning. The same noise is then sampled with that
+prompt, and with one drawn at random.
 
-``sweep`` and ``settings`` compare erasure and injection with the standard noise on the same training prompts and
-noises, and print for each setting the paired differences of scorer and judge and the winning rate, with 95 % intervals
-over prompts and counts. The defaults in ``conf/noise/erasure_injection.yaml`` were chosen from these tables: on
-training prompts, so that held-out ones remain a test. Of M settings the best one is overrated; read its interval with
-that in mind.
+``sweep`` and ``settings`` compare erasure and injection with the standard noise on training prompts, so that held-out
+ones remain a test, and print paired differences and winning rates with 95 % intervals over prompts. The defaults of
+``conf/noise/erasure_injection.yaml`` come from these tables. Of many settings the best one is overrated.
 
-Each command prints a table in Markdown and writes pictures under ``--output``.
+Each command prints a table in Markdown; pictures are written under ``--output``.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from npnet import seeding
 from npnet.backbones import Shapes
-from npnet.metrics import ShapesJudge, ShapesScorer, statistics
-from npnet.noise import ErasureInjection, SemanticErasure
-from npnet.records import Conditioning
+from npnet.data.prompts import Sample
+from npnet.evaluation.scoring import Sampling, evaluate_methods
+from npnet.evaluation.wording import with_interval
+from npnet.metrics import Metric, ShapesJudge, ShapesScorer, statistics
+from npnet.noise import ErasureInjection, NoiseMethod, SemanticErasure, Standard
 from npnet.shapes import grammar
 
-ROW = "| {:<44} | {:>5} | {:>22} | {:>20} | {:>22} |"
+SETTING_LEVELS = ((0.0,), (0.0, 0.5), (0.0, 0.5, 1.0))
+"""Of ``settings``: places of the predictions among the sampler's levels."""
 
 
-class Bench:
-    """The model, its two metrics, and samplings of many noises in batches."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.backbone = Shapes(path=args.pipeline, device="cpu").load()
-        self.scorer, self.judge = ShapesScorer(args.scorer).load(), ShapesJudge().load()
-        self.steps, self.scale, self.batch = args.steps, args.guidance_scale, args.batch_size
-
-    def pictures(self, noise: Tensor, conditioning: Conditioning, guidance_scale: float) -> Tensor:
-        """Sample ``noise`` ``(B, 4, 16, 16)``: pictures ``(B, 3, 32, 32)``."""
-        latents = self.backbone.sample(noise, conditioning, self.steps, guidance_scale)
-        return self.backbone.decode(latents)
-
-    def slices(self, count: int) -> Iterator[slice]:
-        """Yield the batches of ``count`` samples."""
-        yield from (slice(start, start + self.batch) for start in range(0, count, self.batch))
-
-    def judged(self, noise: Tensor, conditioning: Conditioning) -> tuple[list[float], list[float]]:
-        """Sample with the prompts and return the scorer's and the judge's values."""
-        scores, verdicts = [], []
-        for part in self.slices(len(noise)):
-            images = self.pictures(noise[part], conditioning[part], self.scale)
-            scores += self.scorer.score(images, conditioning[part].prompts).tolist()
-            verdicts += self.judge.score(images, conditioning[part].prompts).tolist()
-        return scores, verdicts
-
-
-def pairs(bench: Bench, args: argparse.Namespace) -> tuple[Tensor, Conditioning, list[int]]:
-    """Return the noises, prompts and seeds of a comparison: training prompts, each as often as any other."""
+def training_samples(args: argparse.Namespace) -> list[Sample]:
+    """Return as many pairs of a training prompt and a seed as asked for, each prompt as often as any other."""
     prompts = grammar.training_prompts()
     order = torch.randperm(len(prompts), generator=seeding.stream(args.seed, "prompts")).tolist()
-    chosen = [prompts[order[i % len(order)]] for i in range(args.pairs)]
-    seeds = [args.first_seed + i for i in range(args.pairs)]
-    return seeding.source_noises(seeds, bench.backbone.latent_shape()), bench.backbone.encode(chosen), seeds
+    return [Sample(i, prompts[order[i % len(order)]], args.first_seed + i) for i in range(args.pairs)]
 
 
-def changed(
-    bench: Bench, method: ErasureInjection, noise: Tensor, conditioning: Conditioning, seeds: Sequence[int]
-) -> Tensor:
-    """Apply ``method`` to every noise."""
-    parts = [
-        method(noise[p], conditioning[p], bench.backbone, seeding.streams(seeds[p], "noise method")).noise
-        for p in bench.slices(len(noise))
-    ]
-    return torch.cat(parts)
-
-
-def compare(bench: Bench, args: argparse.Namespace, settings: dict[str, ErasureInjection]) -> dict[str, list[float]]:
-    """Print one row for each setting against the standard noise; return its paired scorer differences."""
-    noise, conditioning, seeds = pairs(bench, args)
-    standard = bench.judged(noise, conditioning)
-    verdict = statistics.means([standard[1]], conditioning.prompts)[0]
-    print(
-        f"\n{args.pairs} training pairs, {bench.steps} steps, guidance {bench.scale:g}; standard: judge {rate(verdict)}"
-    )
-    print(ROW.format("setting", "pairs", "scorer difference", "winning rate", "judge difference"))
-    print(ROW.format(*(":--", "--:", "--:", "--:", "--:")))
-    differences = {}
-    for name, method in settings.items():
-        values = bench.judged(changed(bench, method, noise, conditioning, seeds), conditioning)
-        score, judge = statistics.compare(values, standard, conditioning.prompts)
-        print(
-            ROW.format(
-                name,
-                score.count,
-                interval(score.mean_difference, score.difference_interval, 1, 4),
-                interval(score.winning_rate, score.interval, 100, 1),
-                interval(judge.mean_difference, judge.difference_interval, 100, 1),
-            ),
-            flush=True,
-        )
-        differences[name] = [score.mean_difference, *score.difference_interval]
-    return differences
-
-
-def interval(value: float, ends: Sequence[float], scale: float, decimals: int) -> str:
-    """Write ``value [low, high]``, each times ``scale``."""
-    low, middle, high = (f"{scale * number:+.{decimals}f}" for number in (ends[0], value, ends[1]))
-    return f"{middle} [{low}, {high}]"
-
-
-def rate(value: statistics.Mean) -> str:
-    """Write a share as per cent with its interval."""
-    return f"{100 * value.mean:.1f} % [{100 * value.interval[0]:.1f}, {100 * value.interval[1]:.1f}]"
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table, the first column to the left and the others to the right."""
+    for row in (head, [":--", *["--:"] * (len(head) - 1)], *rows):
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 # --- figure 5 --------------------------------------------------------------------------------------------------------
 
 
-def sweep(bench: Bench, args: argparse.Namespace) -> None:
+def compare(
+    backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace, settings: Mapping[str, NoiseMethod]
+) -> dict[str, statistics.Comparison]:
+    """Print one row for each setting against the standard noise; return its comparison by the judge."""
+    samples = training_samples(args)
+    methods = {"standard": Standard(), **settings}
+    sampling = Sampling(args.steps, args.guidance_scale, seed=args.seed)
+    records = evaluate_methods(backbone, methods, metrics, samples, sampling, args.batch_size)
+    prompts, found, rows = [sample.prompt for sample in samples], {}, []
+    standard = list(records["standard"].scores.values())
+    for name in settings:
+        score, judge = statistics.compare(list(records[name].scores.values()), standard, prompts)
+        found[name] = judge
+        differences = ((judge, 1), (score, 2))
+        gains = [with_interval(c.mean_difference, c.difference_interval, 100, d, signed=True) for c, d in differences]
+        rows.append([name, *gains, with_interval(score.winning_rate, score.interval, 100, 1)])
+    right = statistics.means([standard[1]], prompts)[0]
+    share = f"standard: {with_interval(right.mean, right.interval, 100, 1)} %"
+    print(f"\n{len(samples)} training pairs, {args.steps} steps, guidance {args.guidance_scale:g}; {share}\n")
+    print_table(("setting", "judge, gain in points", "scorer, gain x 100", "scorer, winning rate %"), rows)
+    return found
+
+
+def sweep(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
     """Print and plot every n against every delta."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    guidance = bench.scale if args.prediction_guidance is None else args.prediction_guidance
-    common = {"positions": args.positions, "renormalise": args.renormalise}
-    grid = list(itertools.product(args.num_noises, args.deltas))
-    names = {(n, delta): f"n={n} delta={delta:g}" for n, delta in grid}
-    settings = {names[n, d]: ErasureInjection(bench.steps, guidance, n, d, **common) for n, d in grid}
-    found = compare(bench, args, settings)
-    figure, axis = plt.subplots(figsize=(6.4, 4.0))
-    for n in args.num_noises:
-        values = [found[names[n, delta]] for delta in args.deltas]
-        errors = [[v[0] - v[1] for v in values], [v[2] - v[0] for v in values]]
-        axis.errorbar(args.deltas, [v[0] for v in values], errors, label=f"n = {n}", capsize=2, lw=1)
-    axis.axhline(0, color="grey", lw=0.8)
-    axis.set_xlabel("delta")
-    axis.set_ylabel("scorer, difference to standard")
-    axis.set_title(f"Erasure and injection on Shapes, {args.pairs} training pairs, 95 % intervals")
-    axis.legend()
-    save(figure, args, "sweep.png")
+    settings = {
+        (n, delta): ErasureInjection(args.steps, args.guidance_scale, n, delta)
+        for n, delta in itertools.product(args.num_noises, args.deltas)
+    }
+    found = compare(backbone, metrics, args, {f"n = {n}, delta = {d:g}": m for (n, d), m in settings.items()})
+    judged = dict(zip(settings, found.values(), strict=True))
+    figure = Figure(figsize=(6.4, 3.8))
+    axis = figure.subplots()
+    for place, n in enumerate(args.num_noises):
+        line = [judged[n, delta] for delta in args.deltas]
+        values = [100 * point.mean_difference for point in line]
+        ends = [[100 * point.difference_interval[side] for point in line] for side in (0, 1)]
+        errors = [[v - low for v, low in zip(values, ends[0], strict=True)],
+                  [high - v for v, high in zip(values, ends[1], strict=True)]]  # fmt: skip
+        shifted = [delta + 0.012 * (place - (len(args.num_noises) - 1) / 2) for delta in args.deltas]
+        axis.errorbar(shifted, values, errors, label=f"n = {n}", marker="osD^v"[place % 5], markersize=4, capsize=2)
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.set_xlabel("delta: below 0 towards the prompt, above 0 away from it")
+    axis.set_ylabel("judge, gain on standard in points")
+    axis.set_title(f"Erasure and injection on Shapes: {args.pairs} training pairs, 95 % intervals", fontsize=9)
+    axis.legend(frameon=False)
+    save(figure, args, "erasure_sweep.png")
 
 
-def settings(bench: Bench, args: argparse.Namespace) -> None:
+def settings(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
     """Print the choices that the formulas leave open, at n = 1."""
-    chosen: dict[str, ErasureInjection] = {}
-    for positions, scale, delta in itertools.product(
-        ((0.0,), (0.0, 0.5), (0.0, 0.5, 1.0)), (1.0, bench.scale), args.deltas
-    ):
-        places = ",".join(f"{position:g}" for position in positions)
-        chosen[f"t=[{places}] guidance={scale:g} delta={delta:g}"] = ErasureInjection(
-            bench.steps, scale, 1, delta, positions, renormalise=args.renormalise
+    chosen = {}
+    for levels, scale, delta in itertools.product(SETTING_LEVELS, (1.0, args.guidance_scale), args.deltas):
+        places = ", ".join(f"{level:g}" for level in levels)
+        chosen[f"levels {places}; guidance {scale:g}; delta {delta:g}"] = ErasureInjection(
+            args.steps, scale, 1, delta, levels
         )
-    compare(bench, args, chosen)
+    compare(backbone, metrics, args, chosen)
 
 
 # --- figure 3 --------------------------------------------------------------------------------------------------------
 
 
-def semantics(bench: Bench, args: argparse.Namespace) -> None:
-    """Print how well a noise shows its own prompt and another; draw the empty-prompt pictures."""
-    shape = bench.backbone.latent_shape()
-    seeds = [args.first_seed + i for i in range(args.pairs)]
-    noise = seeding.source_noises(seeds, shape)
-    other = draw_prompts(args)
+def semantics(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
+    """Print how well a noise shows its own prompt and another; draw the pictures."""
+    samples, num_noises = training_samples(args), args.num_noises[-1]
+    other, seeds = [sample.prompt for sample in samples], [sample.seed for sample in samples]
+    noise = seeding.source_noises(seeds, backbone.latent_shape())
     generators = seeding.streams(seeds, "noise method")
-    erased = SemanticErasure(args.num_noises[-1])(noise, bench.backbone.encode(other), bench.backbone, generators).noise
-    sheets = []
-    print(f"\n{args.pairs} noises, {bench.steps} steps, guidance {bench.scale:g} with a prompt, none without")
-    print("| noise | prompt | count | judge: right | scorer |\n| :-- | :-- | --: | --: | --: |")
-    for name, given in (("drawn", noise), (f"erased, n = {args.num_noises[-1]}", erased)):
-        empty = empty_prompt_pictures(bench, given, other)
-        own = own_prompts(bench, empty)
-        for prompt_name, prompts in (("its own", own), ("another", other)):
-            scores, verdicts = bench.judged(given, bench.backbone.encode(prompts))
-            score, verdict = statistics.means([scores, verdicts], prompts)
-            scored = f"{score.mean:.4f} [{score.interval[0]:.4f}, {score.interval[1]:.4f}]"
-            print(f"| {name} | {prompt_name} | {verdict.count} | {rate(verdict)} | {scored} |")
-        columns = args.columns
-        sheets.append((f"{name}: empty prompt", empty[:columns]))
-        for prompt_name, prompts in (("own prompt", own), ("another prompt", other)):
-            conditioning = bench.backbone.encode(prompts[:columns])
-            sheets.append((f"{name}: {prompt_name}", bench.pictures(given[:columns], conditioning, bench.scale)))
-    draw_sheets(sheets, args)
+    erased = SemanticErasure(num_noises)(noise, backbone.encode(other), backbone, generators).noise
+    rows, strips = [], []
+    for name, given in (("drawn", noise), (f"erased, n = {num_noises}", erased)):
+        empty = pictures(backbone, given, other, args, empty=True)
+        strips.append((f"{name}:\nno prompt", empty[: args.columns]))
+        for kind, prompts in (("its own", own_prompts(metrics["scorer"], empty)), ("another", other)):
+            images = pictures(backbone, given, prompts, args)
+            values = [metric.score(images, prompts).tolist() for metric in (metrics["judge"], metrics["scorer"])]
+            judge, score = statistics.means(values, prompts)
+            right = with_interval(judge.mean, judge.interval, 100, 1)
+            rows.append([name, kind, str(judge.count), right, with_interval(score.mean, score.interval, 100, 2)])
+            strips.append((f"{name}:\n{kind} prompt", images[: args.columns]))
+    print(f"\n{args.pairs} noises, {args.steps} steps, guidance {args.guidance_scale:g} with a prompt, none without\n")
+    print_table(("noise", "prompt", "count", "judge, % right", "scorer x 100"), rows)
+    draw(strips, args)
 
 
-def draw_prompts(args: argparse.Namespace) -> list[str]:
-    """Draw a training prompt for every noise."""
-    prompts = grammar.training_prompts()
-    places = torch.randint(len(prompts), (args.pairs,), generator=seeding.stream(args.seed, "other prompts"))
-    return [prompts[place] for place in places.tolist()]
+def pictures(
+    backbone: Shapes, noise: Tensor, prompts: Sequence[str], args: argparse.Namespace, empty: bool = False
+) -> Tensor:
+    """Sample ``noise`` ``(N, 4, 16, 16)``; ``empty``: with the empty prompt's embeddings alone. ``(N, 3, 32, 32)``."""
+    conditioning = backbone.encode(prompts)
+    if empty:
+        conditioning = replace(
+            conditioning,
+            prompt_embeds=conditioning.negative_prompt_embeds,
+            pooled_prompt_embeds=conditioning.negative_pooled_prompt_embeds,
+        )
+    images = []
+    for start in range(0, len(noise), args.batch_size):
+        part = slice(start, start + args.batch_size)
+        scale = 1.0 if empty else args.guidance_scale
+        images.append(backbone.decode(backbone.sample(noise[part], conditioning[part], args.steps, scale)))
+    return torch.cat(images)
 
 
-def empty_prompt_pictures(bench: Bench, noise: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Sample with the unconditional embeddings alone; ``prompts`` only lend their shapes."""
-    encoded = bench.backbone.encode(prompts)
-    empty = replace(
-        encoded,
-        prompt_embeds=encoded.negative_prompt_embeds,
-        pooled_prompt_embeds=encoded.negative_pooled_prompt_embeds,
-    )
-    return torch.cat([bench.pictures(noise[part], empty[part], 1.0) for part in bench.slices(len(noise))])
-
-
-def own_prompts(bench: Bench, images: Tensor) -> list[str]:
+def own_prompts(scorer: Any, images: Tensor) -> list[str]:
     """Return, for each picture, the prompt of all 1920 that it shows best by the scorer."""
     prompts = grammar.prompts()
-    model = bench.scorer.model
-    similarity = model.embed_images(images) @ model.embed_scenes([grammar.parse(prompt) for prompt in prompts]).T
+    shown = scorer.model.embed_images(images)
+    similarity = shown @ scorer.model.embed_scenes([grammar.parse(prompt) for prompt in prompts]).T
     return [prompts[place] for place in similarity.argmax(1).tolist()]
 
 
-def draw_sheets(sheets: Sequence[tuple[str, Tensor]], args: argparse.Namespace) -> None:
-    """Draw one row of pictures for each sheet."""
-    import matplotlib.pyplot as plt
+def draw(strips: Sequence[tuple[str, Tensor]], args: argparse.Namespace) -> None:
+    """Draw one row of pictures for each strip."""
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(len(sheets), args.columns, figsize=(args.columns, 1.1 * len(sheets)), squeeze=False)
-    for row, (title, images) in zip(axes, sheets, strict=True):
-        row[0].set_ylabel(title, fontsize=5)
+    figure = Figure(figsize=(0.8 * (args.columns + 1.5), 0.86 * len(strips)))
+    axes = figure.subplots(len(strips), args.columns, squeeze=False)
+    for row, (title, images) in zip(axes, strips, strict=True):
+        row[0].set_ylabel(title, fontsize=7, rotation=0, ha="right", va="center")
         for axis, image in zip(row, images, strict=True):
             axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-    save(figure, args, "semantics.png")
+            axis.set(xticks=[], yticks=[])
+    figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    save(figure, args, "erasure_semantics.png")
 
 
-def save(figure: object, args: argparse.Namespace, name: str) -> None:
+def save(figure: Any, args: argparse.Namespace, name: str) -> None:
     """Write a figure under ``--output``."""
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(folder / name, dpi=200)
-    print(f"wrote {folder / name}")
+    path = Path(args.output) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    print(f"\nwrote {path}")
 
 
 def main() -> None:
@@ -248,24 +200,20 @@ def main() -> None:
     parser.add_argument("command", choices=["semantics", "sweep", "settings"])
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--guidance-scale", type=float, default=5.5, help="of the sampling")
-    parser.add_argument("--prediction-guidance", type=float, default=None, help="of the injected ones; the sampling's")
-    parser.add_argument("--positions", type=float, nargs="+", default=[0.0])
-    parser.add_argument("--renormalise", choices=["none", "norm", "std"], default="norm")
+    parser.add_argument("--guidance-scale", type=float, default=5.5)
     parser.add_argument("--num-noises", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--deltas", type=float, nargs="+", default=[-0.7, -0.5, -0.3, -0.1, 0.0, 0.1, 0.3])
-    parser.add_argument("--first-seed", type=int, default=500_000)
-    parser.add_argument("--seed", type=int, default=0, help="names the draw of the prompts")
+    parser.add_argument("--first-seed", type=int, default=500_000, help="seeds that collection never draws")
+    parser.add_argument("--seed", type=int, default=0, help="names the draws of prompts and noises")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--columns", type=int, default=12, help="noises shown in the picture of `semantics`")
-    parser.add_argument("--pipeline", default=None, help="another Shapes build; the default is the shipped one")
-    parser.add_argument("--scorer", default=None)
     parser.add_argument("--output", default="outputs/erasure_figures")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(args)
+    backbone = Shapes(device="cpu").load()
+    metrics = {"scorer": ShapesScorer().load(), "judge": ShapesJudge().load()}
     with torch.no_grad():
-        {"semantics": semantics, "sweep": sweep, "settings": settings}[args.command](bench, args)
+        {"semantics": semantics, "sweep": sweep, "settings": settings}[args.command](backbone, metrics, args)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def strips(
     The metric is the first that does not answer right or wrong alone. Each prompt is shown once on a side; with few
     prompts they repeat, and with few samples each side shows half of them.
     """
-    if "standard" not in records:
+    if "standard" not in records or not samples:
         return []
     metric = next((n for n, facts in results["metrics"].items() if not facts["zero_or_one"]), None)
     metric = metric or next(iter(results["metrics"]))
@@ -93,8 +93,7 @@ def strips(
     for label, record in records.items():
         if label == "standard":
             continue
-        pairs = zip(record.scores[metric], baseline, strict=True)
-        differences = {index: ours - theirs for index, (ours, theirs) in enumerate(pairs)}
+        differences = {i: record.scores[metric][i] - baseline[i] for i in range(len(samples))}
         order = sorted((i for i, d in differences.items() if math.isfinite(d)), key=lambda i: (-differences[i], i))
         optimised = results["methods"][label]["metrics"][metric]["optimised"]
         strip = Strip(label, metric + (DAGGER if optimised else ""))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import checks, paths
-from npnet.errors import UserError, one_line, unknown
+from npnet.errors import UserError, unknown
 from npnet.instantiate import build, build_all
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from npnet.metrics import Metric
     from npnet.noise import NoiseMethod
 
-NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "task_name", "network_path")
+NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
 """Keys that do not change what comes out, or (``network_path``) only through a node that is in the request itself."""
 
 
@@ -90,32 +90,24 @@ def make_plan(cfg: DictConfig) -> Plan:
     check_values(cfg)
     from omegaconf import OmegaConf
 
+    from npnet.backbones.devices import placed
     from npnet.backbones.samplers import check_sampler
     from npnet.data.prompts import assign_seeds
+    from npnet.noise.parts import check_parts, check_prompts
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    checks.all_finite(config)
     check_sampler(config["sampler"])  # the name first, which needs nothing else
     samples = assign_seeds(build(cfg.prompts, "prompts").read(), config["seeds"], config["seed"])
-    backbone = build(cfg.backbone, "backbone")
+    backbone = build(placed(config["backbone"], "meta" if config["dry_run"] else None), "backbone")
     metrics = build_all(cfg.metric, "metric")
     methods = build_all(cfg.noise, "noise")
-    for label, metric in metrics.items():
-        if metric.domain not in ("any", backbone.domain):
-            raise UserError(
-                f"metric.{label} judges pictures of the {metric.domain} model only; "
-                f"got backbone {type(backbone).__name__}: choose other metrics with metric=[...]"
-            )
-        metric.check()
-    backbone.check()
+    check_parts(backbone, methods, metrics)
     check_sampler(config["sampler"], backbone)
-    if "decode" not in backbone.capabilities:
-        raise UserError(f"{type(backbone).__name__} makes no pictures by itself, so metrics cannot score it")
-    for label, method in methods.items():
-        check_method(label, method, backbone, metrics)
     for name in config["optimised"]:
         if name not in metrics:
             raise unknown("optimised metric", name, metrics)
-    check_prompts(backbone, samples)
+    check_prompts(backbone, (sample.prompt for sample in samples))
     optimised = {label: optimised_for(method, metrics, config["optimised"]) for label, method in methods.items()}
     return Plan(config, samples, backbone, methods, metrics, optimised)
 
@@ -130,40 +122,13 @@ def check_values(cfg: DictConfig) -> None:
         checks.whole_number(cfg, key)
     for group in ("noise", "metric"):
         checks.labels(cfg, group)
+    keep = checks.value_at(cfg, "keep_images")
+    if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+        raise UserError(f"keep_images={keep}: all, or a whole number of at least 0, is needed")
     checks.number(cfg, "guidance_scale", low=0)
     checks.text(cfg, "output_dir")
     checks.boolean(cfg, "dry_run")
     check_seeds(cfg.seeds)
-
-
-def check_method(label: str, method: NoiseMethod, backbone: Backbone, metrics: Mapping[str, Metric]) -> None:
-    """Refuse a method that this backbone or these metrics cannot serve."""
-    backbone.require(method.needs, label)
-    missing = [name for name in method.scorers if name not in metrics]
-    if missing:
-        raise UserError(
-            f"noise.{label} optimises {', '.join(missing)}, which is not among the metrics: "
-            f"add it, as in metric=[{','.join([*metrics, *missing])}]"
-        )
-    if getattr(method, "needs_gradients", False):
-        for name in method.scorers:
-            if not metrics[name].differentiable:
-                able = [other for other, metric in metrics.items() if metric.differentiable]
-                raise UserError(f"noise.{label} follows gradients, which metric.{name} does not have; have: {able}")
-    method.check()
-
-
-def check_prompts(backbone: Backbone, samples: Sequence[Sample]) -> None:
-    """Refuse prompts that the built-in model has no words for."""
-    if backbone.domain != "shapes":
-        return
-    from npnet.shapes.grammar import parse
-
-    for prompt in dict.fromkeys(sample.prompt for sample in samples):
-        try:
-            parse(prompt)
-        except ValueError as error:
-            raise UserError(f"backbone=shapes: {one_line(error)}") from error
 
 
 def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from npnet.data.prompts import Sample
 from npnet.evaluation import pictures, plots, wording
 from npnet.evaluation.plan import Plan
 from npnet.evaluation.results import join_records
-from npnet.evaluation.runner import EvaluationJob, read_chunk
+from npnet.evaluation.runner import EvaluationJob, num_kept, read_chunk
 from npnet.evaluation.scoring import MethodScores
 from npnet.evaluation.wording import Results
 from npnet.work import atomic
@@ -25,7 +25,8 @@ OPEN_ROWS = 12
 def write_report(results: Results, plan: Plan, job: EvaluationJob) -> None:
     """Write ``report.html`` of a finished evaluation."""
     records = join_records([read_chunk(job, index) for index in range(job.num_chunks)])
-    page = render(results, plan.samples, records, job.output_dir, plan.config["num_pictures"])
+    kept = plan.samples[: num_kept(plan.config, len(plan.samples))]
+    page = render(results, kept, records, job.output_dir, plan.config["num_pictures"])
     atomic.write_bytes(job.output_dir / "report.html", page.encode())
 
 
@@ -40,7 +41,7 @@ def render(
 
     Args:
         results: what ``results.json`` holds.
-        samples: N samples.
+        samples: those whose pictures were kept, the first of N.
         records: N scores of each method, for the scores under the pictures.
         output_dir: where ``images/`` lies.
         num_pictures: samples shown side by side, in their order.
@@ -74,6 +75,7 @@ def render(
         cost=Markup(plots.plot_score_against_cost(results)),
         cards=pictures.first_cards(samples, records, results, output_dir, num_pictures),
         strips=pictures.strips(samples, records, results, output_dir),
+        picked_from=wording.picked_from(len(samples), results["num_pairs"]),
         settings=settings_rows(results),
         configuration=json.dumps(results["settings"], indent=2, ensure_ascii=False),
     )

@@ -37,7 +37,8 @@ NOTES = (
     "is no independent evidence. A comparison is marked when this holds for either side.",
     "missing counts NaN and infinite scores, which are in no mean.",
     "cost is per picture, measured, with the sampling, without encoding prompts and this evaluation's scoring; seconds "
-    "leave out each worker's first batch where there are others; peak_bytes is the GPU's, null on the CPU.",
+    "leave out each worker's first batch where there are others; peak_bytes is what was allocated on the GPU; on the "
+    "CPU it is the resident memory of the process, all models included; null where it is unknown.",
 )
 
 

@@ -1,12 +1,11 @@
 """An evaluation in resumable chunks, by one or more worker processes.
 
-Under ``output_dir``: ``images/LABEL/KEY.webp``, every method's picture of every sample, and ``chunks/000000.json``,
-the scores and costs of a chunk, written last: it says that the chunk is done.
+Under ``output_dir``: ``images/LABEL/KEY.webp``, every method's picture of the samples that ``keep_images`` asks for;
+``chunks/000000.json``, the scores and costs of a chunk, written last: it says that the chunk is done.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from npnet.backbones import Backbone
+from npnet.data.pictures import encode_webp
 from npnet.data.prompts import Sample
 from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
 from npnet.instantiate import build, build_all
@@ -25,8 +25,10 @@ from npnet.records import Cost
 from npnet.work import atomic
 from npnet.work.runner import Report
 
-LOSSLESS_PIXELS = 256 * 256
-"""Pictures up to this size are stored without loss; larger ones as WebP of quality 95."""
+METHODS_SHOWN = 3
+"""In the progress; all of them are in the tables at the end."""
+QUALITY = 95
+"""Of larger pictures, as WebP; small ones are kept exactly."""
 
 
 class EvaluationJob:
@@ -44,6 +46,7 @@ class EvaluationJob:
         self.output_dir = Path(output_dir)
         self.size = int(config["chunk_size"])
         self.num_chunks = -(-len(self.samples) // self.size)
+        self.kept = {sample.key for sample in self.samples[: num_kept(config, len(self.samples))]}
 
     def chunk(self, index: int) -> list[Sample]:
         """Return the samples of a chunk."""
@@ -62,9 +65,8 @@ class EvaluationJob:
         return self.marker(chunk).is_file()
 
     def prepare(self) -> None:
-        """Make the folders, and remove what killed runs left half-written; the caller holds the folder's lock."""
+        """Make the folders; the caller holds the folder's lock."""
         atomic.make_folder(self.output_dir / "chunks")
-        atomic.remove_leftovers(self.output_dir / "chunks")
         for label in self.config["noise"]:
             atomic.make_folder(picture_path(self.output_dir, label, self.samples[0]).parent)
 
@@ -116,32 +118,26 @@ class EvaluationJob:
         atomic.write_json(self.marker(chunk), value)
 
     def save_pictures(self, label: str, samples: Sequence[Sample], images: Tensor) -> None:
-        """Write a batch of pictures; of a video the frame in the middle."""
-        frames = images[:, images.shape[1] // 2] if images.ndim == 5 else images
-        pixels = (
-            (frames.detach().float().nan_to_num().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        )
-        for sample, picture in zip(samples, pixels, strict=True):
+        """Write those of a batch of pictures that are kept; of a video the frame in the middle."""
+        for sample, image in zip(samples, images, strict=True):
+            if sample.key not in self.kept:
+                continue
             path = picture_path(self.output_dir, label, sample)
             try:
-                path.write_bytes(encode_webp(picture))  # whole before the done-marker is, which is enough
+                path.write_bytes(encode_webp(image, QUALITY))  # whole before the done-marker is, which is enough
             except OSError as error:
                 raise atomic.cannot_write(path, error) from error
+
+
+def num_kept(config: Mapping[str, Any], num_samples: int) -> int:
+    """Return of how many samples, the first ones, every method's picture is kept: ``keep_images``."""
+    keep = config["keep_images"]
+    return num_samples if keep == "all" else min(int(keep), num_samples)
 
 
 def picture_path(output_dir: Path, label: str, sample: Sample) -> Path:
     """Return where a method's picture of a sample lies."""
     return Path(output_dir) / "images" / label / f"{sample.key}.webp"
-
-
-def encode_webp(pixels: Any) -> bytes:
-    """Encode ``(H, W, 3)`` uint8 pixels."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    lossless = pixels.shape[0] * pixels.shape[1] <= LOSSLESS_PIXELS
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=lossless, quality=95)
-    return buffer.getvalue()
 
 
 def wins_of_batch(records: Mapping[str, MethodScores], start: int) -> dict[str, float]:
@@ -159,14 +155,15 @@ def wins_of_batch(records: Mapping[str, MethodScores], start: int) -> dict[str, 
 
 
 def describe_wins(values: Mapping[str, float]) -> str:
-    """Write the summed ``wins_of_batch``: the winning rate of each method so far, on the first metric of each."""
+    """Write the summed ``wins_of_batch``: the winning rate of the first methods so far, on the first metric of each."""
     pairs = values.get("", 0.0)
     shown: dict[str, str] = {}
     for name, wins in values.items():
         label = name.partition(" ")[0]
         if name and label not in shown:
             shown[label] = f"{name} wins {100 * wins / max(pairs, 1):.0f} %"
-    return ", ".join(shown.values())
+    more = len(shown) - METHODS_SHOWN
+    return ", ".join([*shown.values()][:METHODS_SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def read_chunk(job: EvaluationJob, index: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from npnet import seeding
 from npnet.backbones import Backbone
 from npnet.data.prompts import Sample
+from npnet.evaluation import memory
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.records import Conditioning, Cost, NoiseResult
@@ -55,8 +56,7 @@ class MethodScores:
         scores: metric label -> N scores, on the metric's own scale.
         cost: totals over the N samples.
         batches: (number of samples, seconds) of each batch.
-        peak_bytes: the largest GPU memory allocated during a batch, weights included; None on the CPU, where the
-            memory of a process cannot be attributed to one method.
+        peak_bytes: the most memory held during a batch, weights included, see ``memory``; None where it is unknown.
         traces: one for each batch, where the method searches.
     """
 
@@ -132,11 +132,8 @@ def _measured(
     sampling: Sampling,
 ) -> Tensor:
     """Make one method's pictures of a batch and add what they cost to ``record``."""
-    on_gpu = backbone.device.type == "cuda"
     cost_before, calls_before = backbone.cost, _calls(metrics)
-    if on_gpu:
-        torch.cuda.synchronize(backbone.device)
-        torch.cuda.reset_peak_memory_stats(backbone.device)
+    has_peak = memory.start_peak(backbone.device)
     started = time.perf_counter()
     with torch.no_grad():  # methods that need gradients switch them on themselves
         result = method(noise, conditioning, backbone, _generators(batch, "noise method", sampling.seed))
@@ -149,10 +146,10 @@ def _measured(
             generators=_generators(batch, "sampler", sampling.seed),
         )
         images = backbone.decode(latents)
-    if on_gpu:
-        torch.cuda.synchronize(backbone.device)
-        record.peak_bytes = max(record.peak_bytes or 0, torch.cuda.max_memory_allocated(backbone.device))
+    peak = memory.peak_bytes(backbone.device) if has_peak else None
     record.batches.append((len(batch), time.perf_counter() - started))
+    if peak is not None:
+        record.peak_bytes = max(record.peak_bytes or 0, peak)
     record.cost += backbone.cost - cost_before
     record.cost += Cost(scorer_calls=_calls(metrics) - calls_before)
     record.traces += _trace(result)

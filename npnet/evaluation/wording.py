@@ -189,6 +189,11 @@ def count(value: int, noun: str) -> str:
     return f"{value:,} {noun}" + ("" if value == 1 else "s")
 
 
+def picked_from(num_kept: int, num_pairs: int) -> str:
+    """Say among which pairs the report looks for pictures, where ``keep_images`` kept only some."""
+    return "all pairs" if num_kept == num_pairs else f"the first {count(num_kept, 'pair')}, whose pictures were kept"
+
+
 def in_short(results: Results) -> list[str]:
     """Return one sentence for each method on how it fared against standard."""
     sentences = []

@@ -35,6 +35,14 @@ class NoiseMethod(ABC):
             UserError: says what was got and what is allowed.
         """
 
+    def check_backbone(self, backbone: Backbone, label: str) -> None:
+        """Refuse, before it is loaded, a backbone that lacks what the method needs; ``label`` names the method.
+
+        Raises:
+            UserError: says what is missing.
+        """
+        backbone.require(self.needs, label)
+
     def load(self, backbone: Backbone, metrics: Mapping[str, Any] | None = None) -> Self:
         """Get ready for ``backbone``, which is loaded; ``metrics`` holds the loaded ``scorers`` by label."""
         return self

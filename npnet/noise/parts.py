@@ -35,7 +35,7 @@ def check_parts(backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics:
     if "decode" not in backbone.capabilities:
         raise UserError(f"{type(backbone).__name__} makes no pictures by itself, so metrics cannot score it")
     for label, method in methods.items():
-        backbone.require(method.needs, label)
+        method.check_backbone(backbone, label)
         check_scorers(label, method, metrics)
         method.check()
 

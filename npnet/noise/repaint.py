@@ -42,6 +42,13 @@ def renoise(
     return ratio * latents + spread * seeding.randn_like(latents, generators)
 
 
+def _keeps_nothing(label: str, backbone: Backbone) -> UserError:
+    return UserError(
+        f"noise.{label}: {type(backbone).__name__} starts at pure noise (as flow matching does, at t = 1), where "
+        "renoising keeps nothing of the denoised state; use another noise method"
+    )
+
+
 class Repaint(NoiseMethod):
     """Renoising at the first step.
 
@@ -66,6 +73,12 @@ class Repaint(NoiseMethod):
         if jump_length > num_inference_steps:
             raise UserError(f"jump_length={jump_length}: there are {num_inference_steps} steps (num_inference_steps)")
 
+    def check_backbone(self, backbone: Backbone, label: str) -> None:
+        """See ``NoiseMethod.check_backbone``: flow models start at t = 1."""
+        super().check_backbone(backbone, label)
+        if backbone.kind == "flow":
+            raise _keeps_nothing(label, backbone)
+
     def load(self, backbone: Backbone, metrics: Mapping[str, Any] | None = None) -> Self:
         """See ``NoiseMethod.load``.
 
@@ -74,10 +87,7 @@ class Repaint(NoiseMethod):
         """
         top, bottom = self._jump(backbone)
         if backbone.coefficients(top).alpha < 0.01 * backbone.coefficients(bottom).alpha:
-            raise UserError(
-                f"repaint: {type(backbone).__name__} starts at pure noise (as flow matching does, at t = 1), where "
-                "renoising keeps nothing of the denoised state; use another noise method"
-            )
+            raise _keeps_nothing("repaint", backbone)
         return self
 
     def _jump(self, backbone: Backbone) -> tuple[float, float]:

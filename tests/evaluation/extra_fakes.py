@@ -71,6 +71,7 @@ def config(prompts=None, per_prompt=2, noise=("standard", "redraw", "best"), **c
         "seed": 0,
         "workers": 1,
         "threads_per_worker": 1,
+        "engine": {"_target_": "npnet.work.processes.Processes"},
         "task_name": "evaluate",
         "backbone": {"_target_": "tests.fakes.LinearBackbone", "settings": {}, "device": "cpu"},
         "noise": {label: nodes[label] for label in noise},
@@ -92,6 +93,7 @@ def config(prompts=None, per_prompt=2, noise=("standard", "redraw", "best"), **c
         "seeds": {"range": [0, 100], "per_prompt": per_prompt, "list": None},
         "optimised": [],
         "num_pictures": 3,
+        "keep_images": "all",
         "num_resamples": 500,
     }
     return {**value, **changes}

@@ -21,10 +21,11 @@ def run(folder, **changes):
 
 
 def comparable(folder):
-    """The bytes of ``results.json`` without the seconds, which no two runs share."""
+    """The bytes of ``results.json`` without seconds and memory, which no two runs share."""
     results = json.loads((folder / "results.json").read_text())
     for method in results["methods"].values():
         method["cost"].pop("seconds")
+        method["cost"].pop("peak_bytes")
     return json.dumps(results)
 
 
@@ -78,6 +79,27 @@ def test_pictures_of_every_method_and_sample_are_left(finished):
         assert len(list((finished / "images" / label).glob("*.webp"))) == 24
 
 
+def test_pictures_of_the_first_pairs_alone_are_kept_where_that_was_asked(tmp_path, finished):
+    run(tmp_path / "run", keep_images=10)
+    assert comparable(tmp_path / "run").replace('"keep_images": 10', '"keep_images": "all"') == comparable(finished)
+    for label in ("standard", "redraw", "best"):
+        first, every = (sorted((f / "images" / label).iterdir()) for f in (tmp_path / "run", finished))
+        assert [(path.name, path.read_bytes()) for path in first] == [
+            (path.name, path.read_bytes()) for path in every[:10]
+        ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "from the first 10 pairs, whose pictures were kept" in page
+    assert page.count("<img") == 3 * 3 + 2 * 2 * 5 * 2  # ten pairs give five on each side
+
+
+def test_without_pictures_there_is_a_report_all_the_same(tmp_path):
+    run(tmp_path / "run", keep_images=0)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<img" not in page
+    assert "largest gains" not in page
+    assert not list((tmp_path / "run" / "images").rglob("*.webp"))
+
+
 def test_a_dry_run_says_how_much_and_writes_nothing(tmp_path, capsys):
     run(tmp_path / "run", dry_run=True, noise=("standard", "inversion", "best"))
     said = capsys.readouterr().out
@@ -95,12 +117,16 @@ def test_a_dry_run_says_how_much_and_writes_nothing(tmp_path, capsys):
         ({"batch_size": 0}, "batch_size=0"),
         ({"num_inference_steps": "many"}, "num_inference_steps=many"),
         ({"num_resamples": -1}, "num_resamples=-1"),
+        ({"keep_images": "some"}, "keep_images=some: all, or a whole number"),
+        ({"keep_images": -1}, "keep_images=-1"),
+        ({"seeds": {"range": [0, float("nan")], "per_prompt": 1, "list": None}}, "seeds.range"),
+        ({"backbone": {"_target_": "tests.fakes.LinearBackbone", "settings": {"x": float("inf")}}}, "settings.x=inf"),
         ({"guidance_scale": "strong"}, "guidance_scale=strong"),
         ({"sampler": "ddin"}, "did you mean 'ddim'"),
         ({"seeds": {"range": [5, 1], "per_prompt": 1, "list": None}}, "seeds.range"),
         ({"prompts": []}, "prompts.list"),
         ({"optimised": ["hpsv2"]}, "hpsv2"),
-        ({"metric": {"judge": {"_target_": "tests.fakes.ShapesOnly"}}}, "metric.judge judges pictures of the shapes"),
+        ({"metric": {"judge": {"_target_": "tests.fakes.ShapesOnly"}}}, "metric.judge judges pictures of"),
     ],
 )
 def test_a_mistake_is_named_in_one_line_before_anything_is_loaded(changes, named):

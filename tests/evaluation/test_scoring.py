@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.fakes import LinearBackbone, Redraw, TargetScorer
 
 SAMPLES = [Sample(index, prompt, 10 + index) for index, prompt in enumerate(PROMPTS)]
 SAMPLING = Sampling(num_inference_steps=3, guidance_scale=2.0)
+MIB = 2**20
 
 
 def parts(candidates=3):
@@ -56,9 +58,31 @@ def test_the_measured_cost_is_the_documented_one_and_includes_the_sampling():
     assert records["inversion"].cost.forwards == count * (sampling + 3)
     assert records["best"].cost.forwards == count * (sampling + 3 * 4)
     assert [records[label].cost.scorer_calls for label in ("standard", "best")] == [0, 3 * count]
-    assert all(record.cost.backwards == 0 and record.peak_bytes is None for record in records.values())
+    assert all(record.cost.backwards == 0 for record in records.values())
     assert [size for size, _ in records["standard"].batches] == [5, 5, 2]
     assert all(seconds > 0 for record in records.values() for _, seconds in record.batches)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU's peak is read from /proc")
+def test_the_peak_memory_of_a_method_is_its_own():
+    class Hungry(Standard):
+        def __call__(self, noise, *others):
+            torch.ones(64 * MIB).sum()  # 256 MiB of float32, gone afterwards
+            return super().__call__(noise, *others)
+
+    backbone, _, metrics = parts()
+    methods = {"before": Standard(), "hungry": Hungry(), "after": Standard()}
+    records = evaluate_methods(backbone, methods, metrics, SAMPLES, SAMPLING)
+    peaks = {label: record.peak_bytes / MIB for label, record in records.items()}
+    assert 240 < peaks["hungry"] - peaks["before"] < 300
+    assert abs(peaks["after"] - peaks["before"]) < 30
+
+
+def test_where_the_peak_cannot_be_reset_it_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr("npnet.evaluation.memory.PROCESS", tmp_path / "absent")
+    backbone, methods, metrics = parts()
+    records = evaluate_methods(backbone, {"standard": methods["standard"]}, metrics, SAMPLES[:1], SAMPLING)
+    assert records["standard"].peak_bytes is None
 
 
 def test_every_prompt_is_encoded_once_for_all_methods():

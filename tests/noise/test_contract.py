@@ -119,14 +119,21 @@ def scorer(family):
 @pytest.fixture
 def method(label, backbone, network_path, scorer):
     """The method as its YAML describes it, not loaded yet."""
-    path = network_path(backbone) if label == "npnet" else None
-    return build(yaml_node(label, path, scorer[0]), f"noise.{label}")
+    return make(label, network_path(backbone) if label == "npnet" else None, scorer)
+
+
+def make(label, network, scorer, **changes):
+    return build({**yaml_node(label, network, scorer[0]), **changes}, f"noise.{label}")
+
+
+def has_budget(label):
+    return "budget" in OmegaConf.load(config_dir() / "noise" / f"{label}.yaml")[label]
 
 
 def prepare(method, label, backbone, scorer):
     """What every command does before it runs a method."""
     method.check()
-    backbone.require(method.needs, label)
+    method.check_backbone(backbone, label)
     return method.load(backbone, {scorer[0]: scorer[1]})
 
 
@@ -185,6 +192,26 @@ def test_a_method_obeys_the_contract_or_says_that_it_does_not_apply(label, famil
         _, alone, [generator] = run(method, backbone, rows=[row])
         assert torch.equal(generator.get_state(), generators[row].get_state()), "another number of draws"
         assert torch.allclose(alone.noise[0], result.noise[row], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["unet"], indirect=True)
+@pytest.mark.parametrize("label", [label for label in LABELS if has_budget(label)], indirect=True)
+def test_a_search_is_capped_by_a_budget_of_forwards_or_of_seconds(label, backbone, scorer, monkeypatch):
+    one_round = 1 if label == "initno" else SCORED
+
+    def spent(**budget):
+        method = prepare(make(label, None, scorer, budget=budget), label, backbone, scorer)
+        before = backbone.cost
+        noise, result, _ = run(method, backbone)
+        return (backbone.cost - before).forwards / len(noise), torch.equal(noise, result.noise)
+
+    for forwards in (one_round - 1, one_round, 2 * one_round + one_round // 2):
+        assert spent(forwards=forwards) == (forwards // one_round * one_round, forwards <= one_round)
+    assert spent(forwards=10_000)[0] == FORWARDS[label]
+    clock = iter(range(0, 10_000, 10))  # a round lasts 10 seconds, and so does everything between two rounds
+    monkeypatch.setattr("npnet.noise.search.time.monotonic", lambda: float(next(clock)))
+    assert spent(seconds=25)[0] == one_round
+    assert spent(seconds=5) == (0, True)
 
 
 @pytest.mark.parametrize("family", ["unet"], indirect=True)

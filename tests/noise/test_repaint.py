@@ -100,21 +100,23 @@ def test_a_first_evaluation_without_its_unconditional_half_is_not_shared(backbon
         assert (result.first_branches is not None) == (scale != 1) == method.shares_first_evaluation(STEPS)
 
 
-def test_a_flow_model_that_starts_at_pure_noise_is_refused_and_one_that_does_not_is_served():
-    with pytest.raises(UserError, match="starts at pure noise .as flow matching does, at t = 1."):
-        Repaint(SCALE, STEPS).load(fakes.LinearBackbone("flow", device="cpu"))
+def test_a_flow_model_is_refused_before_it_is_loaded():
+    with pytest.raises(UserError, match="noise.again: .* starts at pure noise .as flow matching does, at t = 1."):
+        Repaint(SCALE, STEPS).check_backbone(fakes.LinearBackbone("flow", device="cpu"), "again")
 
-    class Later(linear.Linear):
-        """A flow model whose first level keeps a tenth of the data."""
 
-        def steps(self, num_inference_steps):
-            return [type(step)(0.9 * step.from_timestep, max(-1.0, 0.9 * step.to_timestep))
-                    for step in super().steps(num_inference_steps)]  # fmt: skip
+def test_a_schedule_without_signal_at_its_start_is_refused():
+    class ZeroSignal(linear.Linear):
+        """What rescaling a schedule to zero terminal signal does."""
 
-    later = Later("flow", device="cpu")
-    noise = linear.noise_of(later)
-    result = Repaint(SCALE, STEPS).load(later)(noise, later.encode(linear.PROMPTS), later, generators())
-    assert torch.isfinite(result.noise).all()
+        def coefficients(self, timestep):
+            found = super().coefficients(timestep)
+            return type(found)(0.0, 1.0) if timestep == self.timesteps(STEPS)[0] else found
+
+    method = Repaint(SCALE, STEPS)
+    assert method.load(linear.of_kind()) is method
+    with pytest.raises(UserError, match="starts at pure noise"):
+        method.load(ZeroSignal(device="cpu"))
 
 
 @pytest.mark.parametrize(("values", "words"), [((0, 1), "jump_length=0"), ((1, 0), "repeats=0"), ((11, 1), "10 steps")])

@@ -1,0 +1,46 @@
+"""The most memory held while a method ran: what the GPU had allocated, or this process on Linux.
+
+On a GPU it is what torch allocated there. On the CPU torch keeps no count, so it is the resident memory of the whole
+process, Python and every loaded model included, after memory that earlier methods left unused was given back: methods
+of one run can be compared, and a graph that is kept for gradients shows. Other systems than Linux give None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from pathlib import Path
+
+import torch
+
+PROCESS = Path("/proc/self")
+
+
+def start_peak(device: torch.device) -> bool:
+    """Forget earlier peaks; False where the peak cannot be measured."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    if device.type != "cpu" or not sys.platform.startswith("linux"):
+        return False
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc has no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        (PROCESS / "clear_refs").write_text("5")  # proc(5): resets the peak resident set size
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Return the most memory held since ``start_peak`` said True, once ``device`` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device)
+    for line in (PROCESS / "status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "VmHWM":
+            return 1024 * int(value.split()[0])
+    return None
