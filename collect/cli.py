@@ -18,35 +18,32 @@ def collect(cfg: DictConfig) -> None:
         UserError: a value, path, folder or combination that cannot work.
     """
     from collect.plan import make_plan
+    from npnet.work.runner import Workers, run_job
 
     plan = make_plan(cfg)
+    workers = Workers.from_config(plan.config)
 
     from collect.candidates import CandidateMaker
     from collect.runner import CollectJob
     from collect.summary import describe, dry_run_text, print_summary
     from npnet.data.shards import list_shards
     from npnet.noise.parts import check_prompts
-    from npnet.work import lock, request
-    from npnet.work.runner import run_job
+    from npnet.work import lock
 
     maker = CandidateMaker.from_config(plan.config)
     check_prompts(maker.backbone, (sample.prompt for sample in plan.samples))
     if plan.config["dry_run"]:
         print(dry_run_text(plan, maker))
         return
-    with lock.hold(plan.output_dir):
-        request.claim(plan.output_dir, plan.request)
+    with lock.hold(plan.output_dir, plan.request, workers.part):
         started = time.monotonic()
-        job = CollectJob(plan)
-        computed = run_job(
-            job,
-            workers=plan.config["workers"],
-            threads_per_worker=plan.config["threads_per_worker"],
-            title="collecting",
-            describe=describe,
-        )
+        computed = run_job(CollectJob(plan), workers, title="collecting", describe=describe)
+        shards = list_shards(plan.output_dir, complete=False)
         if not computed:
-            print("finished already: nothing to do")
+            print(f"{workers.part}finished already: nothing to do")
+        if len(shards) < plan.num_chunks:  # other workers of the job array are still to come
+            print(f"{workers.part}done; {len(shards)} of {plan.num_chunks} shards are there")
+            return
         print_summary(plan, list_shards(plan.output_dir), time.monotonic() - started if computed else None)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the request and the sidecars."""
 
-NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "network_path")
+NOT_REQUESTED = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
 """Keys that do not change the data, or (``network_path``) only through a node that is requested itself."""
 
 

@@ -13,9 +13,9 @@ from npnet.paths import config_dir
 
 PRIMARIES = ("collect", "train", "evaluate")
 GROUPS = {
-    "collect": ("backbone", "noise", "metric", "prompts"),
+    "collect": ("engine", "backbone", "noise", "metric", "prompts"),
     "train": ("network", "data", "trainer", "logger", "callbacks"),
-    "evaluate": ("backbone", "noise", "metric", "prompts"),
+    "evaluate": ("engine", "backbone", "noise", "metric", "prompts"),
 }
 MULTIPLE = ("noise", "metric", "logger", "callbacks")
 
@@ -103,6 +103,7 @@ def test_groups_are_the_words_of_the_architecture():
         "callbacks",
         "experiment",
         "run",
+        "engine",
     }
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from npnet.evaluation.plan import Plan
+    from npnet.work.runner import Workers
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -27,24 +28,28 @@ def evaluate(cfg: DictConfig) -> None:
         score_images(cfg)
         return
     from npnet.evaluation.plan import make_plan
-    from npnet.work import lock, request
+    from npnet.work import lock
+    from npnet.work.runner import Workers
 
+    workers = Workers.from_config(cfg)
     plan = make_plan(cfg)
     if cfg.dry_run:
         print(f"would evaluate into {cfg.output_dir}:\n{plan.describe()}")
         return
     output_dir = Path(cfg.output_dir)
-    with lock.hold(output_dir):
-        request.claim(output_dir, plan.request())
+    with lock.hold(output_dir, plan.request(), workers.part, folders=["chunks"]):
         if (output_dir / "results.json").is_file() and (output_dir / "report.html").is_file():
             print(f"{output_dir}: finished already, nothing to do")
             show(output_dir)
             return
-        run(plan, output_dir, workers=cfg.workers)
+        run(plan, output_dir, workers)
 
 
-def run(plan: Plan, output_dir: Path, workers: int = 1) -> None:
-    """Compute what is missing of ``plan`` under ``output_dir``, whose lock the caller holds, and show the results."""
+def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
+    """Compute what is missing of ``plan`` under ``output_dir``, whose lock the caller holds, and show the results.
+
+    Of a job array's workers, the one that ends last makes the report.
+    """
     from npnet.evaluation.report import write_report
     from npnet.evaluation.results import make_results, to_json
     from npnet.evaluation.runner import EvaluationJob, describe_wins
@@ -53,8 +58,11 @@ def run(plan: Plan, output_dir: Path, workers: int = 1) -> None:
 
     job = EvaluationJob(plan.config, plan.samples, output_dir)
     job.prepare()
-    threads = plan.config["threads_per_worker"]
-    run_job(job, workers=workers, threads_per_worker=threads, title="evaluate", describe=describe_wins)
+    run_job(job, workers, title="evaluate", describe=describe_wins)
+    missing = sum(not job.is_done(chunk) for chunk in range(job.num_chunks))
+    if missing:
+        print(f"{workers.part}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
+        return
     results = make_results(plan, job)
     atomic.write_bytes(output_dir / "results.json", to_json(results))
     write_report(results, plan, job)

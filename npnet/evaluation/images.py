@@ -42,8 +42,12 @@ def score_images(cfg: DictConfig) -> None:
     checks.boolean(cfg, "dry_run")
     from omegaconf import OmegaConf
 
-    from npnet.work import lock, request
+    from npnet.work import lock
+    from npnet.work.runner import Workers
 
+    workers = Workers.from_config(cfg)
+    if not workers.part.is_whole:
+        raise UserError("worker.index: with images=... one command scores all pictures; workers=N makes it faster")
     pictures = find_pictures(Path(cfg.images), lambda: build(cfg.prompts, "prompts").read())
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     metrics: dict[str, Metric] = build_all(cfg.metric, "metric")
@@ -56,13 +60,18 @@ def score_images(cfg: DictConfig) -> None:
         print(f"would score {len(pictures)} pictures of {prompts} prompts into {cfg.output_dir}: {', '.join(metrics)}")
         return
     output_dir = Path(cfg.output_dir)
-    with lock.hold(output_dir):
-        asked = {key: config[key] for key in ("images", "prompts", "metric", "num_resamples", "seed")}
-        request.claim(output_dir, asked)
-        run(config, pictures, metrics, output_dir)
+    asked = {key: config[key] for key in ("images", "prompts", "metric", "num_resamples", "seed")}
+    with lock.hold(output_dir, asked, folders=["cache"]):
+        run(config, pictures, metrics, output_dir, workers)
 
 
-def run(config: Mapping[str, Any], pictures: Sequence[Picture], metrics: dict[str, Metric], output_dir: Path) -> None:
+def run(
+    config: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    metrics: dict[str, Metric],
+    output_dir: Path,
+    workers: Workers,
+) -> None:
     """Score what the cache under ``output_dir`` lacks, then write and print the results."""
     from npnet.evaluation.images_results import make_results, print_results, to_lines
     from npnet.evaluation.results import to_json
@@ -70,16 +79,9 @@ def run(config: Mapping[str, Any], pictures: Sequence[Picture], metrics: dict[st
     from npnet.work.runner import run_job
 
     atomic.make_folder(output_dir / "cache")
-    atomic.remove_leftovers(output_dir / "cache")
     uses_prompt = {label: metric.uses_prompt for label, metric in metrics.items()}
     job = ImagesJob(config, pictures, uses_prompt, output_dir)
-    run_job(
-        job,
-        workers=config["workers"],
-        threads_per_worker=config["threads_per_worker"],
-        title="score",
-        describe=lambda values: "",
-    )
+    run_job(job, workers, title="score", describe=lambda values: "")
     scores, facts = read_cache(output_dir)
     table = {
         label: [scores[job.keys[label]][content_key(picture, uses)] for picture in pictures]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -28,8 +29,9 @@ class AtomicFile:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        # the process id keeps apart two processes that compute the same file for a moment (a killed run's last breath)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        # host and process keep apart two that compute the same file for a moment (a killed run's last breath)
+        writer = f"{socket.gethostname()}-{os.getpid()}"
+        self._temporary = self.path.with_name(f".{self.path.name}.{writer}{TEMPORARY_SUFFIX}")
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         self.num_bytes = 0

@@ -1,44 +1,180 @@
-"""One run at a time in a folder."""
+"""Who works in a folder: one run, or the workers of one job array.
+
+The locks are the kernel's (``flock``): they end with their holder, however that dies, and a file that stays behind
+means nothing. ``.run-0-of-1.lock`` is held as long as a run works, ``.run-2-of-8.lock`` by that worker of a job array;
+the text inside says who (host, process, start). ``.lock`` is held for a moment by whoever starts or ends.
+"""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from npnet.errors import UserError
+from npnet.work import request
 from npnet.work.atomic import cannot_write, make_folder, remove_leftovers
+from npnet.work.part import WHOLE, Part
 
 NAME = ".lock"
+GUARD_SECONDS = 60.0
+"""How long a start waits for another one to be over; it takes milliseconds unless the file system hangs."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A run that is at work in a folder.
+
+    Attributes:
+        part: which chunks it computes.
+        who: host, process and start, as it wrote them; empty where it could not (a full disk).
+    """
+
+    part: Part
+    who: str
 
 
 @contextmanager
-def hold(output_dir: Path) -> Iterator[None]:
-    """Make ``output_dir`` and hold it for this process; what killed runs left half-written is removed.
+def hold(
+    output_dir: Path, asked: Mapping[str, Any] | None = None, part: Part = WHOLE, folders: Sequence[str] = ()
+) -> Iterator[None]:
+    """Make ``output_dir``, hold ``part`` of its work for this process, and check that it was made for this request.
 
-    The lock is the kernel's (``flock`` on ``.lock``): it ends with its holder, however that dies, and the file that
-    stays behind means nothing.
+    Whoever finds nobody else at work, at its start or its end, removes what killed runs left half-written.
+
+    Args:
+        output_dir: the folder.
+        asked: see ``request.claim``; None leaves that to the caller.
+        part: of the work.
+        folders: names of further folders in it that hold temporary files.
 
     Raises:
-        UserError: another run holds the folder, or it cannot be made or written.
+        UserError: the same part, or parts of another division, are being worked on; the folder cannot be made or
+            written, or is another request's; its file system has no locks.
     """
     output_dir = Path(output_dir)
     make_folder(output_dir, "output_dir")
-    path = output_dir / NAME
+    path = output_dir / f".run-{part.index}-of-{part.count}.lock"
+    with _guard(output_dir):
+        others = active(output_dir)
+        _refuse_beside(output_dir, part, others)
+        if not others:
+            _clear(output_dir, folders)
+        if asked is not None:
+            # a run beside this one may not have a result yet, but it has its request
+            request.claim(output_dir, asked, replace=not others)
+        file = _take(path, output_dir)
     try:
-        file = path.open("ab")
+        yield
+    finally:
+        with suppress(UserError), _guard(output_dir):
+            path.unlink(missing_ok=True)
+            file.close()
+            if not active(output_dir):
+                _clear(output_dir, folders)
+        file.close()
+
+
+def active(output_dir: Path) -> list[Holder]:
+    """Return the runs that are at work in ``output_dir`` now; needs no right to write there."""
+    found = []
+    for path in sorted(Path(output_dir).glob(".run-*-of-*.lock")):
+        match = re.fullmatch(r"\.run-(\d+)-of-(\d+)\.lock", path.name)
+        with suppress(FileNotFoundError):  # it ended while we looked
+            if match and not _is_free(path):
+                who = path.read_text(encoding="utf-8", errors="replace")
+                found.append(Holder(Part(int(match[1]), int(match[2])), _one_who(who)))
+    return sorted(found, key=lambda holder: (holder.part.count, holder.part.index))
+
+
+def _refuse_beside(output_dir: Path, part: Part, others: Sequence[Holder]) -> None:
+    for other in others:
+        who = f" ({other.who})" if other.who else ""
+        if other.part == part and part.is_whole:
+            raise UserError(
+                f"output_dir={output_dir}: another run is working in this folder{who}; "
+                "wait for it, or choose another one"
+            )
+        if other.part == part:
+            raise UserError(
+                f"worker.index={part.index}: this worker of {part.count} is at work already in {output_dir}{who}"
+            )
+        if other.part.count != part.count:
+            got = "a run without worker.index" if part.is_whole else f"worker.count={part.count}"
+            there = "a run without worker.index" if other.part.is_whole else f"worker.count={other.part.count}"
+            raise UserError(
+                f"output_dir={output_dir}: {there} is at work in this folder{who}, and {got} would divide the work "
+                "differently; wait for it, or choose another folder"
+            )
+
+
+@contextmanager
+def _guard(output_dir: Path) -> Iterator[None]:
+    with _open(output_dir / NAME) as file:
+        end = time.monotonic() + GUARD_SECONDS
+        while not _lock(file, output_dir):
+            if time.monotonic() > end:
+                raise UserError(f"output_dir={output_dir}: {NAME} is held for {GUARD_SECONDS:.0f} s by another run")
+            time.sleep(0.02)
+        yield
+
+
+def _take(path: Path, output_dir: Path) -> BinaryIO:
+    file = _open(path)
+    while not _lock(file, output_dir):  # held by nobody but, for an instant, by someone who looks: see _is_free
+        time.sleep(0.02)
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S%z")}
+    with suppress(OSError):  # a full disk; it is for people only
+        file.truncate(0)
+        file.write(json.dumps(who).encode())
+        file.flush()
+    return file
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("a+b")  # network file systems want it writable for an exclusive lock
     except OSError as error:
         raise cannot_write(path, error) from error
-    with file:
+
+
+def _lock(file: BinaryIO, output_dir: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UserError(
+            f"output_dir={output_dir}: its file system has no locks ({error.strerror}), so that nothing would keep "
+            "two runs apart; choose a folder on another one"
+        ) from error
+    return True
+
+
+def _is_free(path: Path) -> bool:
+    with path.open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"output_dir={output_dir}: another run is working in this folder; wait for it, or choose another one"
-            ) from error
-        remove_leftovers(output_dir)
-        try:
-            yield
-        finally:
-            remove_leftovers(output_dir)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+def _one_who(text: str) -> str:
+    with suppress(ValueError, KeyError, TypeError):
+        value = json.loads(text)
+        return f"{value['host']}, process {value['pid']}, since {value['started']}"
+    return ""
+
+
+def _clear(output_dir: Path, folders: Sequence[str]) -> None:
+    for folder in (output_dir, *(output_dir / name for name in folders)):
+        remove_leftovers(folder)

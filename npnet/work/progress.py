@@ -66,6 +66,13 @@ class Progress:
             self._bar.update(self._task, completed=self.finished + self.done, text=self.text())
         self.tick()
 
+    def say(self, line: str) -> None:
+        """Print a line that stays, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.console.print(line)
+        else:
+            print(line, flush=True)
+
     def tick(self) -> None:
         """Print a plain line when it is time for one."""
         now = time.monotonic()

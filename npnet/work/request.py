@@ -14,7 +14,7 @@ NAME = "request.json"
 _MISSING = "nothing"
 
 
-def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME) -> None:
+def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME, replace: bool = True) -> None:
     """Write the request into a new or empty folder, or check that the folder was made for the same one.
 
     A request with nothing beside it, left by a run that failed before its first result, is replaced.
@@ -23,6 +23,7 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME) -> Non
         output_dir: made where it is missing. Hidden files do not count.
         request: all that determines the results; JSON values.
         name: of the file.
+        replace: allow that; not while another run, which has no result yet, is at work.
 
     Raises:
         UserError: the folder holds files but no request, or was made for another one (each differing key is named).
@@ -40,7 +41,7 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME) -> Non
         atomic.write_json(path, request)
         return
     differences = list(_differences(json.loads(json.dumps(request)), read(output_dir, name)))
-    if differences and not others:
+    if differences and replace and not others:
         atomic.write_json(path, request)
     elif differences:
         raise UserError(

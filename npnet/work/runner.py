@@ -1,20 +1,18 @@
-"""A job's chunks, computed by one or more worker processes."""
+"""A job's chunks: what a job is, and which of its chunks an engine is given to compute.
+
+An *engine* computes chunks: ``processes.Processes`` on this machine, ``ray_actors.RayActors`` on many.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from npnet.errors import UserError
+from npnet import checks
+from npnet.instantiate import build
+from npnet.work.part import WHOLE, Part, part_of
 from npnet.work.progress import Progress
 
 
@@ -48,24 +46,64 @@ class Job(Protocol):
         ...
 
 
+class Engine(Protocol):
+    """Where chunks are computed: a node of ``conf/engine``."""
+
+    def check(self) -> None:
+        """Refuse, before anything is loaded or written, what this machine lacks."""
+        ...
+
+    def run(self, job: Job, chunks: Sequence[int], workers: Sequence[int], threads: int, progress: Progress) -> None:
+        """Compute ``chunks`` with one worker for each number in ``workers``, each with ``threads`` CPU threads.
+
+        Raises:
+            UserError: a worker met a user's mistake.
+            WorkerError: a worker failed otherwise, or was lost for good.
+        """
+        ...
+
+
 class WorkerError(RuntimeError):
     """A worker failed or died; the message holds its traceback. Finished chunks stay."""
 
 
-def run_job(
-    job: Job,
-    *,
-    workers: int = 1,
-    threads_per_worker: int = 1,
-    title: str,
-    describe: Callable[[dict[str, float]], str],
-) -> int:
-    """Compute every chunk that is not done, in order.
+@dataclass(frozen=True)
+class Workers:
+    """Who computes a job.
+
+    Attributes:
+        engine: where.
+        part: which chunks are ours; the others are neither computed nor looked at.
+        count: how many compute at the same time. Worker w of part i has the number i * count + w, which decides its GPU
+            where there are several.
+        threads: CPU threads of each.
+    """
+
+    engine: Engine
+    part: Part = WHOLE
+    count: int = 1
+    threads: int = 1
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Workers:
+        """Read the keys ``engine``, ``worker``, ``workers`` and ``threads_per_worker``.
+
+        Raises:
+            UserError: a value that cannot be, or what the engine needs is not installed.
+        """
+        count, threads = (checks.positive_int(config, key) for key in ("workers", "threads_per_worker"))
+        part = part_of(config)
+        engine = build(config["engine"], "engine")
+        engine.check()
+        return cls(engine, part, count, threads)
+
+
+def run_job(job: Job, workers: Workers, *, title: str, describe: Callable[[dict[str, float]], str]) -> int:
+    """Compute every chunk of ``workers.part`` that is not done, in order.
 
     Args:
         job: see ``Job``.
-        workers: processes; 1 computes in this one. Each has a GPU of its own where there are as many.
-        threads_per_worker: CPU threads of each.
+        workers: compute them.
         title: what the progress bar says in front.
         describe: makes the bar's text from the summed values of the reports (``kept 61 %``).
 
@@ -73,140 +111,36 @@ def run_job(
         How many chunks were computed now; 0 where all were done before.
 
     Raises:
-        UserError: a worker met a user's mistake.
-        WorkerError: a worker failed otherwise, or was killed.
+        UserError, WorkerError: see ``Engine.run``.
     """
-    done = [job.is_done(chunk) for chunk in range(job.num_chunks)]
-    pending = [chunk for chunk in range(job.num_chunks) if not done[chunk]]
+    chunks = workers.part.chunks(job.num_chunks)
+    pending = [chunk for chunk in chunks if not job.is_done(chunk)]
     if not pending:
         return 0
-    finished = sum(job.num_samples(chunk) for chunk in range(job.num_chunks) if done[chunk])
-    remaining = sum(job.num_samples(chunk) for chunk in pending)
-    with Progress(title, describe, finished=finished, total=finished + remaining) as progress:
-        if min(workers, len(pending)) == 1:
-            _run_here(job, pending, threads_per_worker, progress)
-        else:
-            _run_in_processes(job, pending, min(workers, len(pending)), threads_per_worker, progress)
+    total = sum(job.num_samples(chunk) for chunk in chunks)
+    finished = total - sum(job.num_samples(chunk) for chunk in pending)
+    first = workers.part.index * workers.count
+    numbers = range(first, first + min(workers.count, len(pending)))
+    with Progress(title, describe, finished=finished, total=total) as progress:
+        workers.engine.run(job, pending, numbers, workers.threads, progress)
     return len(pending)
 
 
-def _run_here(job: Job, pending: list[int], threads: int, progress: Progress) -> None:
-    with _torch_settings(threads):
-        job.setup(0, _device(0))
-        progress.begin()
-        for chunk in pending:
-            job.run(chunk, progress.add)
-
-
 @contextmanager
-def _torch_settings(threads: int) -> Iterator[None]:
-    """Fix what changes the last bits of a sum: the thread count, and the choice of convolution algorithms."""
+def torch_settings(threads: int, device: str) -> Iterator[None]:
+    """Fix what changes the last bits of a sum, the thread count and the choice of convolution algorithms, and the GPU.
+
+    The GPU is also made the process's current one, so that nothing lands on the first GPU by default.
+    """
     import torch
 
     before = torch.get_num_threads(), torch.backends.cudnn.deterministic
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.deterministic = before[1]
-
-
-def _device(worker: int) -> str:
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return f"cuda:{worker % count}" if count else "cpu"
-
-
-# --- several processes -----------------------------------------------------------------------------------------------
-#
-# Each worker has a pipe of its own, because a shared queue can stay locked when one of its users is killed.
-# Worker -> parent: ("report", Report), ("idle", None), ("user error", message), ("error", traceback).
-# Parent -> worker: a chunk number, or None for the end.
-
-
-def _run_in_processes(job: Job, pending: list[int], workers: int, threads: int, progress: Progress) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes: dict[Connection, Any] = {}
-    queue = iter(pending)
-    with _interrupts_blocked():  # inherited by the workers: Ctrl-C reaches the parent alone, which ends them
-        for number in range(workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_worker, args=(job, number, threads, there), daemon=True)
-            process.start()
-            there.close()
-            processes[here] = process
-    try:
-        while processes:
-            for connection in wait(list(processes), timeout=1.0):
-                _receive(connection, processes, queue, progress)
-            progress.tick()
-    finally:
-        for process in processes.values():
-            process.terminate()
-        for connection, process in processes.items():
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-            connection.close()
-
-
-def _receive(connection: Any, processes: dict[Connection, Any], queue: Iterator[int], progress: Progress) -> None:
-    try:
-        kind, content = connection.recv()
-    except (EOFError, OSError):
-        process = processes[connection]
-        process.join(5)
-        raise WorkerError(
-            f"a worker died with exit code {process.exitcode} (-9: killed, often for want of memory); "
-            "finished chunks stay, run the same command to resume"
-        ) from None
-    if kind == "report":
-        progress.add(content)
-    elif kind == "user error":
-        raise UserError(content)
-    elif kind == "error":
-        raise WorkerError(f"a worker failed:\n{content}")
-    else:
-        progress.begin()
-        chunk = next(queue, None)
-        connection.send(chunk)
-        if chunk is None:
-            processes.pop(connection).join(30)
-            connection.close()
-
-
-def _worker(job: Job, number: int, threads: int, connection: Any) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with _torch_settings(threads):
-            job.setup(number, _device(number))
-            connection.send(("idle", None))
-            while (chunk := connection.recv()) is not None:
-                job.run(chunk, lambda report: connection.send(("report", report)))
-                connection.send(("idle", None))
-    except UserError as error:
-        connection.send(("user error", str(error)))
-    except Exception:
-        connection.send(("error", traceback.format_exc()))
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent is gone, so that a killed run leaves nobody writing into the folder."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    # multiprocessing's own helper process unblocks the signal when it is started, so it is started first
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

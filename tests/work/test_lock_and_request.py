@@ -24,7 +24,10 @@ with lock.hold(Path(sys.argv[1])):
 def test_a_folder_is_held_by_one_run_until_it_dies(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(UserError, match="another run is working in this folder"), lock.hold(tmp_path):
+    with (
+        pytest.raises(UserError, match=rf"another run is working in this folder \(.*process {holder.pid}, since"),
+        lock.hold(tmp_path),
+    ):
         pass
     holder.kill()
     holder.wait()
@@ -39,7 +42,8 @@ def test_holding_a_folder_makes_it_and_removes_leftovers(tmp_path):
         pass
     (folder / ".x.1.partial").touch()
     with lock.hold(folder):
-        assert names(folder) == [".lock"]
+        assert names(folder) == [".lock", ".run-0-of-1.lock"]
+    assert names(folder) == [".lock"]
 
 
 def test_a_new_folder_gets_the_request_and_the_same_request_is_accepted_again(tmp_path):

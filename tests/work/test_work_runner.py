@@ -10,8 +10,9 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.work import atomic
+from npnet.work.processes import Processes
 from npnet.work.progress import Progress, duration
-from npnet.work.runner import Report, WorkerError, run_job
+from npnet.work.runner import Report, WorkerError, Workers, run_job
 
 
 @dataclass
@@ -53,8 +54,9 @@ class Squares:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(job, workers=1):
-    return run_job(job, workers=workers, threads_per_worker=1, title="squaring", describe=lambda v: f"{v['square']}")
+def run(job, workers=1, **settings):
+    crew = Workers(Processes(), count=workers, **settings)
+    return run_job(job, crew, title="squaring", describe=lambda values: f"{values['square']}")
 
 
 def results(folder):
@@ -108,7 +110,7 @@ def test_the_thread_count_of_this_process_is_given_back(tmp_path):
     import torch
 
     before = torch.get_num_threads()
-    run_job(Squares(tmp_path), threads_per_worker=3, title="", describe=str)
+    run(Squares(tmp_path), threads=3)
     assert torch.get_num_threads() == before
     assert results(tmp_path)["0"] == "0 3"
 
