@@ -21,7 +21,8 @@ install: $(STAMP) ## make .venv and install the project into it
 test: $(STAMP) ## the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(STAMP) ## the tests, with the slow ones
+test-all: $(STAMP) ## the tests, with the slow ones; installs Ray and the launchers for them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,ray,launchers]'
 	$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff: rules and format

@@ -69,6 +69,7 @@ class CollectJob:
                 report(Report(len(entries), {"tried": len(entries), "kept": sum(entry.kept for entry in entries)}))
         cost = _spent(maker) - before
         facts: dict[str, Any] = {
+            "request": plan.request,
             "request_sha256": plan.request_sha256,
             "cost": vars(cost),
             "forwards_per_pair": cost.forwards / len(tried),

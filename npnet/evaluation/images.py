@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from npnet.metrics import Metric
-    from npnet.work.runner import Report
+    from npnet.work.runner import Report, Workers
 
 Scores = dict[str, dict[str, float | None]]
 """Metric -> picture and prompt -> score; None where it is not finite."""

@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from npnet import checks
@@ -104,7 +105,7 @@ class _Crew:
             raise UserError(f"threads_per_worker={threads}: no machine of the Ray cluster has more than {cpus:g} CPUs")
         # two calls at once: one computes, the other says how far it is
         self.make = ray.remote(num_cpus=1 if gpus else threads, num_gpus=gpus, max_concurrency=2)(_Actor).remote
-        self.arguments = (ray.put(job), threads, "cuda:0" if gpus else "cpu", os.getcwd())
+        self.arguments = (ray.put(job), threads, "cuda:0" if gpus else "cpu", str(Path.cwd()))
         self.queue: deque[int] = deque()
         self.busy: dict[Any, _Worker] = {}
         """By the reference to what each does."""
@@ -182,8 +183,8 @@ class _Crew:
         what = "while loading" if worker.chunk is None else f"with chunk {worker.chunk}"
         if self.losses[worker.chunk] > self.retries:
             raise WorkerError(
-                f"a worker was lost {what}, {self.losses[worker.chunk]} times (engine.retries={self.retries}); finished "
-                f"chunks stay, run the same command to resume; Ray says: {error}"
+                f"a worker was lost {what} more than engine.retries={self.retries} times; finished chunks stay, "
+                f"run the same command to resume; Ray says: {error}"
             )
         self.progress.say(f"worker {worker.number} was lost {what}; another one takes over")
         if worker.chunk is not None:
@@ -226,7 +227,10 @@ class _Crew:
 
 
 class _Actor:
-    """A worker; its methods return ("done", what was reported of the chunk), ("user error", message) or ("error", traceback)."""
+    """A worker; ``setup`` and ``run`` return a kind with its content.
+
+    These are ("done", what was reported of the chunk), ("user error", message) or ("error", traceback).
+    """
 
     def __init__(self, number: int, job: Job, threads: int, device: str, folder: str) -> None:
         self.number, self.job, self.threads, self.device, self.folder = number, job, threads, device, folder
