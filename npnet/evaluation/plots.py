@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from npnet.evaluation import wording
 from npnet.evaluation.wording import DAGGER, Results
 
 INK, GRID = "#010203", "#040506"
@@ -24,6 +25,8 @@ VERDICT_STYLE = {
 PANELS_IN_A_ROW = 3
 WIDTH = 9.4
 """Of a figure in inches; the page scales it."""
+LEGEND_LETTERS = 130
+"""That fit into one row under a figure."""
 
 
 def plot_winning_rates(results: Results, pairs: Sequence[tuple[str, str]]) -> str:
@@ -69,6 +72,7 @@ def plot_score_against_cost(results: Results) -> str:
             axis.set_title(name + (f" ({DAGGER} for some)" if marked else ""))
             for number, (label, method) in enumerate(results["methods"].items()):
                 entry, color = method["metrics"][name], PALETTE[number % len(PALETTE)]
+                dagger = DAGGER if any(metric["optimised"] for metric in method["metrics"].values()) else ""
                 if entry["mean"] is None:
                     continue
                 trace = method.get("trace") or {}
@@ -82,7 +86,7 @@ def plot_score_against_cost(results: Results) -> str:
                     yerr=_error(entry["mean"], entry["interval"], scale),
                     color=color,
                     marker=MARKERS[number % len(MARKERS)],
-                    label=label + (DAGGER if any(m["optimised"] for m in method["metrics"].values()) else ""),
+                    label=wording.shown(results, label) + dagger,
                     **_POINT,
                 )
             axis.set_xlabel("denoiser forwards for a picture")
@@ -91,8 +95,13 @@ def plot_score_against_cost(results: Results) -> str:
             axis.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("mean score")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=_legend_columns(labels), frameon=False)
         return _svg(figure, "Mean score of each method against its cost")
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    longest = max(map(len, labels), default=0) + 6  # with the mark and the space between
+    return max(1, min(len(labels), LEGEND_LETTERS // longest))
 
 
 _POINT: dict[str, Any] = {"markersize": 5.5, "elinewidth": 1.4, "capsize": 3, "linestyle": "none"}
@@ -108,7 +117,9 @@ def _rows(
 ) -> str:
     """Draw one row for each pair of methods and one panel for each metric; ``draw`` fills a row."""
     names = list(results["metrics"])
-    labels = [label if other == "standard" else f"{label} against {other}" for label, other in pairs]
+    labels = [
+        wording.shown(results, label) + ("" if other == "standard" else f" against {other}") for label, other in pairs
+    ]
     with _figure(len(names), height=0.85 + 0.27 * len(pairs)) as (figure, axes):
         for number, (axis, name) in enumerate(zip(axes, names, strict=False)):
             entries = [results["methods"][label]["versus"][other][name] for label, other in pairs]

@@ -52,6 +52,7 @@ def make_results(plan: Plan, job: EvaluationJob) -> dict[str, Any]:
     methods = compare_methods(records, prompts, plan.metrics, plan.optimised, plan.config["num_resamples"])
     for label, record in records.items():
         methods[label]["cost"] = cost_per_image(record, seconds[label])
+        methods[label]["null_control"] = plan.methods[label].is_null_control
         scorers = plan.methods[label].scorers
         trace = join_traces(record.traces, prompts, plan.config["num_resamples"])
         if trace:

@@ -39,10 +39,9 @@ def print_tables(results: Results, file: Any = None) -> None:
         console.print(Text(f"Against each other: {len(among)} rows, see the report"))
     elif among:
         console.print(_comparisons("Against each other", smoke, among))
-    marked = any(entry["optimised"] for method in results["methods"].values() for entry in method["metrics"].values())
     lines = ["[95 % interval over prompts]; winning rate is strict, ties are no wins; p corrected for several metrics"]
     console.print(
-        Text("\n".join([*lines, *([wording.MARKED] if marked else []), *wording.metric_notes(results)]), style="dim")
+        Text("\n".join([*lines, *wording.method_notes(results), *wording.metric_notes(results)]), style="dim")
     )
 
 

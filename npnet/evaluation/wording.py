@@ -10,6 +10,7 @@ from typing import Any
 DAGGER = "†"
 MARKED = f"{DAGGER} optimised: the method searched or was trained with this metric, so a gain on it proves little"
 """Follows a number whose metric was used to select or optimise."""
+NULL_CONTROL = "null control: in distribution a fresh draw, so what is seen for it is the noise of the comparison"
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "no clear difference"}
@@ -73,7 +74,7 @@ def score_rows(results: Results) -> list[ScoreRow]:
         peak = cost["peak_bytes"]
         rows.append(
             ScoreRow(
-                method=label,
+                method=shown(results, label),
                 scores=tuple(score_text(results, label, name) for name in results["metrics"]),
                 forwards=f"{cost['forwards']:.4g}",
                 backwards=f"{cost['backwards']:.4g}",
@@ -83,6 +84,19 @@ def score_rows(results: Results) -> list[ScoreRow]:
             )
         )
     return rows
+
+
+def shown(results: Results, label: str) -> str:
+    """Write a method's label, with what a reader must know of it: ``semantic_erasure (null control)``."""
+    return f"{label} (null control)" if results["methods"][label].get("null_control") else label
+
+
+def method_notes(results: Results) -> list[str]:
+    """Return what the marks of the tables mean, where there are any."""
+    methods = results["methods"].values()
+    marked = any(entry["optimised"] for method in methods for entry in method["metrics"].values())
+    null = any(method.get("null_control") for method in methods)
+    return [*([MARKED] if marked else []), *([NULL_CONTROL] if null else [])]
 
 
 def score_text(results: Results, label: str, name: str) -> str:
@@ -104,8 +118,8 @@ def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[
             gain = with_interval(entry["mean_difference"], entry["difference_interval"], scale, decimals, signed=True)
             rows.append(
                 ComparisonRow(
-                    method=label,
-                    other=other,
+                    method=shown(results, label),
+                    other=shown(results, other),
                     metric=name + (DAGGER if entry["optimised"] else ""),
                     gain=gain,
                     winning_rate=with_interval(entry["winning_rate"], entry["interval"], 100, 1) + " %",
@@ -206,5 +220,5 @@ def in_short(results: Results) -> list[str]:
                 parts.append(f"{words} {', '.join(found)}")
         costs = [results["methods"][name]["cost"]["forwards"] for name in (label, other)]
         ratio = f", at {costs[0] / costs[1]:.2f} times the denoiser forwards" if costs[1] else ""
-        sentences.append(f"{label}: {'; '.join(parts)}{ratio}.")
+        sentences.append(f"{shown(results, label)}: {'; '.join(parts)}{ratio}.")
     return sentences

@@ -25,6 +25,8 @@ class NoiseMethod(ABC):
     """Capabilities of the backbone without which the method cannot run."""
     scorers: tuple[str, ...] = ()
     """Labels of the metrics the method optimises; the runner builds each once and passes it to ``load``."""
+    is_null_control: bool = False
+    """Whether the result is, in distribution, a fresh draw: what a comparison shows for it is its own noise."""
     variance_bound: tuple[float, float] = (0.9, 1.1)
     """Bounds on the per-sample variance of the returned noise, for N(0, I) given."""
 

@@ -73,6 +73,8 @@ class SemanticErasure(NoiseMethod):
     Cost: n - 1 draws, no forwards.
     """
 
+    is_null_control = True
+
     def __init__(self, num_noises: int = 8, renormalise: Renormalise = "none") -> None:
         self.num_noises = at_least("num_noises", num_noises, 1)
         self.renormalise = check_renormalise(renormalise)

@@ -57,6 +57,7 @@ def config(prompts=None, per_prompt=2, noise=("standard", "redraw", "best"), **c
         "standard": {"_target_": "npnet.noise.Standard"},
         "again": {"_target_": "npnet.noise.Standard"},
         "redraw": {"_target_": "tests.fakes.Redraw"},
+        "erased": {"_target_": "npnet.noise.SemanticErasure"},
         "best": {"_target_": "tests.evaluation.extra_fakes.BestOf", "candidates": 3},
         "inversion": {
             "_target_": "npnet.noise.Inversion",

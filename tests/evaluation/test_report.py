@@ -133,6 +133,20 @@ def test_a_method_against_itself_is_no_clear_difference(tmp_path):
     assert "again: no clear difference on target" in page_of(tmp_path / "run")
 
 
+def test_a_null_control_is_called_one_wherever_it_is_shown(tmp_path):
+    evaluate(OmegaConf.create(config(noise=("standard", "erased"), output_dir=str(tmp_path / "run"))))
+    page, tables, results = page_of(tmp_path / "run"), io.StringIO(), results_of(tmp_path / "run")
+    print_tables(results, tables)
+    assert {label: method["null_control"] for label, method in results["methods"].items()} == {
+        "standard": False,
+        "erased": True,
+    }
+    for text in (page, tables.getvalue()):
+        assert text.count("erased (null control)") >= 1 + 2  # the mean, and each metric against standard
+        assert wording.NULL_CONTROL in text
+        assert "standard (null control)" not in text
+
+
 def test_missing_scores_are_said_in_the_tables(tmp_path):
     evaluate(
         OmegaConf.create(config(["a cup", "a NaN cup"], 2, ("standard", "redraw"), output_dir=str(tmp_path / "run")))
