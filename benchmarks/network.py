@@ -12,6 +12,7 @@ plain / ours, so above 1 ours is faster.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
@@ -19,11 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import timm
 import torch
 from diffusers.models.normalization import AdaGroupNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from npnet.networks import NPNet
 
@@ -216,6 +219,61 @@ def resident(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def derived() -> None:
+    """Print what bounds a GPU, counted here: the arithmetic beside SDXL's, and the peak of a half-precision forward.
+
+    Bytes are those that the same forward allocates on the CPU in bfloat16, which is as wide as float16: a GPU's kernels
+    may want more or less room of their own. Arithmetic is that of ``torch.utils.flop_counter``; it leaves out the SVD,
+    for which 22 n^3 of each 256 x 256 matrix is added.
+    """
+    network, (noise, embeds) = pair("cpu")[1], inputs(1, "cpu")
+    unet_flops, parameters = sdxl_flops()
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            network(noise, embeds)
+        ours = counter.get_total_flops() + 2 * 22 * 256**3
+        network, noise, embeds = network.bfloat16(), noise.bfloat16(), embeds.bfloat16()
+        network(noise, embeds)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            network(noise, embeds)
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    peak = max(itertools.accumulate(change for _, change in changes))
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    lines = [
+        f"\nDerived, not measured, for a GPU: a forward is {ours / 1e9:.1f} GFLOP. One of SDXL's U-Net "
+        f"({parameters / 1e9:.2f} G weights) for a",
+        f"picture of 1024 x 1024 is {unet_flops / 1e12:.2f} TFLOP, so the network is {ours / unet_flops / 100:.4%} of the "
+        f"{unet_flops / 1e10:.0f} TFLOP of 50 guided steps.",
+        f"In half precision a forward at batch 1 allocates at most {peak / 1e6:.0f} MB above {weights / 1e6:.0f} MB of "
+        "weights (target: 150 MB).",
+    ]
+    print("\n".join(lines))
+
+
+def sdxl_flops() -> tuple[int, int]:
+    """Return the arithmetic of one forward of SDXL's U-Net for one picture of 1024 x 1024, and its weights."""
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(
+            sample_size=128,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(320, 640, 1280),
+            transformer_layers_per_block=(1, 2, 10),
+            attention_head_dim=(5, 10, 20),
+            cross_attention_dim=2048,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        )
+        told = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)}
+        latents, embeds, timestep = torch.empty(1, 4, 128, 128), torch.empty(1, 77, 2048), torch.empty(())
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        unet(latents, timestep, embeds, added_cond_kwargs=told)
+    return counter.get_total_flops(), sum(p.numel() for p in unet.parameters())
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -224,6 +282,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="alternating rounds of each forward")
     parser.add_argument("--train-rounds", type=int, default=5, help="alternating rounds of each training step")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--derived", action="store_true", help="only what is counted, not timed")
     parser.add_argument("--memory", choices=["plain", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     device = options.device
@@ -234,6 +293,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, timm {timm.__version__}, {where}\n")
     if not torch.cuda.is_available():
         print("GPU: not measured here, there is none.\n")
+    if options.derived:
+        derived()
+        return
     print("| | plain, ms | ours, ms | plain / ours | range |\n|---|---|---|---|---|")
     difference = max(inference(batch, options.rounds, device) for batch in options.batches)
     training(options.train_batch, options.train_rounds, device)
@@ -246,6 +308,7 @@ def main() -> None:
             for which in ("plain", "ours")
         )
         print(f"| batch {batch} | {plain:.0f} | {ours:.0f} |", flush=True)
+    derived()
 
 
 if __name__ == "__main__":

@@ -46,34 +46,39 @@ def load_pipeline(
         fetch("backbone.path", source, "model_index.json", revision)
         options = {"variant": variant, "revision": revision}
     dtypes = {"default": dtype, **dict.fromkeys(float32_parts, torch.float32)}
-    with without_bars() if Path(source).is_dir() else contextlib.nullcontext():
-        pipeline = guarded(
-            "backbone.path",
-            source,
-            lambda: getattr(diffusers, pipeline_class).from_pretrained(
-                source, dtype=dtypes, use_safetensors=True, **memory_option(), **options, **replaced
-            ),
-        )
+    pipeline = guarded(
+        "backbone.path",
+        source,
+        lambda: getattr(diffusers, pipeline_class).from_pretrained(
+            source, dtype=dtypes, use_safetensors=True, **memory_option(), **options, **replaced
+        ),
+    )
     check_tokenizers(source, pipeline)
     return pipeline
 
 
 @contextlib.contextmanager
-def without_bars() -> Iterator[None]:
-    """Keep the progress bars of diffusers and transformers off the screen: nothing is downloaded here."""
+def without_loading_bars() -> Iterator[None]:
+    """Keep diffusers' and transformers' loading bars off the screen; bars of a download stay, and settings too."""
     import diffusers
+    import huggingface_hub.utils as hub
     import transformers
 
     loggers = (diffusers.utils.logging, transformers.utils.logging)
     were_on = [logger.is_progress_bar_enabled() for logger in loggers]
+    downloads_shown = not hub.are_progress_bars_disabled()
     for logger in loggers:
         logger.disable_progress_bar()
+    if downloads_shown:  # transformers' switch turns these off too
+        hub.enable_progress_bars()
     try:
         yield
     finally:
         for logger, was_on in zip(loggers, were_on, strict=True):
             if was_on:
                 logger.enable_progress_bar()
+        if not downloads_shown:
+            hub.disable_progress_bars()
 
 
 def load_part(key: str, class_name: str, source: str, dtype: torch.dtype) -> Any:
@@ -137,12 +142,13 @@ def memory_option() -> dict[str, bool]:
 
 
 def guarded(key: str, source: str, load: Any) -> Any:
-    """Call ``load`` and turn what diffusers, transformers and the hub raise into one line."""
+    """Call ``load`` without bars, and turn what diffusers, transformers and the hub raise into one line."""
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
     from safetensors import SafetensorError
 
     try:
-        return load()
+        with without_loading_bars():
+            return load()
     except GatedRepoError as error:
         raise UserError(f"{key}={source}: accept its licence on the hub and log in (hf auth login)") from error
     except RepositoryNotFoundError as error:

@@ -4,8 +4,10 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import diffusers
 import pytest
 import torch
+import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import CLIPTokenizer
 
@@ -90,6 +92,28 @@ def test_a_half_precision_network_gives_float32_predictions(name, saved):
     assert not torch.equal(moved.bfloat16().float(), moved)  # the step is not rounded to the network's format
     assert backbone.sample(noise, c, 2, 3.0).dtype == torch.float32
     assert backbone.decode(noise).dtype == torch.float32
+
+
+def test_loading_shows_no_bars_and_leaves_the_settings_as_they_were(saved, capfd):
+    import huggingface_hub.utils as hub
+
+    folder = saved("sdxl")
+    capfd.readouterr()
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    before = [library.is_progress_bar_enabled() for library in libraries], hub.are_progress_bars_disabled()
+    try:
+        for switch in ("enable", "disable"):
+            for library in libraries:
+                getattr(library, f"{switch}_progress_bar")()
+            getattr(hub, f"{switch}_progress_bars")()
+            StableDiffusionXL(str(folder), **keys("sdxl")).load()
+            assert capfd.readouterr().err == ""
+            assert {library.is_progress_bar_enabled() for library in libraries} == {switch == "enable"}
+            assert hub.are_progress_bars_disabled() == (switch == "disable")
+    finally:
+        for library, was_on in zip(libraries, before[0], strict=True):
+            (library.enable_progress_bar if was_on else library.disable_progress_bar)()
+        (hub.disable_progress_bars if before[1] else hub.enable_progress_bars)()
 
 
 def test_a_missing_helper_library_is_said(saved, monkeypatch):
