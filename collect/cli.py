@@ -24,27 +24,33 @@ def collect(cfg: DictConfig) -> None:
     workers = Workers.from_config(plan.config)
 
     from collect.candidates import CandidateMaker
+    from collect.report import finish
     from collect.runner import CollectJob
-    from collect.summary import describe, dry_run_text, print_summary
+    from collect.summary import dry_run_text, print_summary
+    from collect.survey import survey
+    from collect.watch import Watch
     from npnet.data.shards import list_shards
     from npnet.noise.parts import check_prompts
     from npnet.work import lock
 
-    maker = CandidateMaker.from_config(plan.config)
+    maker = CandidateMaker.from_config(plan.config, "meta" if plan.config["dry_run"] else None)
     check_prompts(maker.backbone, (sample.prompt for sample in plan.samples))
     if plan.config["dry_run"]:
         print(dry_run_text(plan, maker))
         return
     with lock.hold(plan.output_dir, plan.request, workers.part):
         started = time.monotonic()
-        computed = run_job(CollectJob(plan), workers, title="collecting", describe=describe)
+        with Watch.from_config(plan.config) as watch:
+            computed = run_job(CollectJob(plan), workers, title="collecting", describe=watch)
         shards = list_shards(plan.output_dir, complete=False)
         if not computed:
             print(f"{workers.part}finished already: nothing to do")
         if len(shards) < plan.num_chunks:  # other workers of the job array are still to come
             print(f"{workers.part}done; {len(shards)} of {plan.num_chunks} shards are there")
             return
-        print_summary(plan, list_shards(plan.output_dir), time.monotonic() - started if computed else None)
+        if plan.config["card"]:
+            finish(plan.output_dir)
+        print_summary(survey(plan.output_dir), time.monotonic() - started if computed else None)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from collect.selection import RULES, Selection
 from npnet import checks
+from npnet.data.prompt_text import MAX_TOKENS, count_long
 from npnet.data.prompts import Sample, assign_seeds, check_seeds
 from npnet.errors import UserError
 from npnet.instantiate import build
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the request and the sidecars."""
 
-NOT_REQUESTED = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
+USED, LONG = "used", f"longer than {MAX_TOKENS} tokens, of which the text encoders read the first ones"
+
+NOT_REQUESTED = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path", "logger", "card")
 """Keys that do not change the data, or (``network_path``) only through a node that is requested itself."""
 
 
@@ -32,10 +36,13 @@ class Plan:
     Attributes:
         config: the resolved configuration.
         samples: every prompt with each of its seeds, in order.
+        prompt_counts: of the texts of the prompt set: how many are used, longer than the text encoders read, and left
+            out for which reason.
     """
 
     config: dict[str, Any]
     samples: list[Sample] = field(repr=False)
+    prompt_counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def output_dir(self) -> Path:
@@ -68,6 +75,7 @@ class Plan:
             **config,
             "format": FORMAT,
             "num_samples": len(self.samples),
+            "prompt_counts": self.prompt_counts,
             "num_chunks": self.num_chunks,
             "samples_sha256": hashlib.sha256(listed.encode()).hexdigest(),
             "selected_by": self.selection.selected_by(list(config["metric"])),
@@ -76,7 +84,12 @@ class Plan:
     @cached_property
     def request_sha256(self) -> str:
         """Return the digest that every sidecar carries."""
-        return hashlib.sha256(json.dumps(self.request, sort_keys=True).encode()).hexdigest()
+        return digest(self.request)
+
+
+def digest(request: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a request, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 def make_plan(cfg: DictConfig) -> Plan:
@@ -89,8 +102,14 @@ def make_plan(cfg: DictConfig) -> Plan:
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     check(config)
-    prompts = build(config["prompts"], "prompts").read()
-    return Plan(config, assign_seeds(prompts, config["seeds"], config["seed"]))
+    source = build(config["prompts"], "prompts")
+    prompts = source.read()
+    counts = {
+        USED: len(prompts),
+        LONG: count_long(prompts),
+        **{f"left out: {reason}": count for reason, count in sorted(getattr(source, "left_out", {}).items())},
+    }
+    return Plan(config, assign_seeds(prompts, config["seeds"], config["seed"]), counts)
 
 
 def check(config: dict[str, Any]) -> None:
@@ -106,7 +125,7 @@ def check(config: dict[str, Any]) -> None:
     checks.whole_number(config, "seed")
     for key in ("guidance_scale", "margin"):
         checks.number(config, key)
-    for key in ("keep_all", "keep_images", "keep_embeds", "dry_run"):
+    for key in ("keep_all", "keep_images", "keep_embeds", "dry_run", "card"):
         checks.boolean(config, key)
     checks.choice(config, "selection", RULES)
     checks.labels(config, "noise", exactly_one=True)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from collect.plan import Plan
-from npnet.data.shards import Candidate, read_shard, shard_path, sidecar_path
-from npnet.errors import UserError
+from npnet.data.sidecars import Candidate, shard_path
 from npnet.work.runner import Report
 
 if TYPE_CHECKING:
@@ -33,13 +32,9 @@ class CollectJob:
         Raises:
             UserError: the shard was changed, or is another collection's.
         """
-        path = shard_path(self.plan.output_dir, chunk)
-        if not sidecar_path(path).is_file() or not path.is_file():
-            return False
-        shard = read_shard(path, verify=True)
-        if shard.sidecar.get("request_sha256") != self.plan.request_sha256:
-            raise UserError(f"{sidecar_path(path)}: is of another collection than request.json beside it")
-        return True
+        from collect.writer import is_finished
+
+        return is_finished(shard_path(self.plan.output_dir, chunk), self.plan.request_sha256)
 
     def setup(self, worker: int, device: str) -> None:
         """Build and load the model, the noise method and the metrics."""

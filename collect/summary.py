@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from collect.plan import Plan
-from npnet.data.shards import Shard
+from collect.plan import USED, Plan
+from collect.status import size_text
+from collect.survey import Survey
 
 if TYPE_CHECKING:
     from collect.candidates import CandidateMaker
@@ -16,38 +15,34 @@ if TYPE_CHECKING:
 TAR_BLOCK = 512
 
 
-def describe(values: dict[str, float]) -> str:
-    """Return the progress bar's text."""
-    return f"kept {values['kept'] / values['tried']:.0%}"
-
-
-def print_summary(plan: Plan, shards: Sequence[Shard], seconds: float | None) -> None:
-    """Print a table of the finished folder; ``seconds`` is this run's time, None where there was nothing to do."""
+def print_summary(found: Survey, seconds: float | None = None) -> None:
+    """Print a table of a finished folder; ``seconds`` is this run's time, None where there was nothing to do."""
     from rich.console import Console
     from rich.table import Table
 
-    from npnet.metrics.statistics import wilson
+    from collect.card import gain_text, keep_rate_text
     from npnet.work.progress import duration
 
-    tried = sum(shard.sidecar["num_tried"] for shard in shards)
-    kept = sum(shard.sidecar["num_kept"] for shard in shards)
-    low, high = wilson(kept, tried)
-    table = Table(title=str(plan.output_dir), show_header=False, title_justify="left")
-    table.add_row("pairs tried", str(tried))
-    table.add_row("pairs kept", str(kept))
-    table.add_row("keep rate", f"{kept / tried:.1%} [{low:.1%}, {high:.1%}]")
-    for reason, count in sorted(sum((Counter(shard.sidecar["rejected"]) for shard in shards), Counter()).items()):
-        table.add_row(f"rejected, {reason}", str(count))
-    for metric in plan.config["metric"]:
-        gains = [golden - source for shard in shards for source, golden in _finite_scores(shard, metric)]
+    table = Table(title=str(found.folder), show_header=False, title_justify="left")
+    table.add_row("pairs tried", f"{found.num_tried:,}")
+    table.add_row("pairs kept", f"{found.num_kept:,}")
+    table.add_row("keep rate", keep_rate_text(found))
+    for reason, count in found.rejected.items():
+        table.add_row(f"rejected, {reason}", f"{count:,}")
+    for metric in found.metrics:
+        gains = [gain for gain, _ in found.gains(metric)]
         if gains:
-            table.add_row(f"mean gain, {metric}", f"{math.fsum(gains) / len(gains):+.4g}")
-    table.add_row("forwards per pair", f"{sum(shard.sidecar['cost']['forwards'] for shard in shards) / tried:.4g}")
-    table.add_row("size", size_text(sum(shard.sidecar["num_bytes"] for shard in shards)))
-    shrunk = [shard.sidecar["smallest_batch"] for shard in shards if shard.sidecar["smallest_batch"]]
+            table.add_row(f"mean gain, {metric}", gain_text(gains))
+    sidecars = [shard.sidecar for shard in found.shards]
+    forwards = [sidecar["cost"]["forwards"] for sidecar in sidecars if "cost" in sidecar]
+    if forwards and found.num_tried:
+        table.add_row("forwards per pair", f"{sum(forwards) / found.num_tried:.4g}")
+    table.add_row("size", size_text(found.num_bytes))
+    shrunk = [sidecar["smallest_batch"] for sidecar in sidecars if sidecar.get("smallest_batch")]
     if shrunk:
         table.add_row("batch size shrunk to", f"{min(shrunk)} (out of memory, in {len(shrunk)} shards)")
-    for note in sorted({f"{k}: {n}" for shard in shards for k, ns in shard.sidecar["notes"].items() for n in ns})[:3]:
+    notes = {f"{k}: {note}" for sidecar in sidecars for k, ns in sidecar.get("notes", {}).items() for note in ns}
+    for note in sorted(notes)[:3]:
         table.add_row("note", note)
     if seconds is not None:
         table.add_row("time of this run", duration(seconds))
@@ -68,6 +63,7 @@ def dry_run_text(plan: Plan, maker: CandidateMaker) -> str:
         size += " (and the pictures)" if config["keep_images"] else ""
     lines = [
         f"prompts            {num_prompts}, first: {samples[0].prompt!r}",
+        *(f"                   {count} {name}" for name, count in plan.prompt_counts.items() if name != USED and count),
         f"seeds              {len(samples) // num_prompts} for each prompt, {drawn}",
         f"pairs to try       {len(samples)} in {plan.num_chunks} chunks of {config['chunk_size']}",
         f"golden candidates  noise={maker.label}, selected by {', '.join(plan.request['selected_by'])}",
@@ -98,17 +94,3 @@ def bytes_per_pair(maker: CandidateMaker, keep_embeds: bool) -> int | None:
     if keep_embeds:
         members.append(2 * (dims["prompt_embed_dim"] * dims["prompt_length"] + dims["pooled_embed_dim"]) + 200)
     return sum(TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK for size in members)
-
-
-def size_text(num_bytes: float) -> str:
-    """Return a size in the unit a person reads."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
-
-
-def _finite_scores(shard: Shard, metric: str) -> list[tuple[float, float]]:
-    pairs = [candidate.scores[metric] for candidate in shard.tried]
-    return [pair for pair in pairs if all(math.isfinite(value) for value in pair)]

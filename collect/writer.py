@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,8 @@ import webdataset
 from torch import Tensor
 
 from npnet.data import schema
-from npnet.data.shards import Candidate, sidecar_path
+from npnet.data.sidecars import Candidate, read_shard, sidecar_path
+from npnet.errors import UserError
 from npnet.records import NoisePair
 from npnet.work import atomic
 
@@ -36,7 +37,11 @@ class ShardWriter:
 
     def add(self, pair: NoisePair, prompt_index: int, images: tuple[Tensor, Tensor] | None = None) -> None:
         """Append a pair; see ``schema.encode``."""
-        self._tar.write(schema.encode(pair, prompt_index, images))
+        self.copy(schema.encode(pair, prompt_index, images))
+
+    def copy(self, sample: Mapping[str, Any]) -> None:
+        """Append a sample as ``schema`` writes it: the key, and member name -> bytes."""
+        self._tar.write(dict(sample))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -48,6 +53,19 @@ class ShardWriter:
             self.file.__exit__(type(failure), failure, failure.__traceback__)
             raise
         self.file.__exit__(kind, error, trace)
+
+
+def is_finished(path: Path, request_sha256: str) -> bool:
+    """Say whether a shard and its sidecar are there; a shard that is gone is made again.
+
+    Raises:
+        UserError: the shard was changed, or is another collection's.
+    """
+    if not sidecar_path(path).is_file() or not path.is_file():
+        return False
+    if read_shard(path, verify=True).sidecar.get("request_sha256") != request_sha256:
+        raise UserError(f"{sidecar_path(path)}: is of another collection than request.json beside it")
+    return True
 
 
 def write_sidecar(path: Path, writer: ShardWriter, candidates: Sequence[Candidate], facts: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Every YAML composes, and its keys are parameters of what it builds."""
 
 import inspect
+import re
 from functools import cache
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from npnet.paths import config_dir
 
-PRIMARIES = ("collect", "train", "evaluate")
+PRIMARIES = ("collect", "train", "evaluate", "filter")
 GROUPS = {
-    "collect": ("engine", "backbone", "noise", "metric", "prompts"),
+    "collect": ("engine", "backbone", "noise", "metric", "prompts", "logger"),
     "train": ("network", "data", "trainer", "logger", "callbacks"),
     "evaluate": ("engine", "backbone", "noise", "metric", "prompts"),
+    "filter": ("metric",),
 }
 MULTIPLE = ("noise", "metric", "logger", "callbacks")
 
@@ -72,7 +74,7 @@ def test_every_primary_resolves(primary):
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes_with_a_command(experiment):
     header = (config_dir() / "experiment" / f"{experiment}.yaml").read_text().splitlines()
-    commands = [line.split()[2].removesuffix(".py") for line in header if line.startswith("# python ")]
+    commands = re.findall(r"^# python (?:-m collect\.)?(\w+)", "\n".join(header), flags=re.MULTILINE)
     assert commands, f"{experiment}.yaml does not say which command it is for: '# python COMMAND.py experiment=...'"
     for command in commands:
         plain, cfg = composed(command), composed(command, f"experiment={experiment}")

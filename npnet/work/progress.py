@@ -62,8 +62,9 @@ class Progress:
         """Count what a report says."""
         self.done += report.done
         self.values.update(report.values)
+        text = self.text()  # also where no bar is drawn: ``describe`` may hand the numbers on
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.finished + self.done, text=self.text())
+            self._bar.update(self._task, completed=self.finished + self.done, text=text)
         self.tick()
 
     def say(self, line: str) -> None:

@@ -29,6 +29,7 @@ SMALL = [
     "chunk_size=4",
     "batch_size=2",
     "num_inference_steps=3",
+    "card=false",
 ]
 
 

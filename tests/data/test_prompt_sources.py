@@ -64,9 +64,7 @@ def test_another_file_at_the_address_or_in_the_cache_is_not_taken_for_the_publis
 
 
 def test_what_cannot_be_fetched_is_one_line_that_says_what_to_do(address, monkeypatch):
-    with pytest.raises(
-        UserError, match=r"none.txt: cannot be fetched: Not Found; .*path"
-    ):
+    with pytest.raises(UserError, match=r"none.txt: cannot be fetched: Not Found; .*path"):
         PublishedPrompts("https://example.org/none.txt").read()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set; prompts.path=FILE"):

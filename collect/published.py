@@ -1,0 +1,160 @@
+"""The published layout of pairs, read safely: ``INDEX_SEED.npz`` files and JSON lines.
+
+The official script leaves one ``INDEX_SEED.npz`` for each pair (``arr_0`` the source noise, ``arr_1`` the golden one,
+``(1, C, h, w)`` float16, ``arr_2`` the index) and one line of JSON for each: ``index``, ``seed``, ``caption``,
+``original_score_list``, ``optimized_score_list``. Its own reader evaluates the lines and lets numpy unpickle; this one
+parses JSON and takes arrays of numbers alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collect.plan import USED
+from npnet.data.prompt_text import clean
+from npnet.data.prompts import Sample
+from npnet.errors import UserError, one_line
+
+MAX_ARRAY_BYTES = 1 << 28
+"""Of one noise; a file that claims more is refused before it is read."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the JSON file."""
+
+    index: int
+    seed: int | None
+    caption: str
+    scores: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pair that is there: its file and its line."""
+
+    path: Path
+    sample: Sample
+    line: Line
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Read the JSON lines.
+
+    Raises:
+        UserError: names the file and the line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8: {error}") from error
+    lines = []
+    for number, row in enumerate(text.split("\n"), start=1):
+        if row.strip():
+            try:
+                lines.append(_line(json.loads(row)))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
+                raise UserError(f"{path}: line {number}: {what}") from error
+    return lines
+
+
+def _line(entry: Any) -> Line:
+    if not isinstance(entry, dict):
+        raise ValueError("is not a record")
+    index, seed, caption = entry["index"], entry.get("seed"), entry["caption"]
+    for name, value, kind in (
+        ("index", index, int),
+        ("seed", 0 if seed is None else seed, int),
+        ("caption", caption, str),
+    ):
+        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
+            raise ValueError(f"{name} must be a {'text' if kind is str else 'whole number'}, got {value!r}")
+    sides = [entry.get(name) or [] for name in ("original_score_list", "optimized_score_list")]
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError(f"{len(sides[0])} original scores, {len(sides[1])} optimized ones")
+    numbers = [[math.nan if value is None else float(value) for value in side] for side in sides]
+    return Line(index, seed, caption, tuple(zip(*numbers, strict=True)))
+
+
+def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found], dict[str, int]]:
+    """Find the file of every line, in the order of index and seed; count what is left out.
+
+    Raises:
+        UserError: a file or a line that is there twice, or a line without its file.
+    """
+    files: dict[tuple[int, int], Path] = {}
+    for path in sorted(folder.rglob("*.npz")):
+        index, _, seed = path.stem.partition("_")
+        if not (index.isascii() and index.isdigit() and seed.isascii() and seed.isdigit()):
+            raise UserError(f"{path}: is not named INDEX_SEED.npz")
+        other = files.setdefault((int(index), int(seed)), path)
+        if other is not path:
+            raise UserError(f"{path}: has the index and seed of {other}; convert the folders one by one")
+    if not files:
+        raise UserError(f"{folder}: holds no INDEX_SEED.npz")
+    seeds: dict[int, list[int]] = {}
+    for index, seed in files:
+        seeds.setdefault(index, []).append(seed)
+    left_out: Counter[str] = Counter()
+    found: dict[tuple[int, int], Found] = {}
+    for line in lines:
+        seed = line.seed if line.seed is not None else next(iter(seeds.get(line.index, [])), None)
+        if seed is None or (line.index, seed) not in files:
+            raise UserError(f"{where}: the pair of index {line.index} and seed {seed} has no {line.index}_{seed}.npz")
+        if (line.index, seed) in found:
+            raise UserError(f"{where}: the pair of index {line.index} and seed {seed} is there twice")
+        (prompt,) = clean([line.caption], left_out) or [""]
+        if prompt:
+            sample = Sample(line.index, prompt, seed)
+            found[line.index, seed] = Found(files[line.index, seed], sample, line)
+        else:
+            files.pop((line.index, seed))
+    counts = {USED: len({pair.sample.prompt for pair in found.values()})}
+    counts |= {f"left out: {reason}": count for reason, count in sorted(left_out.items())}
+    unnamed = len(files) - len(found)
+    if unnamed:
+        counts["left out: npz without a line"] = unnamed
+    if not found:
+        raise UserError(f"{where}: names no pair of {folder}")
+    return [found[key] for key in sorted(found)], counts
+
+
+def read_npz(path: Path, index: int) -> tuple[Any, Any]:
+    """Read the two noises of a file, float32 ``(C, *grid)``; nothing in it is unpickled.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    import numpy as np
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.file_size > MAX_ARRAY_BYTES for entry in archive.infolist()):
+                raise ValueError(f"an array is larger than {MAX_ARRAY_BYTES} bytes")
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in ("arr_0", "arr_1") if name not in arrays]
+            if missing:
+                raise ValueError(f"has no {missing[0]} (got: {', '.join(arrays)})")
+            source, golden = arrays["arr_0"], arrays["arr_1"]
+            own = int(arrays["arr_2"].item()) if "arr_2" in arrays else index
+        if own != index:
+            raise ValueError(f"its arr_2 says index {own}")
+        if source.dtype.kind != "f" or golden.dtype.kind != "f" or source.shape != golden.shape:
+            raise ValueError(f"arr_0 is {source.dtype} {source.shape}, arr_1 {golden.dtype} {golden.shape}")
+        shape = source.shape[1:] if source.ndim > 3 and source.shape[0] == 1 else source.shape
+        if len(shape) < 2:
+            raise ValueError(f"noises of shape (1, C, h, w) are needed, got {source.shape}")
+        return tuple(torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise UserError(f"{path}: is not a pair of noises: {one_line(error)}") from error

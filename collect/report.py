@@ -1,0 +1,52 @@
+"""What a finished collection is given besides its shards: the pictures and the data set card.
+
+They are made once, from the sidecars and a few pairs; equal folders get equal files. What is there is not touched, so a
+card can be edited; a file that was deleted is made again by the same command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from collect.pictures import CONTACT_SHEET, GAINS, contact_sheet, plot_gains
+from collect.survey import Survey, survey
+
+
+def finish(folder: Path) -> None:
+    """Make the card of a finished folder and the pictures it shows, where there is no card; others are left alone."""
+    from collect.card import CARD, card
+    from npnet.work import atomic
+
+    if (folder / CARD).exists():
+        return
+    found = survey(folder)
+    if not found.is_finished:
+        return
+    write_pictures(found)
+    shape, members = _form(found)
+    atomic.write_bytes(folder / CARD, card(found, shape, members).encode())
+
+
+def write_pictures(found: Survey) -> list[Path]:
+    """Draw the pictures of a folder, finished or not, into it; returns their paths."""
+    from npnet.work import atomic
+
+    pictures = {GAINS: plot_gains(found), CONTACT_SHEET: contact_sheet(found)}
+    written = []
+    for name, data in pictures.items():
+        if data is not None:
+            atomic.write_bytes(found.folder / name, data)
+            written.append(found.folder / name)
+    return written
+
+
+def _form(found: Survey) -> tuple[tuple[int, ...] | None, set[str]]:
+    """Return the shape of a noise and the member names of the first pair."""
+    from npnet.data import schema
+    from npnet.data.shards import iterate_shard
+
+    for shard in found.shards:
+        for sample in iterate_shard(Path(shard.path)):
+            pair = schema.decode(sample, str(shard.path))
+            return tuple(pair.source_noise.shape), {name for name in sample if not name.startswith("__")}
+    return None, set()

@@ -1,0 +1,152 @@
+"""How far a collection is: ``python -m collect.status DIR [--json] [--pictures] [--verify]``; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from collect.survey import Survey, survey
+from npnet.data.sidecars import sidecar_path
+from npnet.errors import UserError, one_line
+from npnet.work import lock
+
+WINDOW = 50
+"""Shards, the last ones, whose times give the rate."""
+
+
+def status(found: Survey, now: float) -> dict[str, Any]:
+    """Return what is known of a folder, as JSON values.
+
+    ``pairs_per_hour`` counts tried pairs, from the times of the sidecars: of the last ``WINDOW`` shards, and of those
+    since the present run began where there is one. It is null where fewer than two shards tell.
+
+    Args:
+        found: the folder.
+        now: seconds since the epoch.
+    """
+    holders = lock.active(found.folder)
+    tried, total = found.num_tried, found.request.get("num_samples")
+    rate = _pairs_per_second(found, holders)
+    left = None if total is None else max(0, total - tried)
+    eta = left / rate if holders and rate and left is not None else None
+    state = "finished" if found.is_finished else "running" if holders else "unfinished"
+    latest = max((sidecar_path(Path(shard.path)).stat().st_mtime for shard in found.shards), default=None)
+    return {
+        "folder": str(found.folder),
+        "state": state,
+        "chunks": {"done": len(found.shards), "total": found.num_chunks},
+        "pairs": {
+            "tried": tried,
+            "total": total,
+            "kept": found.num_kept,
+            "written": found.num_written,
+            "keep_rate": found.num_kept / tried if tried else None,
+            "rejected": found.rejected,
+        },
+        "mean_gain": {metric: _mean([gain for gain, _ in found.gains(metric)]) for metric in found.metrics},
+        "selected_by": found.request.get("selected_by", []),
+        "pairs_per_hour": None if rate is None else 3600 * rate,
+        "eta_seconds": eta,
+        "seconds_since_last_shard": None if latest is None else max(0.0, now - latest),
+        "num_bytes": sum(path.stat().st_size for path in found.folder.iterdir() if path.is_file()),
+        "runs": [holder.who for holder in holders],
+        "broken": found.broken,
+    }
+
+
+def _pairs_per_second(found: Survey, holders: list[Any]) -> float | None:
+    times = [(sidecar_path(Path(shard.path)).stat().st_mtime, len(shard.tried)) for shard in found.shards]
+    times = sorted(times)[-WINDOW:]
+    if holders:
+        began = min((path.stat().st_mtime for path in found.folder.glob(".run-*.lock")), default=-math.inf)
+        # the shards of earlier runs say nothing about this one, save the last, from which the first interval counts
+        recent = [entry for entry in times if entry[0] >= began]
+        times = [(began, 0), *recent] if math.isfinite(began) else recent
+    if len(times) < 2 or times[-1][0] <= times[0][0]:
+        return None
+    return sum(count for _, count in times[1:]) / (times[-1][0] - times[0][0])
+
+
+def print_status(facts: dict[str, Any]) -> None:
+    """Print the table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from npnet.work.progress import duration
+
+    pairs, chunks = facts["pairs"], facts["chunks"]
+    table = Table(title=facts["folder"], show_header=False, title_justify="left")
+    table.add_row("state", facts["state"] + (f" ({'; '.join(filter(None, facts['runs']))})" if facts["runs"] else ""))
+    table.add_row("shards", f"{chunks['done']:,} of {chunks['total']:,}")
+    of_total = f" of {pairs['total']:,}" if pairs["total"] else ""
+    table.add_row("pairs tried", f"{pairs['tried']:,}{of_total}")
+    if pairs["tried"]:
+        table.add_row("pairs kept", f"{pairs['kept']:,} ({pairs['keep_rate']:.1%})")
+    for reason, count in pairs["rejected"].items():
+        table.add_row(f"rejected, {reason}", f"{count:,}")
+    for metric, gain in facts["mean_gain"].items():
+        table.add_row(f"mean gain, {metric}", "unknown" if gain is None else f"{gain:+.4g}")
+    if facts["pairs_per_hour"]:
+        table.add_row("pairs per hour", f"{facts['pairs_per_hour']:,.0f} tried, by the files' times")
+    if facts["eta_seconds"] is not None:
+        table.add_row("time left", duration(facts["eta_seconds"]))
+    if facts["state"] != "finished" and facts["seconds_since_last_shard"] is not None:
+        table.add_row("last shard", f"{duration(facts['seconds_since_last_shard'])} ago")
+    table.add_row("disk", size_text(facts["num_bytes"]))
+    for problem in facts["broken"]:
+        table.add_row("broken", problem)
+    Console().print(table)
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a size in the unit a person reads."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (usage: python -m collect.status DIR [--json] [--pictures] [--verify])")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns its exit code."""
+    parser = _Parser(prog="python -m collect.status", description="How far a collection is.")
+    parser.add_argument("folder", metavar="DIR", help="a folder that collect.py left or is filling")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--pictures", action="store_true", help="draw the contact sheet and the histograms into DIR")
+    parser.add_argument("--verify", action="store_true", help="compare every checksum; reads all of the shards")
+    try:
+        options = parser.parse_args(arguments)
+        found = survey(Path(options.folder), options.verify)
+        facts = status(found, time.time())
+        if options.pictures:
+            from collect.report import write_pictures
+
+            facts["pictures"] = [str(path) for path in write_pictures(found)]
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    print_status(facts)
+    for path in facts.get("pictures", []):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
