@@ -243,8 +243,8 @@ def derived() -> None:
     lines = [
         f"\nDerived, not measured, for a GPU: a forward is {ours / 1e9:.1f} GFLOP. One of SDXL's U-Net "
         f"({parameters / 1e9:.2f} G weights) for a",
-        f"picture of 1024 x 1024 is {unet_flops / 1e12:.2f} TFLOP, so the network is {ours / unet_flops / 100:.4%} of the "
-        f"{unet_flops / 1e10:.0f} TFLOP of 50 guided steps.",
+        f"picture of 1024 x 1024 is {unet_flops / 1e12:.2f} TFLOP, so the network is {ours / unet_flops / 100:.4%} of "
+        f"the {unet_flops / 1e10:.0f} TFLOP of 50 guided steps.",
         f"In half precision a forward at batch 1 allocates at most {peak / 1e6:.0f} MB above {weights / 1e6:.0f} MB of "
         "weights (target: 150 MB).",
     ]
