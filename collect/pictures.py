@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from collect.survey import Survey
 from npnet.data.sidecars import Candidate
+from npnet.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,9 @@ def contact_sheet(found: Survey) -> bytes | None:
 
     Returns:
         A webp file; None where the shards hold no pictures of kept pairs.
+
+    Raises:
+        UserError: a picture that came with the shards is none.
     """
     from PIL import Image, ImageDraw
 
@@ -120,9 +124,18 @@ def _pairs(found: Survey) -> Iterator[tuple[Candidate, Any, Any]]:
             if shown == per_shard or any(name not in sample for name in names):
                 break
             shown += 1
-            # a picture that came with somebody's shards is opened as what its name says, and as nothing else
-            source, golden = (Image.open(io.BytesIO(sample[name]), formats=["WEBP"]).convert("RGB") for name in names)
+            source, golden = (_open(sample[name], f"{shard.path}: {candidate.key}.{name}") for name in names)
             yield candidate, source, golden
+
+
+def _open(data: bytes, where: str) -> Image.Image:
+    from PIL import Image
+
+    try:
+        # a picture that came with somebody's shards is opened as what its name says, and as nothing else
+        return Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{where}: is no picture: {one_line(error)}") from error
 
 
 def _cell(candidate: Candidate, source: Image.Image, golden: Image.Image) -> Image.Image:
