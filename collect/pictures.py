@@ -103,8 +103,6 @@ def _margin(found: Survey, metric: str) -> float | None:
 
 def _pairs(found: Survey) -> Iterator[tuple[Candidate, Any, Any]]:
     """Return some kept pairs with their two pictures."""
-    from PIL import Image
-
     from npnet.data import schema
     from npnet.data.shards import iterate_shard
 

@@ -22,7 +22,7 @@ def bytes_per_kept_pair(folder, with_embeds):
         for number in range(NUM_PAIRS):
             source, golden = (torch.randn(4, 128, 128, generator=generator) for _ in range(2))
             embeds = {"prompt_embeds": torch.randn(77, 2048), "pooled_prompt_embeds": torch.randn(1280)}
-            scores = {name: (0.2812345678, 0.2912345678) for name in ("hpsv2", "pickscore", "aes", "imagereward")}
+            scores = dict.fromkeys(("hpsv2", "pickscore", "aes", "imagereward"), (0.2812345678, 0.2912345678))
             key = f"{number:07d}-{number:010d}"
             writer.add(NoisePair(key, PROMPT, number, source, golden, scores, True, embeds if with_embeds else None), 0)
             candidates.append(Candidate(key, PROMPT, number, number, scores, True))
