@@ -70,7 +70,8 @@ def plot_gains(found: Survey) -> bytes:
             axis.set_visible(False)
             continue
         gains, kept = (np.array(values) for values in zip(*found.gains(metric), strict=True))
-        low, high = np.percentile(gains, [TAIL, 100 - TAIL])
+        low = np.percentile(gains, TAIL, method="lower")
+        high = np.percentile(gains, 100 - TAIL, method="higher")
         margin = _margin(found, metric)
         low, high = min(low, 0.0, margin or 0.0), max(high, 0.0, margin or 0.0)
         # bars end at 0, so that a bar is of gains or of losses
