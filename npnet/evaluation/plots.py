@@ -14,9 +14,22 @@ from npnet.evaluation.wording import DAGGER, Results
 INK, GRID = "#010203", "#040506"
 """Stand for the page's text colour and line colour, light or dark, which are put in at the end."""
 BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#7f7f7f"
-PALETTE = (BLUE, "#e69f00", "#009e73", VERMILLION, "#cc79a7", "#56b4e9", "#8c6d31", GREY)
-"""Okabe and Ito's colours, told apart in every form of colour blindness; each method has its own marker besides."""
-MARKERS = "osD^vPX*<>"
+PALETTE = (
+    BLUE,
+    "#e69f00",
+    "#009e73",
+    VERMILLION,
+    "#cc79a7",
+    "#56b4e9",
+    "#8c6d31",
+    GREY,
+    "#999933",
+    "#44aa99",
+    "#aa4499",
+)
+"""Okabe and Ito's colours, told apart in every form of colour blindness, and three of Tol's; each method has its own
+marker besides."""
+MARKERS = "osD^vPX*<>hpd"
 VERDICT_STYLE = {
     "better": {"color": BLUE, "markerfacecolor": BLUE, "marker": "o"},
     "worse": {"color": VERMILLION, "markerfacecolor": VERMILLION, "marker": "s"},
@@ -64,39 +77,47 @@ def plot_gains(results: Results, pairs: Sequence[tuple[str, str]]) -> str:
 
 def plot_score_against_cost(results: Results) -> str:
     """Draw mean score against denoiser forwards of a picture; lines are searches, their best score as they spend."""
-    names = list(results["metrics"])
-    with _figure(len(names), height=2.9) as (figure, axes):
+    names, methods = list(results["metrics"]), results["methods"]
+    marks = [DAGGER if any(entry["optimised"] for entry in m["metrics"].values()) else "" for m in methods.values()]
+    labels = [wording.shown(results, label) + mark for label, mark in zip(methods, marks, strict=True)]
+    columns = _legend_columns(labels)
+    places = _beside_each_other([method["cost"]["forwards"] for method in methods.values()])
+    with _figure(len(names), height=2.7 + 0.17 * -(-len(labels) // columns)) as (figure, axes):
         for axis, name in zip(axes, names, strict=False):
             scale = results["metrics"][name]["display_scale"]
-            marked = any(method["metrics"][name]["optimised"] for method in results["methods"].values())
+            marked = any(method["metrics"][name]["optimised"] for method in methods.values())
             axis.set_title(name + (f" ({DAGGER} for some)" if marked else ""))
-            for number, (label, method) in enumerate(results["methods"].items()):
-                entry, color = method["metrics"][name], PALETTE[number % len(PALETTE)]
-                dagger = DAGGER if any(metric["optimised"] for metric in method["metrics"].values()) else ""
-                if entry["mean"] is None:
-                    continue
-                trace = method.get("trace") or {}
-                if trace.get("metric") == name:
-                    points = [point for point in trace["points"] if point["mean"] is not None]
-                    x, y = [p["forwards"] for p in points], [scale * p["mean"] for p in points]
-                    axis.plot(x, y, color=color, linewidth=1.2, alpha=0.8)
-                axis.errorbar(
-                    method["cost"]["forwards"],
-                    scale * entry["mean"],
-                    yerr=_error(entry["mean"], entry["interval"], scale),
-                    color=color,
-                    marker=MARKERS[number % len(MARKERS)],
-                    label=wording.shown(results, label) + dagger,
-                    **_POINT,
-                )
+            for number, method in enumerate(methods.values()):
+                style = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+                _draw_cost(axis, method, name, scale, places[number], label=labels[number], **style)
             axis.set_xlabel("denoiser forwards for a picture")
             axis.margins(x=0.12, y=0.15)
             axis.set_xlim(left=0)
             axis.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("mean score")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=_legend_columns(labels), frameon=False)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
         return _svg(figure, "Mean score of each method against its cost")
+
+
+def _draw_cost(
+    axis: Any, method: Mapping[str, Any], name: str, scale: float, place: float, label: str, color: str, marker: str
+) -> None:
+    """Draw one method's point, and the line of its search where it searched with this metric."""
+    entry, trace = method["metrics"][name], method.get("trace") or {}
+    if entry["mean"] is None:
+        return
+    if trace.get("metric") == name:
+        points = [point for point in trace["points"] if point["mean"] is not None]
+        x, y = [point["forwards"] for point in points], [scale * point["mean"] for point in points]
+        axis.plot(x, y, color=color, marker=marker, markersize=3, linewidth=1.2, alpha=0.8)
+    error = _error(entry["mean"], entry["interval"], scale)
+    axis.errorbar(place, scale * entry["mean"], yerr=error, color=color, marker=marker, label=label, **_POINT)
+
+
+def _beside_each_other(costs: Sequence[float]) -> list[float]:
+    """Move equal costs apart, by a hundredth of the largest each, so that their points do not hide one another."""
+    gap = 0.012 * max(costs)
+    return [cost + gap * (costs[:i].count(cost) - (costs.count(cost) - 1) / 2) for i, cost in enumerate(costs)]
 
 
 def _legend_columns(labels: Sequence[str]) -> int:
