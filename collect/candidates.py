@@ -232,7 +232,7 @@ class CandidateMaker:
             self.guidance_scale,
             first_branches=self._needed(result.first_branches),
         )
-        ready = torch.cuda.current_stream().record_event() if latents.is_cuda else None
+        ready = torch.cuda.current_stream(latents.device).record_event() if latents.is_cuda else None
         return Denoised(samples, conditioning, source, golden, latents, ready)
 
     @torch.no_grad()  # of this thread: the mode is not inherited
