@@ -1,0 +1,252 @@
+"""How many pairs collect.py makes, against the straightforward way: diffusers' own pipeline, called prompt by prompt.
+
+    OMP_NUM_THREADS=1 python benchmarks/collect.py            # under 6 minutes on 2 cores
+    python benchmarks/collect.py --channels 320 --cells 128   # SDXL's own size with random weights, for a GPU
+
+Both make the same pairs with the same model and the same metric, and their golden noises and scores are compared. The
+straightforward way: for every prompt the pipeline for the source picture, a plain loop for the step there and back
+(both branches each time, as the published script runs them), the pipeline again for the golden picture, and the metric
+for each picture: 4 N + 4 forwards at N steps, where ours takes 4 N + 1. Ours is the job that collect.py runs, its
+shards written. Rounds alternate; figures are medians with their range, of CPU time and of the wall clock.
+
+Models: the built-in Shapes, and a random one with SDXL's layers at ``--channels`` (SDXL: 320) and ``--cells`` (128).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# this file has the name of a package that it needs, and its folder would come first
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import diffusers
+import torch
+from hydra import compose, initialize_config_dir
+from straightforward import LETTERS, Pair, straightforward, write_model
+
+from collect.candidates import CandidateMaker
+from collect.plan import Plan, make_plan
+from collect.runner import CollectJob
+from npnet.data.shards import read_shard, shard_path
+from npnet.paths import config_dir
+from npnet.work.runner import Workers, run_job, torch_settings
+
+Clock = Callable[[], float]
+
+
+def compare(label: str, plan_of: Callable[..., Plan], rounds: int, clock: Clock) -> None:
+    """Note pairs a second of both ways, where ours spends its time, and how far their pairs lie apart."""
+    gpu = torch.cuda.is_available()
+    job = CollectJob(plan_of())
+    job.setup(0, "cuda:0" if gpu else "cpu")
+
+    def run() -> None:
+        job.run(0, lambda report: None)
+
+    def watched_run() -> dict[str, float]:
+        with stopwatches(job.maker, clock) as spent:
+            run()
+        return spent
+
+    times: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
+    shares: list[list[float]] = []
+    with torch_settings(1, job.maker.backbone.device.type):
+        noises, scores = largest_difference(job, straightforward(job, 0))  # both ways' first round, not measured
+        for turn in range(rounds):
+            for way in ("plain", "ours") if turn % 2 == 0 else ("ours", "plain"):
+                watched = way == "ours" and not gpu
+                call = (watched_run if watched else run) if way == "ours" else lambda: straightforward(job, 0)
+                busy, wall, spent = timed(clock, call)
+                times[way].append((busy, wall))
+                if watched:
+                    shares.append(divided(spent, busy))
+        if gpu:  # a watch waits for the GPU, so it would disturb the measurement
+            job.maker.overlaps = False
+            busy, _, spent = timed(clock, watched_run)
+            shares.append(divided(spent, busy))
+    count, cells = job.num_samples(0), []
+    for column in (0, 1):
+        seconds = {way: [row[column] for row in rows] for way, rows in times.items()}
+        cells += [f"{count / statistics.median(seconds[way]):.3g}" for way in ("plain", "ours")]
+        cells.append(spread([a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)], "{:.2f}x"))
+    forwards = read_shard(shard_path(job.plan.output_dir, 0)).sidecar["forwards_per_pair"]
+    parts = " | ".join(spread(column, "{:.1%}") for column in zip(*shares, strict=True))
+    FOUND["speed"].append(f"| {label} | {count} | {forwards:.0f} | {' | '.join(cells)} |")
+    FOUND["shares"].append(f"| {label} | {parts} |")
+    FOUND["equal"].append(f"{label}: golden noises to {noises:.1e}, scores to {scores:.1e}")
+
+
+def largest_difference(job: CollectJob, made: list[Pair]) -> tuple[float, float]:
+    """Return how far the two ways' golden noises and scores lie apart."""
+    samples, maker = job.plan.chunk(0), job.maker
+    parts = list(maker.batches(samples, maker.encode(samples), job.plan.config["batch_size"]))
+    ours = [
+        (golden, *scores)
+        for part in parts
+        for golden, row in zip(part.golden_noise, part.scores, strict=True)
+        for scores in row.values()
+    ]
+    noises = max(float((a[0] - b[0]).abs().max()) for a, b in zip(ours, made, strict=True))
+    return noises, max(abs(a[side] - b[side]) for a, b in zip(ours, made, strict=True) for side in (1, 2))
+
+
+def timed(clock: Clock, function: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Return (seconds by the clock, seconds on the wall, result) of a call."""
+    wall, start = time.perf_counter(), clock()
+    result = function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - start, time.perf_counter() - wall, result
+
+
+@contextmanager
+def stopwatches(maker: CandidateMaker, clock: Clock) -> Iterator[dict[str, float]]:
+    """Sum the time in each network while the block lasts; on a GPU each call is waited for."""
+    (metric,) = maker.metrics.values()
+    calls = {
+        "denoiser": (maker.backbone.denoiser, "forward"),
+        "text": (maker.backbone, "embed"),
+        "decoding": (maker.backbone.pipeline.vae, "decode"),
+        "scoring": (metric, "score"),
+    }
+    spent = dict.fromkeys(calls, 0.0)
+    originals = {name: getattr(owner, method) for name, (owner, method) in calls.items()}
+
+    def watch(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            seconds, _, result = timed(clock, lambda: originals[name](*args, **kwargs))
+            spent[name] += seconds
+            return result
+
+        return call
+
+    for name, (owner, method) in calls.items():
+        setattr(owner, method, watch(name))
+    try:
+        yield spent
+    finally:
+        for name, (owner, method) in calls.items():
+            setattr(owner, method, originals[name])
+
+
+def divided(spent: dict[str, float], whole: float) -> list[float]:
+    """Return the shares of the denoiser, of the other networks, and of the rest."""
+    networks = sum(spent.values())
+    return [spent["denoiser"] / whole, (networks - spent["denoiser"]) / whole, 1 - networks / whole]
+
+
+def spread(values: Any, form: str) -> str:
+    """Return the median and the range."""
+    values = sorted(values)
+    return f"{form.format(statistics.median(values))} ({form.format(values[0])} to {form.format(values[-1])})"
+
+
+class TimedJob(CollectJob):
+    """Notes when every worker was ready, and what each chunk took."""
+
+    def setup(self, worker: int, device: str) -> None:
+        """Load, then wait for the other workers."""
+        super().setup(worker, device)
+        super().run(self.num_chunks - 1 - worker, lambda report: None)  # unmeasured: the first call is slower
+        marks = self.plan.output_dir.parent
+        (marks / f"ready-{worker}").write_text("")
+        while len(list(marks.glob("ready-*"))) < self.plan.config["workers"]:
+            time.sleep(0.01)
+        self.began = time.monotonic()
+
+    def run(self, chunk: int, report: Any) -> None:
+        """Compute, and write down the times."""
+        busy = time.process_time()
+        super().run(chunk, report)
+        times = {"began": self.began, "ended": time.monotonic(), "busy": time.process_time() - busy}
+        (self.plan.output_dir.parent / f"times-{chunk}").write_text(json.dumps(times))
+
+
+def workers_ratio(label: str, plan_of: Callable[..., Plan], rounds: int) -> None:
+    """Print pairs a second of two workers with a thread each against one."""
+    rates: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    for turn in range(rounds):
+        for count in (1, 2) if turn % 2 == 0 else (2, 1):
+            with tempfile.TemporaryDirectory() as folder:
+                plan = plan_of(f"workers={count}", f"output_dir={folder}/shards")
+                run_job(
+                    TimedJob(plan), Workers.from_config(plan.config), title=f"{count} workers", describe=lambda _: ""
+                )
+                times = [json.loads(path.read_text()) for path in Path(folder).glob("times-*")]
+            wall = max(t["ended"] for t in times) - min(t["began"] for t in times)
+            busy = sum(t["busy"] for t in times) / count
+            rates[count].append((len(plan.samples) / wall, len(plan.samples) / busy))
+    wall, busy = ([two[i] / one[i] for one, two in zip(rates[1], rates[2], strict=True)] for i in (0, 1))
+    one, two = (f"{statistics.median(rate for rate, _ in rates[count]):.3g}" for count in (1, 2))
+    FOUND["workers"].append(f"| {label} | {one} | {two} | {spread(wall, '{:.2f}x')} | {spread(busy, '{:.2f}x')} |")
+
+
+FOUND: dict[str, list[str]] = {"speed": [], "shares": [], "equal": [], "workers": []}
+
+
+def main() -> None:
+    """Print the section."""
+    gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--channels", type=int, default=320 if gpu else 64, help="of the U-Net's first level")
+    parser.add_argument("--cells", type=int, default=128 if gpu else 32, help="side of the latents")
+    parser.add_argument("--pairs", type=int, nargs=2, default=(32, 1), help="of a round: Shapes, and the other model")
+    args = parser.parse_args()
+    clock = time.perf_counter if gpu else time.process_time
+    with tempfile.TemporaryDirectory() as name:
+        folder, numbers = Path(name), itertools.count()
+        write_model(folder, args.channels)
+
+        def planner(*base: str) -> Callable[..., Plan]:
+            def plan_of(*overrides: str) -> Plan:
+                out = f"output_dir={folder}/out-{next(numbers)}"
+                with initialize_config_dir(str(config_dir()), version_base="1.3"):
+                    plan = make_plan(compose("collect", [out, *base, *overrides]))
+                plan.output_dir.mkdir()
+                return plan
+
+            return plan_of
+
+        side, dtype = 8 * args.cells, "float16" if gpu else "float32"
+        few, fewer = args.pairs
+        shapes = planner(f"prompts.limit={few}", f"chunk_size={few}")
+        sdxl = planner(
+            *("backbone=sdxl", f"backbone.path={folder}/model", "backbone.variant=null", f"backbone.dtype={dtype}"),
+            *(f"backbone.height={side}", f"backbone.width={side}", f"batch_size={min(fewer, 8)}"),
+            *("metric=[clipscore]", f"metric.clipscore.path={folder}/clip"),
+            *("prompts=list", f"prompts.list=[{','.join(f'a red fox {LETTERS[i]}' for i in range(fewer))}]"),
+            f"chunk_size={fewer}",
+        )
+        large = f"SDXL's layers, {args.channels} channels, {args.cells} x {args.cells}"
+        compare("Shapes", shapes, args.rounds, clock)
+        compare(large, sdxl, args.rounds, clock)
+        if not gpu:
+            workers_ratio("Shapes", planner(f"prompts.limit={4 * few}", f"chunk_size={few // 2}"), args.rounds)
+    where = torch.cuda.get_device_name() if gpu else "CPU, one thread"
+    unit = "s" if gpu else "CPU s"
+    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {where}; {args.rounds} alternating rounds.\n")
+    print(f"| model | pairs | forwards | plain, pairs/{unit} | ours | ratio | plain, pairs/s | ours | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|", *FOUND["speed"], sep="\n")
+    print("\n| ours, share of time in | the denoiser | text, decoding, scoring | outside all networks |")
+    print("|---|---|---|---|", *FOUND["shares"], sep="\n")
+    if FOUND["workers"]:
+        print("\n| a thread each | 1 worker, pairs/s | 2 workers | ratio | ratio, were every core free |")
+        print("|---|---|---|---|---|", *FOUND["workers"], sep="\n")
+    print(f"\nThe two ways agree. {'; '.join(FOUND['equal'])}.")
+    if not gpu:
+        print("GPU: not measured here, there is none.")
+
+
+if __name__ == "__main__":
+    main()
