@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from npnet.data import schema
-from npnet.data.shards import Shard, iterate_shard, list_shards
-from npnet.data.stream import PairStream, Selection
+from npnet.data import places
+from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
+from npnet.data.shards import Shard
+from npnet.data.stream import Embeddings, PairStream
 from npnet.errors import UserError
+from npnet.records import NoisePair
 
 
 def plain_loader(stream: PairStream, num_workers: int) -> DataLoader:
     """Return a loader that leaves torch's global random state alone, so that a resumed run finds it unchanged."""
-    return DataLoader(stream, batch_size=None, num_workers=num_workers, generator=torch.Generator())
+    return DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=num_workers,
+        generator=torch.Generator(),
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 class ResumableLoader:
@@ -37,6 +44,8 @@ class ResumableLoader:
         self._resuming = False
         self.stream.epoch, self.stream.skip = self.epoch, self.delivered
         for batch in plain_loader(self.stream, self.num_workers):
+            if isinstance(batch, UserError):
+                raise batch
             if self.delivered == len(self):
                 return
             # counted before it is handed out: what was handed out was trained on when a checkpoint is written
@@ -57,80 +66,121 @@ class PairData(L.LightningDataModule):
     """Pairs that ``collect.py`` wrote, split by prompt.
 
     Args:
-        shards: the folder of the shards.
+        shards: where the shards lie: a folder, an address, or a list of them; see ``places``.
         batch_size: samples in a batch.
         kept_only: leave out the pairs that the selection rejected.
         validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
+        max_pairs: train on the first so many pairs; the validation pairs stay the same.
         num_workers: loader processes.
         shuffle_buffer: samples held for shuffling by each loader process; 0 keeps the order.
         seed: of the order.
+        embeddings_cache: where embeddings are kept for shards that hold none; read by the command.
         decompose: see ``PairStream``; set by the command, so that this package need not know the network.
+
+    Attributes:
+        entries: the shards, once ``check`` has found them.
+        request: what the first shards were collected with; empty where they do not say.
+        holds_embeddings: whether every shard does, as far as ``check`` has looked.
+        embeddings: see ``PairStream``; set by the command where shards hold none.
     """
 
     def __init__(
         self,
-        shards: str | None,
+        shards: str | Sequence[str] | None,
         batch_size: int = 64,
         kept_only: bool = True,
         validation_share: float = 0.1,
+        max_pairs: int | None = None,
         num_workers: int = 0,
         shuffle_buffer: int = 4096,
         seed: int = 0,
+        embeddings_cache: str | None = None,
         decompose: Callable[[torch.Tensor], Any] | None = None,
     ) -> None:
         super().__init__()
-        if not shards:
-            raise UserError("data.shards=DIR is needed: a folder that collect.py left")
         if not isinstance(validation_share, (int, float)) or not 0 <= validation_share < 1:
             raise UserError(f"data.validation_share={validation_share!r}: a number in [0, 1) is needed")
-        self.folder = Path(shards)
+        self.places = places.expand(shards)
         self.batch_size, self.kept_only, self.validation_share = batch_size, kept_only, float(validation_share)
+        self.max_pairs = max_pairs
         self.num_workers, self.shuffle_buffer, self.seed = num_workers, shuffle_buffer, seed
+        self.embeddings_cache = embeddings_cache
         self.decompose = decompose
-        self.shards: list[Shard] = []
+        self.embeddings: Embeddings | None = None
+        self.entries: list[Entry] = []
+        self.request: dict[str, Any] = {}
+        self.holds_embeddings = True
+        self._first: tuple[Form, str] | None = None
 
     def check(self) -> None:
-        """Find the shards, before anything is loaded.
+        """Find the shards and look at the first pair of each (see ``first_pairs``), before anything is loaded.
 
         Raises:
-            UserError: no such folder, no finished shard in it, or no pair that training could use.
+            UserError: no such place, no finished shard in it, no pair that training could use, or shards that do not
+                go together.
         """
-        self.shards = list_shards(self.folder)
-        if not self._stream(validation=False).num_samples():
+        self.entries = make_index(self._found(), self.validation_share, self.kept_only, self.max_pairs)
+        if not self.num_samples(validation=False):
             what = "kept pair" if self.kept_only else "pair"
-            raise UserError(f"data.shards={self.folder}: no {what} to train on in {len(self.shards)} shards")
+            raise UserError(f"data.shards={','.join(self.places)}: no {what} to train on in {len(self.entries)} shards")
+        for where, pair in first_pairs(self.entries):
+            form = Form.of(pair)
+            self.holds_embeddings &= bool(form.embeds)
+            if self._first is None or (form.embeds and not self._first[0].embeds):
+                first, self._first = self._first, (form, where)
+                if first is None:
+                    continue
+                form, where = first
+            self._first[0].require(form, where, self._first[1])
 
     def num_samples(self, validation: bool) -> int:
         """Return how many pairs the training or the validation split holds."""
-        return self._stream(validation).num_samples()
+        split = VALIDATION if validation else TRAINING
+        return sum(entry.count(split) for entry in self.entries)
 
-    def first(self) -> Any:
-        """Return the first pair of the training split: its shapes are those of all."""
-        stream = self._stream(validation=False)
-        for shard in self.shards:
-            for raw in iterate_shard(shard.path):
-                pair = schema.decode(raw, str(shard.path))
-                if stream.selection(pair.prompt, pair.kept):
-                    return pair
-        raise UserError(f"data.shards={self.folder}: the shards hold none of the pairs their sidecars list")
+    def prompts(self) -> list[str]:
+        """Return the distinct prompts of both splits, from the sidecars."""
+        found: dict[str, None] = {}
+        for shard, entry in zip(self._found(), self.entries, strict=True):
+            chosen = zip(shard.candidates, entry.splits, strict=True)
+            found |= dict.fromkeys(candidate.prompt for candidate, split in chosen if split != LEFT_OUT)
+        return list(found)
+
+    def first(self) -> NoisePair:
+        """Return the first pair, with its embeddings where they are known: its shapes are those of all."""
+        stream = self._stream(TRAINING)
+        stream.shuffle_buffer = 0
+        return stream.first()
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the shuffled training batches."""
-        return ResumableLoader(self._stream(validation=False), self.num_workers)
+        return ResumableLoader(self._stream(TRAINING), self.num_workers)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
-        """Return the validation batches, always in the order of the shards; none where the split is empty."""
-        stream = self._stream(validation=True)
-        return plain_loader(stream, 0) if stream.num_samples() else []
+        """Return the validation batches, in the order of the shards; none where the split is empty.
 
-    def _stream(self, validation: bool) -> PairStream:
-        ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        Every training process validates on all of them, so that all see the same values.
+        """
+        return plain_loader(self._stream(VALIDATION), 0) if self.num_samples(validation=True) else []
+
+    def _found(self) -> Iterator[Shard]:
+        for shard in places.find(self.places):
+            self.request = self.request or shard.request
+            yield shard
+
+    def _stream(self, split: int) -> PairStream:
+        ranks = (0, 1)
+        if self.trainer is not None and split == TRAINING:
+            ranks = (self.trainer.global_rank, self.trainer.world_size)
         return PairStream(
-            self.shards,
-            Selection(validation, self.validation_share, self.kept_only),
+            self.entries,
+            split,
             self.batch_size,
             self.seed,
-            0 if validation else self.shuffle_buffer,
+            self.shuffle_buffer if split == TRAINING else 0,
             *ranks,
             decompose=self.decompose,
+            embeddings=self.embeddings,
+            form=self._first,
+            validation_share=self.validation_share,
         )

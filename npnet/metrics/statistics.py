@@ -96,6 +96,17 @@ def means(scores: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RE
     return results
 
 
+def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, prompts: Sequence[str]) -> Interval:
+    """Return the 95 % interval of ``sum(numerators) / sum(denominators)``, both ``(N,)`` of the N pairs' prompts.
+
+    Raises:
+        ValueError: the lengths differ, or there is no pair.
+    """
+    rows, index = _rows_and_clusters(np.stack([np.asarray(numerators), np.asarray(denominators)]), prompts)
+    sums = _cluster_sums(rows, index)
+    return _ratio_intervals(sums[:, :1], sums[:, 1:], NUM_RESAMPLES)[0]
+
+
 def compare(
     scores: ArrayLike, others: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RESAMPLES
 ) -> list[Comparison]:

@@ -84,7 +84,15 @@ def read_official(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _load(path: Path) -> Mapping[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(
             f"{path} cannot be read as a file of tensors, it is damaged or holds code: {reason}"

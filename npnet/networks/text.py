@@ -126,5 +126,7 @@ class SpatialText(nn.Module):
         """Return e for each window, ``(B * number, C, *window)``: the map resized smoothly to the whole latents."""
         coarse = self.coarse_map(prompt_embeds, pooled_prompt_embeds, prompt_mask)
         if windows.size != (GRID, GRID):
-            coarse = F.interpolate(coarse, windows.size, mode="bicubic", align_corners=False, antialias=True)
+            # in float32: on a CPU there is no such interpolation of bfloat16
+            smooth = F.interpolate(coarse.float(), windows.size, mode="bicubic", align_corners=False, antialias=True)
+            coarse = smooth.to(coarse.dtype)
         return windows.split_map(coarse)

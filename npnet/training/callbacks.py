@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
+
+from npnet.errors import UserError
 
 
 class EpochLines(Callback):
@@ -50,19 +53,38 @@ class RandomState(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stop at a loss that is not finite; checkpoints written before stay."""
+    """Stop at a loss or at weights that are not finite; checkpoints written before stay."""
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Raise at NaN or infinity.
+        """Raise at a loss of NaN or infinity.
 
         Raises:
-            UserError: names the step.
+            UserError: names the step, and the checkpoint that is kept.
         """
-        from npnet.errors import UserError
-
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None and not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is {float(loss)} at step {trainer.global_step}: lower module.learning_rate, or clip with "
-                "trainer.gradient_clip_val; the last good checkpoint is kept"
-            )
+            raise self.error(trainer, f"the loss is {float(loss)}")
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Raise before weights are written that a finite loss has just ruined.
+
+        Raises:
+            UserError: names the step, the weights, and the checkpoint that is kept.
+        """
+        for name, weights in pl_module.named_parameters():
+            if not torch.isfinite(weights).all():
+                raise self.error(trainer, f"{name} holds NaN or infinity")
+
+    @staticmethod
+    def error(trainer: Any, what: str) -> UserError:
+        """Build the line."""
+        kept = [path for path in ("best", "last") if (_checkpoints(trainer) / f"{path}.ckpt").is_file()]
+        said = f"{' and '.join(kept)} kept in {_checkpoints(trainer)}" if kept else "no checkpoint was written yet"
+        return UserError(
+            f"{what} at step {trainer.global_step}: lower module.learning_rate, or clip with "
+            f"trainer.gradient_clip_val, in a new output_dir; the last good checkpoint: {said}"
+        )
+
+
+def _checkpoints(trainer: Any) -> Path:
+    return Path(trainer.default_root_dir) / "checkpoints"

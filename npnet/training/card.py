@@ -1,11 +1,15 @@
-"""The model card of an exported network."""
+"""The model card of an exported network, and its curves."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from npnet.training.figures import cell
+
+CURVES = "curves.png"
 CARD = """---
 tags: [npnet, golden-noise, initial-noise]
 library_name: npnet
@@ -22,23 +26,81 @@ golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 
 Trained on {pairs} pairs of `{shards}`, validated on {validation_pairs} pairs of other prompts.
 Pairs selected by: {selected_by}. A score of that metric is optimised for this network, and no independent evidence.
-
+{start}
+{held_out}
 | last epoch | |
 |---|---|
 {metrics}
 
-Settings: `training.json`.
+{curves}Settings: `training.json`.
 """
+NAMES = {"mse": "MSE", "relative_mse": "MSE / MSE of the source noise", "direction_share": "share of golden direction"}
 
 
 def write_card(folder: Path, training: Mapping[str, Any]) -> None:
     """Write ``README.md`` into an exported network's folder."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in sorted(training["last_epoch_metrics"].items()))
+    shards = training["settings"]["data"]["shards"]
     text = CARD.format(
         pairs=training["pairs"],
         validation_pairs=training["validation_pairs"],
-        shards=training["settings"]["data"]["shards"],
+        shards=shards if isinstance(shards, str) else "`, `".join(shards),
         selected_by=", ".join(training["selected_by"]) or "nothing",
+        start=f"{training['start'][0].upper()}{training['start'][1:]}.\n" if training["start"] else "",
+        held_out=held_out_table(training["held_out"]),
         metrics=rows,
+        curves=f"![Curves]({CURVES})\n\n" if (folder / CURVES).is_file() else "",
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def held_out_table(held_out: Mapping[str, Any]) -> str:
+    """Return the figures on validation pairs as a table; empty where there are none."""
+    if not held_out:
+        return ""
+    columns = [name for name in ("before", "after") if name in held_out]
+    after = held_out["after"]
+    lines = [
+        f"On the {after['count']} validation pairs ({after['num_prompts']} prompts; 95 % intervals over prompts; the "
+        "checkpoint was chosen by them):",
+        "",
+        f"| | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, word in NAMES.items():
+        cells = [cell(held_out[column][name]) for column in columns]
+        lines.append(f"| {word} | {' | '.join(cells)} |")
+    if "change" in held_out:
+        lines += ["", f"Change of the MSE, paired: {cell(held_out['change']['mse'], '+')}."]
+    return "\n".join([*lines, ""])
+
+
+def draw_curves(metrics: Path, target: Path) -> None:
+    """Draw ``metrics.csv`` over the epochs: errors, direction share, gates, and winning rates where there are any."""
+    from matplotlib.figure import Figure
+
+    with metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = {name: [(int(r["epoch"]) + 1, float(r[name])) for r in rows if r[name]] for name in rows[0]} if rows else {}
+    wins = {n: v for n, v in table.items() if n.endswith("/winning_rate") and v}
+    panels = {
+        "squared error": {n: table[n] for n in ("train/mse", "val/mse") if table.get(n)},
+        "share of the golden direction": {n: table[n] for n in ("val/direction_share",) if table.get(n)},
+        "raw gates": {n: table[n] for n in ("alpha", "beta") if table.get(n)},
+        "winning rate against standard": wins,
+    }
+    panels = {title: lines for title, lines in panels.items() if lines}
+    if not panels:
+        return
+    figure = Figure(figsize=(3.2 * len(panels), 2.7), layout="constrained")
+    for axis, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for (name, points), marker in zip(lines.items(), "os^D" * len(lines), strict=False):
+            label = name.removeprefix("evaluation/").removesuffix("/winning_rate")
+            axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=label)
+        if lines is wins:
+            axis.axhline(0.5, color="grey", linewidth=0.8)
+        axis.set(title=title, xlabel="epoch")
+        axis.title.set_fontsize(9)
+        axis.legend(fontsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=120, metadata={"Software": None})

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import checks
-from npnet.errors import UserError, one_line
+from npnet.data import places
+from npnet.errors import UserError
 from npnet.instantiate import build, build_all
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-NETWORK = "network"
-"""Folder of the exported network, under ``output_dir``; written last, so it says that training is done."""
+NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name")
+"""Keys that do not change what comes out."""
 
 
 def train(cfg: DictConfig) -> None:
@@ -26,40 +28,76 @@ def train(cfg: DictConfig) -> None:
     """
     from omegaconf import OmegaConf
 
+    from npnet.training.export import NETWORK
     from npnet.work import lock, request
 
     check(cfg)
     data = build(cfg.data, "data")
     data.check()
+    callbacks = build_callbacks(cfg, data)
     if cfg.dry_run:
         print(f"would train on {data.num_samples(False)} pairs, validate on {data.num_samples(True)}")
         return
     output_dir = Path(cfg.output_dir)
-    asked = OmegaConf.to_container(cfg, resolve=True)
-    for key in ("output_dir", "dry_run", "workers"):
-        asked.pop(key)
-    with lock.hold(output_dir):
-        request.claim(output_dir, asked)
+    asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    asked = {key: value for key, value in asked.items() if key not in NOT_REQUESTED}
+    asked["data"].pop("embeddings_cache", None)
+    first = process_rank() == 0  # the other processes of a distributed run work in the folder that the first one holds
+    with lock.hold(output_dir) if first else nullcontext():
+        if first:
+            request.claim(output_dir, asked)
         if (output_dir / NETWORK / "config.json").is_file():
             print(f"{output_dir}: finished already, nothing to do")
             return
-        fit(cfg, data, output_dir)
+        fit(cfg, data, output_dir, callbacks)
+
+
+def process_rank() -> int:
+    """Return this process's number in a distributed run, as its launcher (Lightning, torchrun, SLURM) says; else 0."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 0)
 
 
 def check(cfg: DictConfig) -> None:
     """Refuse values that cannot work, before torch is imported."""
-    checks.positive_int(cfg, "data.batch_size")
-    checks.positive_int(cfg, "threads_per_worker")
-    checks.positive_int(cfg, "trainer.max_epochs")
+    from omegaconf import OmegaConf
+
+    checks.all_finite(OmegaConf.to_container(cfg, resolve=True))
+    checks.text(cfg, "output_dir")
+    for key in ("data.batch_size", "threads_per_worker", "trainer.max_epochs"):
+        checks.positive_int(cfg, key)
+    for key in ("data.num_workers", "data.shuffle_buffer", "seed"):
+        checks.whole_number(cfg, key)
+    if cfg.data.max_pairs is not None:
+        checks.positive_int(cfg, "data.max_pairs")
+    for key in ("data.kept_only", "dry_run"):
+        checks.boolean(cfg, key)
     checks.choice(cfg, "export_dtype", ("float32", "float16", "bfloat16"))
-    shards = cfg.data.shards
-    if not shards:
-        raise UserError("data.shards=DIR is needed: a folder that collect.py left")
-    if not Path(shards).is_dir():
-        raise UserError(f"data.shards={shards}: no such folder")
+    places.expand(cfg.data.shards)
 
 
-def fit(cfg: DictConfig, data: Any, output_dir: Path) -> None:
+def build_callbacks(cfg: DictConfig, data: Any) -> list[Any]:
+    """Build the callbacks of ``cfg`` and let them check what they need, before anything is written.
+
+    Raises:
+        UserError: one cannot be built, or watches a validation that will not take place.
+    """
+    from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+
+    callbacks = build_all(cfg.callbacks, "callbacks")
+    for label, callback in callbacks.items():
+        if isinstance(callback, EarlyStopping) and not data.num_samples(True):
+            raise UserError(
+                f"callbacks.{label} watches {callback.monitor}, but no pair is left to validate on: "
+                f"raise data.validation_share (got {cfg.data.validation_share})"
+            )
+        if hasattr(callback, "check"):
+            callback.check()
+    # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
+    return sorted(callbacks.values(), key=lambda callback: isinstance(callback, WeightAveraging))
+
+
+def fit(cfg: DictConfig, data: Any, output_dir: Path, callbacks: list[Any]) -> None:
     """Train, going on where a killed run stopped, and export the best network."""
     from functools import partial
 
@@ -68,19 +106,31 @@ def fit(cfg: DictConfig, data: Any, output_dir: Path) -> None:
     from lightning.pytorch.loggers import CSVLogger
 
     from npnet.networks import svd
-    from npnet.training import history
+    from npnet.training import history, prompt_embeds
     from npnet.training.callbacks import EpochLines, FiniteLoss, RandomState
+    from npnet.training.export import export
+    from npnet.training.figures import measure
+    from npnet.training.start import describe_start, make_network, needs_text
 
     quieten_lightning()
     torch.set_num_threads(cfg.threads_per_worker)
+    first = process_rank() == 0
+    if needs_text(cfg) and not data.holds_embeddings:
+        prompt_embeds.provide(cfg, data)
     L.seed_everything(cfg.seed, verbose=False)
-    network = make_network(cfg, data)
+    network, fresh = make_network(cfg, data)
     module = build(cfg.module, "module", network=network)
     if network.singular_values is not None:
         data.decompose = partial(svd.decompose, signs=network.config["singular_vector_signs"])
+    before, start = None, ""
+    if cfg.init_from is not None and first:
+        start = describe_start(cfg, network, fresh)
+        print(start, flush=True)
+        before = measure(network, data.val_dataloader(), "cpu") if data.num_samples(True) else None
     last = output_dir / "checkpoints" / "last.ckpt"
     resuming = last.is_file()
-    history.set_aside(output_dir)
+    if first:
+        history.set_aside(output_dir)
     loggers = list(build_all(cfg.logger, "logger").values())
     watched = sys.stderr.isatty()
     trainer = build(
@@ -89,26 +139,22 @@ def fit(cfg: DictConfig, data: Any, output_dir: Path) -> None:
         default_root_dir=str(output_dir),
         logger=loggers or False,
         enable_progress_bar=watched,
-        callbacks=[
-            RandomState(),
-            FiniteLoss(),
-            *build_all(cfg.callbacks, "callbacks").values(),
-            *([] if watched else [EpochLines()]),
-        ],
+        callbacks=[RandomState(), FiniteLoss(), *callbacks, *([] if watched or not first else [EpochLines()])],
     )
-    steps_done = 0
-    if resuming:
-        steps_done = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
-        print(f"going on from step {steps_done}")
-    for logger in loggers:
-        if isinstance(logger, CSVLogger) and trainer.is_global_zero:
-            history.bring_back(output_dir, logger, steps_done)
-    print(f"{data.num_samples(False)} pairs to train on, {data.num_samples(True)} to validate on", flush=True)
+    if first:
+        steps_done = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resuming else 0
+        if resuming:
+            print(f"going on from step {steps_done}")
+        for logger in loggers:
+            if isinstance(logger, CSVLogger):
+                history.bring_back(output_dir, logger, steps_done)
+        print(f"{data.num_samples(False)} pairs to train on, {data.num_samples(True)} to validate on", flush=True)
     trainer.fit(module, data, ckpt_path=str(last) if resuming else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    trainer.save_checkpoint(last)
     if trainer.is_global_zero:
-        export(cfg, data, module, trainer, output_dir)
+        export(cfg, data, module, trainer, output_dir, start, before)
 
 
 def quieten_lightning() -> None:
@@ -119,58 +165,3 @@ def quieten_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for name in ("lightning.*", "torch.utils.data.*"):
         warnings.filterwarnings("ignore", module=name)
-
-
-def make_network(cfg: DictConfig, data: Any) -> Any:
-    """Build ``cfg.network`` for the shapes of the data, or take the weights of ``cfg.init_from``."""
-    pair = data.first()
-    embeds = pair.prompt_embeds or {}
-    facts: dict[str, Any] = {
-        "latent_channels": pair.source_noise.shape[0],
-        "latent_size": list(pair.source_noise.shape[1:]),
-    }
-    if "prompt_embeds" in embeds:
-        facts["prompt_length"], facts["prompt_embed_dim"] = embeds["prompt_embeds"].shape
-        facts["pooled_embed_dim"] = len(embeds["pooled_prompt_embeds"]) if "pooled_prompt_embeds" in embeds else 0
-    elif cfg.network.get("text_term") != "off":
-        raise UserError(
-            f"data.shards={data.folder}: the shards hold no embeddings; collect with keep_embeds=true, "
-            "or train with network.text_term=off"
-        )
-    network = build(cfg.network, "network", **facts)
-    if cfg.init_from is None:
-        return network.load()
-    from npnet.networks import NPNet
-
-    try:
-        trained = NPNet.from_pretrained(cfg.init_from)
-        network.load_state_dict(trained.state_dict())
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(f"init_from={cfg.init_from}: {one_line(error)[:400]}") from error
-    return network
-
-
-def export(cfg: DictConfig, data: Any, module: Any, trainer: Any, output_dir: Path) -> None:
-    """Write the best network (by ``val/mse``, else the last) with its card, as the last act of training."""
-    import torch
-
-    from npnet.training.card import write_card
-
-    best = next((c.best_model_path for c in trainer.checkpoint_callbacks if getattr(c, "best_model_path", "")), "")
-    if best:
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
-    temporary = output_dir / f".{NETWORK}"
-    module.network.eval().save_pretrained(temporary, dtype=getattr(torch, cfg.export_dtype))
-    metrics = {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
-    training = {
-        "selected_by": data.shards[0].request.get("selected_by", []) if data.shards else [],
-        "pairs": data.num_samples(False),
-        "validation_pairs": data.num_samples(True),
-        "last_epoch_metrics": metrics,
-        "settings": json.loads((output_dir / "request.json").read_text()),
-    }
-    (temporary / "training.json").write_text(json.dumps(training, indent=2, sort_keys=True) + "\n")
-    write_card(temporary, training)
-    temporary.rename(output_dir / NETWORK)
-    print(f"network: {output_dir / NETWORK}")

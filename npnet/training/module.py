@@ -10,15 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from npnet.errors import UserError, unknown
-
-
-def direction_share(prediction: Tensor, source: Tensor, golden: Tensor) -> Tensor:
-    """Return the share of the golden direction that was recovered, <prediction - x, x' - x> / |x' - x|^2.
-
-    0 for a network that returns its input, 1 for one that is right on average; over the whole batch, a scalar.
-    """
-    direction = (golden - source).flatten()
-    return torch.dot((prediction - source).flatten(), direction) / torch.dot(direction, direction).clamp_min(1e-12)
+from npnet.training import figures
 
 
 class NPNetModule(L.LightningModule):
@@ -50,16 +42,11 @@ class NPNetModule(L.LightningModule):
         self.network = network
         self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
         self.schedule, self.warmup_steps, self.betas = schedule, int(warmup_steps), tuple(betas)
+        self._validation: list[Tensor] = []
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the predicted golden noise ``(B, C, *grid)``; every sample is conditioned on its own prompt."""
-        return self.network(
-            batch["source_noise"],
-            batch.get("prompt_embeds"),
-            batch.get("pooled_prompt_embeds"),
-            batch.get("prompt_mask"),
-            decomposition=batch.get("decomposition"),
-        )
+        return figures.predict(self.network, batch)
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch."""
@@ -75,18 +62,18 @@ class NPNetModule(L.LightningModule):
             if isinstance(gate, Tensor):
                 self.log(name, gate.detach().mean(), on_step=False, on_epoch=True)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new sum."""
+        self._validation = []
+
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
-        """Log the error, the error relative to predicting the source noise, and the direction share."""
-        source, golden = batch["source_noise"].float(), batch["golden_noise"].float()
-        prediction = self(batch).float()
-        mse = nn.functional.mse_loss(prediction, golden)
-        trivial = nn.functional.mse_loss(source, golden)
-        values = {
-            "val/mse": mse,
-            "val/relative_mse": mse / trivial.clamp_min(1e-12),
-            "val/direction_share": direction_share(prediction, source, golden),
-        }
-        self.log_dict(values, prog_bar=True, batch_size=len(source))
+        """Take down the errors of one batch."""
+        self._validation.append(figures.pair_errors(self(batch), batch["source_noise"], batch["golden_noise"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the error, the error relative to predicting the source noise, and the direction share, over all pairs."""
+        values = figures.summarise(torch.cat(self._validation))
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)
 
     def _num_steps(self) -> int:
         """Return the optimiser steps of the whole run.

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from npnet.data.datamodule import ResumableLoader
-from npnet.data.stream import PairStream, Selection, collate, is_validation, resume_point
+from npnet.data.index import TRAINING, VALIDATION, is_validation, make_index
+from npnet.data.stream import PairStream, collate, resume_point
 from npnet.records import NoisePair
 from tests.pairs import write_folder
 
@@ -17,8 +18,10 @@ def shards(tmp_path_factory):
 
 
 def stream(shards, **options):
-    chosen = Selection(options.pop("validation", False), options.pop("share", 0.0), options.pop("kept_only", True))
-    return PairStream(shards, chosen, options.pop("batch_size", 4), shuffle_buffer=options.pop("buffer", 8), **options)
+    share, split = options.pop("share", 0.0), VALIDATION if options.pop("validation", False) else TRAINING
+    entries = make_index(shards, share, options.pop("kept_only", True), options.pop("max_pairs", None))
+    options = {"shuffle_buffer": options.pop("buffer", 8), "validation_share": share, **options}
+    return PairStream(entries, split, options.pop("batch_size", 4), **options)
 
 
 def prompts(batches):

@@ -3,25 +3,11 @@ import json
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from npnet.errors import UserError
 from npnet.networks import NPNet
-from npnet.paths import config_dir
-from npnet.training.callbacks import FiniteLoss
-from npnet.training.command import train
 from tests.pairs import embeds, shift, write_folder
-
-SMALL = [
-    "network.trunk.img_size=16",
-    "network.trunk.embed_dim=16",
-    "network.trunk.depths=[1,1]",
-    "network.trunk.num_heads=[2,2]",
-    "network.trunk.window_size=2",
-    "data.batch_size=8",
-    "module.learning_rate=2e-3",
-]
-
+from tests.training.runs import checkpoint, run, run_killed_at, same, weights
 
 UNDISTURBED = ["trainer.max_epochs=4", "callbacks.latest.every_n_train_steps=5"]
 COSINE = ["module.schedule=cosine", "module.warmup_steps=5"]
@@ -30,23 +16,6 @@ COSINE = ["module.schedule=cosine", "module.warmup_steps=5"]
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("pairs"), [30, 20, 30], num_prompts=16)
-
-
-def run(pairs, output_dir, *overrides):
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", [f"data.shards={pairs}", f"output_dir={output_dir}", *SMALL, *overrides])
-    train(cfg)
-
-
-def weights(folder):
-    network = NPNet.from_pretrained(folder / "network")
-    return network.state_dict()
-
-
-def same(a, b):
-    assert a.keys() == b.keys()
-    assert {name: float((a[name] - b[name]).abs().max()) for name in a if not torch.equal(a[name], b[name])} == {}
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +31,15 @@ def test_a_finished_run_leaves_the_network_its_card_and_its_curves(undisturbed):
     assert {"train/mse", "val/mse", "val/relative_mse", "val/direction_share", "alpha", "beta"} <= set(rows[0])
     training = json.loads((undisturbed / "network" / "training.json").read_text())
     assert training["pairs"] + training["validation_pairs"] == 64
-    assert "of other prompts" in (undisturbed / "network" / "README.md").read_text()
+    after = training["held_out"]["after"]
+    assert after["count"] == training["validation_pairs"]
+    assert after["mse"]["interval"][0] <= after["mse"]["value"] <= after["mse"]["interval"][1]
+    best = min(float(row["val/mse"]) for row in rows)
+    assert after["mse"]["value"] == pytest.approx(best, rel=1e-5)  # the exported network is the best one
+    card = (undisturbed / "network" / "README.md").read_text()
+    assert "of other prompts" in card
+    assert "![Curves](curves.png)" in card
+    assert (undisturbed / "network" / "curves.png").stat().st_size > 5000
     assert (undisturbed / "checkpoints" / "best.ckpt").is_file()
 
 
@@ -87,33 +64,20 @@ def undisturbed_cosine(pairs, tmp_path_factory):
     return folder
 
 
-def test_a_killed_run_with_a_cosine_schedule_ends_with_the_same_weights(
-    pairs, undisturbed_cosine, tmp_path, monkeypatch
-):
-    killed_run_ends_as(pairs, undisturbed_cosine, tmp_path, monkeypatch, 13, COSINE)
+def test_a_killed_run_with_a_cosine_schedule_ends_with_the_same_weights(pairs, undisturbed_cosine, tmp_path):
+    killed_run_ends_as(pairs, undisturbed_cosine, tmp_path, 13, *COSINE)
 
 
 @pytest.mark.parametrize("killed_at", [7, 8, 13, 16, 30])
-def test_a_run_killed_at_any_step_ends_with_the_same_weights(pairs, undisturbed, tmp_path, monkeypatch, killed_at):
-    killed_run_ends_as(pairs, undisturbed, tmp_path, monkeypatch, killed_at)
+def test_a_run_killed_at_any_step_ends_with_the_same_weights(pairs, undisturbed, tmp_path, killed_at):
+    killed_run_ends_as(pairs, undisturbed, tmp_path, killed_at)
 
 
-def killed_run_ends_as(pairs, undisturbed, tmp_path, monkeypatch, killed_at, extra=()):
-    class Killed(BaseException):
-        pass
-
-    def kill(self, trainer, *rest):
-        if trainer.global_step == killed_at:
-            raise Killed
-
-    monkeypatch.setattr(FiniteLoss, "on_train_batch_start", kill)
-    with pytest.raises(Killed):
-        run(pairs, tmp_path / "run", *UNDISTURBED, *extra)
-    monkeypatch.undo()
-    assert not (tmp_path / "run" / "network").exists()
+def killed_run_ends_as(pairs, undisturbed, tmp_path, killed_at, *extra):
+    run_killed_at(killed_at, pairs, tmp_path / "run", *UNDISTURBED, *extra)
     run(pairs, tmp_path / "run", *UNDISTURBED, *extra)
-    last = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (tmp_path / "run", undisturbed)]
-    assert last[0]["global_step"] == last[1]["global_step"] == 30
+    last = [checkpoint(folder) for folder in (tmp_path / "run", undisturbed)]
+    assert last[0]["global_step"] == last[1]["global_step"] == 32
     assert same(last[0]["state_dict"], last[1]["state_dict"])
     assert same(weights(tmp_path / "run"), weights(undisturbed))
     curves = [list(csv.DictReader((f / "metrics.csv").open())) for f in (tmp_path / "run", undisturbed)]
@@ -157,36 +121,3 @@ def test_a_network_starts_from_another_ones_weights(pairs, undisturbed, tmp_path
     )
     near = zip(weights(tmp_path / "run").values(), weights(undisturbed).values(), strict=True)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in near if a.is_floating_point())
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["data.batch_size=0"], "data.batch_size=0"),
-        (["module.learning_rate=-1"], "module: learning_rate=-1"),
-        (["module.schedule=linear"], "schedule 'linear' is not known"),
-        (["export_dtype=int8"], "export_dtype 'int8' is not known"),
-        (["init_from=./nowhere"], "init_from=./nowhere"),
-        (["data.validation_share=1"], "data.validation_share=1"),
-        (["network.text_term=sideways"], "network: text_term"),
-    ],
-)
-def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
-    with pytest.raises(UserError, match=message):
-        run(pairs, tmp_path / "run", *overrides)
-
-
-def test_missing_shards_and_missing_embeddings_are_refused(pairs, tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        run(tmp_path / "nowhere", tmp_path / "run")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no finished shards"):
-        run(tmp_path / "empty", tmp_path / "run")
-    bare = write_folder(tmp_path / "bare", [8, 8], with_embeds=False)
-    with pytest.raises(UserError, match="hold no embeddings"):
-        run(bare, tmp_path / "run")
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path):
-    with pytest.raises(UserError, match="the loss is"):
-        run(pairs, tmp_path / "run", "module.learning_rate=1e30", "trainer.max_epochs=3")

@@ -1,0 +1,112 @@
+"""What training remembers of the shards: where each lies, and to which split each of its pairs belongs.
+
+One byte a pair, so that memory does not grow with the data; prompts and scores stay in the sidecars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from npnet.data import places, schema
+from npnet.data.shards import Shard
+from npnet.errors import UserError
+from npnet.records import NoisePair
+from npnet.seeding import named_seed
+
+LEFT_OUT, TRAINING, VALIDATION = range(3)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A shard: ``splits`` holds LEFT_OUT, TRAINING or VALIDATION for each pair of the tar, in order."""
+
+    path: Path | str
+    splits: bytes
+
+    def count(self, split: int) -> int:
+        """Return the pairs of a split."""
+        return self.splits.count(split)
+
+
+def is_validation(prompt: str, share: float) -> bool:
+    """Split by the prompt's text, so that no prompt is on both sides whatever shards it came from."""
+    return named_seed(0, "validation split", prompt) / 2**63 < share
+
+
+def make_index(
+    shards: Iterable[Shard], validation_share: float, kept_only: bool, max_pairs: int | None = None
+) -> list[Entry]:
+    """Split the pairs of ``shards``.
+
+    Args:
+        shards: may be a stream; one is held at a time.
+        validation_share: of the prompts, by a hash of their text.
+        kept_only: leave out the pairs that the selection rejected.
+        max_pairs: train on the first so many; the validation pairs stay the same.
+    """
+    entries, left = [], max_pairs
+    for shard in shards:
+        splits = bytearray()
+        for candidate in shard.candidates:
+            split = VALIDATION if is_validation(candidate.prompt, validation_share) else TRAINING
+            if (kept_only and not candidate.kept) or (split == TRAINING and left == 0):
+                split = LEFT_OUT
+            if split == TRAINING and left is not None:
+                left -= 1
+            splits.append(split)
+        entries.append(Entry(shard.path, bytes(splits)))
+    return entries
+
+
+@dataclass(frozen=True)
+class Form:
+    """The shapes of a pair, which are those of all: ``noise`` (C, *grid), ``embeds`` name -> size of the last side.
+
+    ``embeds`` is empty where the shards hold no embeddings.
+    """
+
+    noise: tuple[int, ...]
+    embeds: tuple[tuple[str, int], ...]
+
+    @staticmethod
+    def of(pair: NoisePair) -> Form:
+        """Return a pair's."""
+        embeds = pair.prompt_embeds or {}
+        # a mask's last side is the prompt's length, in which prompts may differ
+        sizes = ((name, 0 if name == "prompt_mask" else tensor.shape[-1]) for name, tensor in embeds.items())
+        return Form(tuple(pair.source_noise.shape), tuple(sorted(sizes)))
+
+    def require(self, other: Form, where: str, first: str) -> None:
+        """Refuse a pair of another form; pairs without embeddings go with any.
+
+        Raises:
+            UserError: names both files.
+        """
+        if self.noise != other.noise:
+            raise UserError(f"{where}: its noise is {other.noise}, that of {first} {self.noise}: sizes cannot be mixed")
+        if self.embeds and other.embeds and self.embeds != other.embeds:
+            raise UserError(
+                f"{where}: its embeddings are {_said(other.embeds)}, those of {first} {_said(self.embeds)}: "
+                "backbones cannot be mixed"
+            )
+
+
+def _said(embeds: tuple[tuple[str, int], ...]) -> str:
+    return ", ".join(f"{name} of width {width}" if width else name for name, width in embeds)
+
+
+def first_pairs(entries: Iterable[Entry]) -> Iterator[tuple[str, NoisePair]]:
+    """Return the first pair of every shard that is not empty; of addresses, of the first in each folder alone."""
+    seen = set()
+    for entry in entries:
+        path = str(entry.path)
+        folder = path.rpartition("/")[0]
+        if not entry.splits or (places.is_address(path) and folder in seen):
+            continue
+        seen.add(folder)
+        raw = places.first_sample(entry.path)
+        if raw is None:
+            raise UserError(f"{path}: holds no pair, its sidecar lists {len(entry.splits)}")
+        yield path, schema.decode(raw, path)

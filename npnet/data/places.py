@@ -1,0 +1,177 @@
+"""Where shards lie: folders, single tars, addresses, and lists of them.
+
+``data.shards`` is one place or a list of places; braces stand for several (``part-{0..3}``). A place is
+
+- a folder that ``collect.py`` left;
+- the address of such a folder (``https://...``, ``s3://...``: what fsspec reads, with the package that it asks for).
+  An address cannot be listed, so it must serve ``request.json``, which says how many shards there are;
+- one tar, here or under an address (``https://HOST/shard-{000000..000099}.tar``).
+
+Every tar needs its sidecar beside it: the split of the data is decided from the sidecars, before any tar is read.
+Nothing is executed: ``pipe:`` addresses, which webdataset would hand to a shell, are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npnet.errors import UserError, one_line
+
+if TYPE_CHECKING:  # torch comes with it, and ``expand`` is asked before that
+    from npnet.data.shards import Shard
+
+REQUEST = "request.json"
+
+
+def expand(shards: str | Sequence[str] | None) -> list[str]:
+    """Return the places that ``data.shards`` names, braces expanded.
+
+    Raises:
+        UserError: there is none, one is given twice, a local one is not there, or one is a command.
+    """
+    from braceexpand import UnbalancedBracesError, braceexpand
+
+    given = [shards] if isinstance(shards, str) else list(shards or [])
+    if not given or not all(isinstance(place, str) and place for place in given):
+        raise UserError(f"data.shards=DIR is needed (a folder that collect.py left, or a list of them), got {shards}")
+    try:
+        places = [place.rstrip("/") or "/" for pattern in given for place in braceexpand(pattern)]
+    except UnbalancedBracesError as error:
+        raise UserError(f"data.shards={shards}: {one_line(error)}") from error
+    for number, place in enumerate(places):
+        if place.startswith("pipe:"):
+            raise UserError(f"data.shards={place}: commands are not run; allowed are folders, tars and addresses")
+        if place in places[:number]:
+            raise UserError(f"data.shards={place}: is given twice")
+        if not is_address(place) and not (Path(place).is_file() if place.endswith(".tar") else Path(place).is_dir()):
+            raise UserError(f"data.shards={place}: no such {'file' if place.endswith('.tar') else 'folder'}")
+    return places
+
+
+def is_address(place: str) -> bool:
+    """Return whether ``place`` is read through fsspec."""
+    return "://" in place
+
+
+def find(places: Sequence[str]) -> Iterator[Shard]:
+    """Read the sidecars of all places, one after another, in order.
+
+    Raises:
+        UserError: a shard is missing, unfinished or changed; an address cannot be read; or two places were collected
+            with different backbones.
+    """
+    first: tuple[str, dict[str, Any]] | None = None
+    for place in places:
+        known = False
+        for shard in _shards_of(place):
+            yield shard
+            facts = backbone_facts(shard.request)
+            if known or not facts:
+                continue
+            known = True
+            if first is None:
+                first = place, facts
+            elif facts != first[1]:
+                name, got = next((n, facts.get(n)) for n in facts | first[1] if facts.get(n) != first[1].get(n))
+                raise UserError(
+                    f"data.shards: {place} was collected with backbone.{name}={got}, {first[0]} with "
+                    f"{first[1].get(name)}: a network is trained for one backbone"
+                )
+
+
+def backbone_facts(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells the backbones of two collections apart; empty where the request does not say."""
+    node = request.get("backbone") or {}
+    names = ("_target_", "path", "revision", "height", "width", "num_frames", "denoiser", "lora", "lora_scale")
+    return {name: node[name] for name in names if node.get(name) is not None}
+
+
+def iterate(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Stream the samples of a tar, wherever it lies; see ``shards.iterate_shard``.
+
+    The checksum of a tar under an address is not compared: it is read once, as it comes.
+
+    Raises:
+        UserError: it cannot be read, is cut short, or holds what is not a pair.
+    """
+    from npnet.data.shards import iterate_shard
+
+    if isinstance(path, Path) or not is_address(path):
+        yield from iterate_shard(Path(path))
+    else:
+        yield from _as_it_comes(path)
+
+
+def first_sample(path: str | Path) -> dict[str, Any] | None:
+    """Return the first sample of a tar, None where it is empty; the rest is not read.
+
+    Raises:
+        UserError: see ``iterate``.
+    """
+    return next(_as_it_comes(str(path)), None)
+
+
+def _as_it_comes(path: str) -> Iterator[dict[str, Any]]:
+    import fsspec
+
+    from npnet.data.shards import group_samples
+
+    options = {"block_size": 0} if path.startswith("http") else {}  # 0: one request
+    try:
+        with fsspec.open(path, "rb", **options) as file, tarfile.open(fileobj=file, mode="r|") as tar:
+            yield from group_samples(tar, path)
+    except UserError:
+        raise
+    except Exception as error:  # every protocol has exceptions of its own
+        raise _unreadable(path, error) from error
+
+
+def _shards_of(place: str) -> Iterator[Shard]:
+    from npnet.data.shards import read_shard, stream_shards
+
+    if not is_address(place):
+        path = Path(place)
+        yield from [read_shard(path, request=_beside(path))] if path.suffix == ".tar" else stream_shards(path)
+        return
+    if place.endswith(".tar"):
+        yield _remote_shard(place, {})
+        return
+    try:
+        request = json.loads(_read(f"{place}/{REQUEST}"))
+        count = int(request["num_chunks"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{place}/{REQUEST}: is not the request of a collection: {one_line(error)}") from error
+    for number in range(count):
+        yield _remote_shard(f"{place}/shard-{number:06d}.tar", request)
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    from npnet.work import request
+
+    return request.read(path.parent) if (path.parent / request.NAME).is_file() else {}
+
+
+def _remote_shard(address: str, request: dict[str, Any]) -> Shard:
+    from npnet.data.shards import parse_sidecar
+
+    sidecar = f"{address.removesuffix('.tar')}.json"
+    return parse_sidecar(_read(sidecar), sidecar, address, request)
+
+
+def _read(address: str) -> bytes:
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(address)
+        return system.cat_file(path)
+    except Exception as error:  # every protocol has exceptions of its own
+        raise _unreadable(address, error) from error
+
+
+def _unreadable(address: str, error: Exception) -> UserError:
+    reason = "no such file" if isinstance(error, FileNotFoundError) else one_line(error) or type(error).__name__
+    return UserError(f"{address}: cannot be read: {reason}")

@@ -1,0 +1,216 @@
+"""A small evaluation every few epochs of training: does the network draw better pictures yet? With pictures.
+
+The network as it is then (its averaged weights, where an average is kept) against standard noise, on the same prompts
+and seeds every time. It draws no random number of training's, and leaves every mode as it was, so a run with it ends
+with the same weights as one without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from npnet.backbones import Backbone
+from npnet.data.prompts import Prompts, Sample, assign_seeds, check_seeds
+from npnet.errors import UserError
+from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
+from npnet.evaluation.side_by_side import draw_side_by_side
+from npnet.metrics import Metric, statistics
+from npnet.noise import Network, Standard
+from npnet.noise.parts import check_parts, check_prompts
+
+FOLDER = "evaluation"
+"""Of the pictures, under ``output_dir``."""
+
+
+class Evaluation(Callback):
+    """The winning rate of the network against standard noise, logged with its interval and count.
+
+    Args:
+        backbone: that the pairs were collected with.
+        metrics: by label.
+        prompts: other ones than those trained on.
+        output_dir: of the run.
+        every_n_epochs: between two evaluations; the last epoch has one too.
+        seeds: as in evaluate.py: ``range`` with ``per_prompt``, or ``list``.
+        num_inference_steps: the default is the backbone's for evaluation.
+        guidance_scale: the default is the backbone's.
+        sampler: see ``Backbone.sample``.
+        batch_size: pictures made at once.
+        num_pictures: prompts shown in the picture.
+        seed: of the draws of ``seeds``.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | None,
+        metrics: Mapping[str, Metric] | None,
+        prompts: Prompts | None,
+        output_dir: str,
+        every_n_epochs: int = 5,
+        seeds: Mapping[str, Any] | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        sampler: str = "default",
+        batch_size: int = 16,
+        num_pictures: int = 8,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("backbone=NAME", backbone), ("metric=[NAME]", metrics), ("prompts=NAME", prompts)):
+            if not value:
+                raise UserError(f"the evaluation during training needs {name}")
+        for name, value in (("every_n_epochs", every_n_epochs), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"{name}={value}: a whole number of at least 1 is needed")
+        assert backbone is not None and metrics is not None and prompts is not None
+        self.backbone, self.metrics, self.prompts = backbone, dict(metrics), prompts
+        self.folder = Path(output_dir) / FOLDER
+        self.every_n_epochs, self.batch_size, self.num_pictures = every_n_epochs, batch_size, num_pictures
+        self.seeds = {"range": [0, 100], "per_prompt": 1, "list": None, **(seeds or {})}
+        published = backbone.settings
+        steps = num_inference_steps or published.get("num_inference_steps", {}).get("evaluate")
+        scale = guidance_scale if guidance_scale is not None else published.get("guidance_scale")
+        if steps is None or scale is None:
+            raise UserError("the evaluation during training needs num_inference_steps and guidance_scale")
+        self.sampling, self.seed = Sampling(int(steps), float(scale), sampler, seed), seed
+        self.samples: list[Sample] = []
+        self._standard: MethodScores | None = None
+        self._pictures: dict[str, list[Tensor]] = {"standard": [], "npnet": []}
+        self._evaluated = -1
+
+    def check(self) -> None:
+        """Refuse, before anything is loaded, parts that do not go together.
+
+        Raises:
+            UserError: names the part.
+        """
+        check_seeds(self.seeds)
+        check_parts(self.backbone, {"npnet": Network()}, self.metrics)
+        self.samples = assign_seeds(self.prompts.read(), self.seeds, self.seed)
+        check_prompts(self.backbone, (sample.prompt for sample in self.samples))
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Load the models, on the first process.
+
+        Raises:
+            UserError: they cannot be loaded, or the backbone is not that of the pairs.
+        """
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        if not self.samples:
+            self.check()
+        with torch.random.fork_rng():
+            self.backbone.load()
+            for metric in self.metrics.values():
+                metric.load(self.backbone.device)
+        config, dims = pl_module.network.config, self.backbone.embed_dims()
+        expected = {"latent_shape": [config["latent_channels"], *config["latent_size"]]}
+        found: dict[str, Any] = {"latent_shape": list(self.backbone.latent_shape())}
+        if config["text_term"] != "off":
+            expected |= {name: config[name] for name in ("prompt_embed_dim", "pooled_embed_dim") if config[name]}
+            found |= dims
+        for name, value in expected.items():
+            if found[name] != value:
+                raise UserError(
+                    f"callbacks.evaluation: the backbone's {name} is {found[name]}, that of the pairs {value}: "
+                    "it must be the backbone that the pairs were collected with"
+                )
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Evaluate at the end of a validation, where averaged weights stand in for the current ones."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._evaluate(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Evaluate where there is no validation."""
+        self._evaluate(trainer, pl_module)
+
+    def _evaluate(self, trainer: Any, pl_module: Any) -> None:
+        epoch = trainer.current_epoch
+        due = (epoch + 1) % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs
+        if not due or self._evaluated == epoch or not trainer.is_global_zero:
+            return
+        self._evaluated = epoch
+        network = pl_module.network
+        was_training = network.training
+        network.eval()
+        try:
+            with torch.random.fork_rng():
+                records = self._records(network)
+        finally:
+            network.train(was_training)
+        path = self.folder / f"epoch-{epoch + 1:04d}.png"
+        self._draw(path, records)
+        values, said = self.compare(records, trainer.datamodule.request.get("selected_by", ()))
+        pl_module.log_dict(values, rank_zero_only=True, batch_size=1)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("evaluation", [str(path)])
+        print(f"evaluation after epoch {epoch + 1}: {said}; {path}", flush=True)
+
+    def _records(self, network: Any) -> dict[str, MethodScores]:
+        """Score the network's pictures, and once those of standard noise."""
+        method = Network()
+        method.network = network
+        methods = {"npnet": method} if self._standard else {"standard": Standard(), "npnet": method}
+        for label in methods:
+            self._pictures[label] = []
+        records = evaluate_methods(
+            self.backbone, methods, self.metrics, self.samples, self.sampling, self.batch_size, self._keep
+        )
+        self._standard = records.setdefault("standard", self._standard)
+        return records
+
+    def _keep(self, label: str, samples: Sequence[Sample], images: Tensor) -> None:
+        chosen = {id(sample) for sample in self._shown()}
+        rows = [row for row, sample in enumerate(samples) if id(sample) in chosen]
+        self._pictures[label] += [images[row].detach().float().cpu() for row in rows]
+
+    def _shown(self) -> list[Sample]:
+        first: dict[str, Sample] = {}
+        for sample in self.samples:
+            first.setdefault(sample.prompt, sample)
+        return list(first.values())[: self.num_pictures]
+
+    def _draw(self, path: Path, records: Mapping[str, MethodScores]) -> None:
+        shown = self._shown()
+        places = [self.samples.index(sample) for sample in shown]
+        notes = {
+            label: [
+                ", ".join(f"{m.display_scale * records[label].scores[n][i]:.3g}" for n, m in self.metrics.items())
+                for i in places
+            ]
+            for label in self._pictures
+        }
+        captions = [f"{sample.prompt} ({sample.seed})" for sample in shown]
+        draw_side_by_side(path, captions, self._pictures, notes, ", ".join(self.metrics))
+
+    def compare(self, records: Mapping[str, MethodScores], selected_by: Sequence[str]) -> tuple[dict[str, float], str]:
+        """Return what is logged, and what is printed; metrics that selected the pairs are marked."""
+        prompts = [sample.prompt for sample in self.samples]
+        values: dict[str, float] = {}
+        parts = []
+        for name in self.metrics:
+            ours, theirs = (records[label].scores[name] for label in ("npnet", "standard"))
+            found = statistics.compare(ours, theirs, prompts)[0]
+            low, high = found.interval
+            prefix = f"{FOLDER}/{name}"
+            values |= {
+                f"{prefix}/winning_rate": found.winning_rate,
+                f"{prefix}/winning_rate_low": low,
+                f"{prefix}/winning_rate_high": high,
+                f"{prefix}/ties": found.ties,
+                f"{prefix}/mean_difference": found.mean_difference,
+                f"{prefix}/count": float(found.count),
+            }
+            mark = " (which selected the pairs)" if name in selected_by else ""
+            parts.append(
+                f"{name}{mark} wins {100 * found.winning_rate:.0f} % [{100 * low:.0f}, {100 * high:.0f}], "
+                f"ties {100 * found.ties:.0f} %"
+            )
+        return values, f"{'; '.join(parts)}; n = {len(prompts)}"

@@ -1,0 +1,126 @@
+"""How near a network's golden noise comes to the true one: the errors of each pair, and what they come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MSE, TRIVIAL, RECOVERED = range(3)
+
+
+def pair_errors(prediction: Tensor, source: Tensor, golden: Tensor) -> Tensor:
+    """Return, for each pair of ``(B, C, *grid)`` noises, three means over its cells, ``(B, 3)`` float64 on the CPU.
+
+    The squared error of the prediction; that of predicting the source noise, which is also the squared length of the
+    golden direction x' - x; and the prediction's share in it, <prediction - x, x' - x>.
+    """
+    prediction, source, golden = (noise.float().flatten(1) for noise in (prediction, source, golden))
+    direction = golden - source
+    columns = ((prediction - golden).square(), direction.square(), (prediction - source) * direction)
+    return torch.stack([column.mean(1) for column in columns], dim=1).double().cpu()
+
+
+def summarise(errors: Tensor) -> dict[str, float]:
+    """Return what ``(N, 3)`` errors come to.
+
+    ``relative_mse``: 1 for a network that returns its input. ``direction_share``, the share of the golden direction
+    that was recovered, <prediction - x, x' - x> / |x' - x|^2: 0 for that network, 1 for one that is right on average.
+    """
+    sums = errors.sum(0)
+    trivial = sums[TRIVIAL].clamp_min(1e-12 * len(errors))
+    return {
+        "mse": float(errors[:, MSE].mean()),
+        "relative_mse": float(sums[MSE] / trivial),
+        "direction_share": float(sums[RECOVERED] / trivial),
+    }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A network's ``(N, 3)`` errors on N pairs, in the order of the data."""
+
+    errors: Tensor
+    prompts: list[str]
+
+    def figures(self) -> dict[str, Any]:
+        """Return ``summarise`` with 95 % intervals over prompts, null where a single pair says nothing about spread."""
+        from npnet.metrics import statistics
+
+        rows = self.errors.T.numpy()
+        intervals = {
+            "mse": statistics.means(rows[MSE], self.prompts)[0].interval,
+            "relative_mse": statistics.ratio_interval(rows[MSE], rows[TRIVIAL], self.prompts),
+            "direction_share": statistics.ratio_interval(rows[RECOVERED], rows[TRIVIAL], self.prompts),
+        }
+        values = summarise(self.errors)
+        return {
+            "count": len(self.prompts),
+            "num_prompts": len(set(self.prompts)),
+            **{name: {"value": value, "interval": _known(intervals[name])} for name, value in values.items()},
+        }
+
+    def change_since(self, before: Measurement) -> dict[str, Any]:
+        """Return the paired difference of the squared error, after less before, with its interval over prompts."""
+        from npnet.metrics import statistics
+
+        one, other = (m.errors[:, MSE].numpy() for m in (self, before))
+        found = statistics.compare(one, other, self.prompts)[0]
+        return {
+            "mse": {"value": found.mean_difference, "interval": _known(found.difference_interval)},
+            "p_value": found.p_value,
+            "pairs_improved": found.losses / found.count,
+        }
+
+
+def measure(network: nn.Module, batches: Iterable[Mapping[str, Any]], device: torch.device | str) -> Measurement:
+    """Apply ``network`` to all ``batches``, in ``eval()`` mode; its mode and the random state stay as they are."""
+    from lightning.pytorch.utilities import move_data_to_device
+
+    was_training, errors, prompts = network.training, [], []
+    network.eval()
+    try:
+        for batch in batches:
+            prompts += batch["prompts"]
+            with torch.no_grad():
+                prediction = predict(network, move_data_to_device(batch, device))
+            errors.append(pair_errors(prediction.cpu(), batch["source_noise"], batch["golden_noise"]))
+    finally:
+        network.train(was_training)
+    return Measurement(torch.cat(errors), prompts)
+
+
+def predict(network: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """Return the predicted golden noise ``(B, C, *grid)``; every sample is conditioned on its own prompt."""
+    return network(
+        batch["source_noise"],
+        batch.get("prompt_embeds"),
+        batch.get("pooled_prompt_embeds"),
+        batch.get("prompt_mask"),
+        decomposition=batch.get("decomposition"),
+    )
+
+
+def cell(entry: Mapping[str, Any], sign: str = "") -> str:
+    """Write a value with its interval."""
+    if entry["interval"] is None:
+        return f"{entry['value']:{sign}.4f}"
+    low, high = entry["interval"]
+    return f"{entry['value']:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+
+
+def _known(interval: tuple[float, float]) -> list[float] | None:
+    return list(interval) if all(map(math.isfinite, interval)) else None
+
+
+def say(figures: Mapping[str, Any]) -> str:
+    """Write ``Measurement.figures`` in a line."""
+    words = {"mse": "MSE", "relative_mse": "relative MSE", "direction_share": "direction share"}
+    parts = []
+    for name, word in words.items():
+        parts.append(f"{word} {cell(figures[name])}")
+    return f"{', '.join(parts)} (n = {figures['count']}, {figures['num_prompts']} prompts)"

@@ -1,0 +1,91 @@
+"""Prompt embeddings for shards that hold none: made once for each distinct prompt, and kept on disk.
+
+What is kept depends on the model's name alone, as the collection's request or the configuration writes it, so that a
+folder filled on one machine serves another, which then needs no text encoder.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from npnet.data import places, schema
+from npnet.data.embeddings import EmbeddingCache
+from npnet.errors import UserError
+from npnet.instantiate import build
+from npnet.work.progress import Progress
+from npnet.work.runner import Report
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from npnet.data.datamodule import PairData
+
+PACKAGE = "npnet.backbones."
+
+
+def provide(cfg: DictConfig, data: PairData) -> None:
+    """Let ``data`` find the embeddings of its prompts in ``data.embeddings_cache``, and make those that are missing.
+
+    Raises:
+        UserError: no backbone is known, it is another one than the pairs were collected with, or it cannot be loaded.
+    """
+    node = backbone_node(cfg, data)
+    facts = places.backbone_facts(data.request) or places.backbone_facts({"backbone": node})
+    text_facts = {name: facts.get(name) for name in ("_target_", "path", "revision")}
+    cache = EmbeddingCache(str(data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
+    data.embeddings = cache.read
+    missing = [prompt for prompt in data.prompts() if cache.read(prompt) is None]
+    if missing:
+        fill(cache, missing, node, int(cfg.data.batch_size))
+
+
+def backbone_node(cfg: DictConfig, data: PairData) -> dict[str, Any]:
+    """Return the configuration of the backbone that the pairs are of: ``backbone=NAME``, else the collection's own.
+
+    A request may come from elsewhere, so of it nothing is built but a backbone of this project from plain values.
+
+    Raises:
+        UserError: see ``provide``.
+    """
+    from omegaconf import OmegaConf
+
+    from npnet import backbones
+
+    asked = dict(data.request.get("backbone") or {})
+    where = f"data.shards={','.join(data.places)}"
+    if cfg.get("backbone") is not None:
+        node: dict[str, Any] = OmegaConf.to_container(cfg.backbone, resolve=True)  # type: ignore[assignment]
+        if asked and asked.get("_target_") != node.get("_target_"):
+            raise UserError(f"backbone: {node.get('_target_')} is asked for, {where} is of {asked.get('_target_')}")
+        return node
+    target = str(asked.get("_target_", ""))
+    name = target.removeprefix(PACKAGE)
+    if not target.startswith(PACKAGE) or name not in backbones.__all__:
+        raise UserError(
+            f"{where}: the shards hold no embeddings, and their request names no backbone of this project: "
+            "choose it with backbone=NAME, or train with network.text_term=off"
+        )
+    plain = (str, int, float, bool)
+    return {k: v for k, v in asked.items() if isinstance(v, plain) and "${" not in str(v)}
+
+
+def fill(cache: EmbeddingCache, prompts: list[str], node: dict[str, Any], batch_size: int) -> None:
+    """Encode ``prompts`` and write them to ``cache``, as shards hold them; a killed run goes on where it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        backbone = build(node, "backbone")
+        backbone.check()
+        backbone.load()
+        print(f"encoding {len(prompts)} prompts into {cache.folder}", flush=True)
+        with Progress("encoding prompts", lambda values: "", 0, len(prompts)) as progress:
+            progress.begin()
+            for start in range(0, len(prompts), batch_size):
+                batch = prompts[start : start + batch_size]
+                with torch.no_grad():
+                    conditioning = backbone.encode(batch)
+                for row, prompt in enumerate(batch):
+                    tensors = schema.prompt_embeds(conditioning, row)
+                    cache.write(prompt, {name: schema.to_half(tensor) for name, tensor in tensors.items()})
+                progress.add(Report(len(batch), {}))

@@ -1,0 +1,130 @@
+"""What a person can do wrong: one line that names it, and nothing harmed."""
+
+import json
+
+import pytest
+import torch
+
+from npnet.data import schema, shards
+from npnet.errors import UserError
+from npnet.networks import NPNet
+from tests.pairs import write_folder
+from tests.training.runs import LIGHT, checkpoint, run
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("pairs"), [30, 20], num_prompts=16)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.batch_size=0"], "data.batch_size=0"),
+        (["data.num_workers=-1"], "data.num_workers=-1"),
+        (["data.max_pairs=0"], "data.max_pairs=0"),
+        (["data.kept_only=maybe"], "data.kept_only=maybe"),
+        (["module.learning_rate=-1"], "module: learning_rate=-1"),
+        (["module.learning_rate=nan"], "module.learning_rate=nan: a finite number is needed"),
+        (["trainer.gradient_clip_val=inf"], "trainer.gradient_clip_val=inf: a finite number is needed"),
+        (["module.schedule=linear"], "schedule 'linear' is not known"),
+        (["export_dtype=int8"], "export_dtype 'int8' is not known"),
+        (["init_from=./nowhere"], "init_from=./nowhere"),
+        (["data.validation_share=1"], "data.validation_share=1"),
+        (["network.text_term=sideways"], "network: text_term"),
+    ],
+)
+def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
+    with pytest.raises(UserError) as caught:
+        run(
+            pairs,
+            tmp_path / "run",
+            *overrides,
+            small=[o for o in LIGHT if o.split("=")[0] != overrides[0].split("=")[0]],
+        )
+    assert message in str(caught.value)
+
+
+def test_folders_without_shards_pairs_or_embeddings_are_refused(pairs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    none_kept = write_folder(tmp_path / "none", [0, 0])
+    bare = write_folder(tmp_path / "bare", [8, 8], with_embeds=False)
+    for folder, message in (
+        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path / "empty", "holds no finished shards"),
+        (none_kept, "no kept pair to train on in 2 shards"),
+        (bare, "hold no embeddings"),
+        (f"[{pairs},{tmp_path / 'nowhere'}]", f"data.shards={tmp_path / 'nowhere'}: no such folder"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run(folder, tmp_path / "run", small=LIGHT)
+        assert message in str(caught.value)
+
+
+def test_a_checkpoint_of_another_network_is_named_with_what_differs(pairs, tmp_path):
+    other = NPNet(latent_size=16, text_term="off", residual_branch=False)
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match=r"init_from=.*other: .*network=NAME must be the form") as caught:
+        run(pairs, tmp_path / "run", f"init_from={tmp_path / 'other'}", small=LIGHT)
+    assert "has shape" in str(caught.value)
+    (tmp_path / "rubbish.pth").write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="rubbish.pth"):
+        run(pairs, tmp_path / "run", f"init_from={tmp_path / 'rubbish.pth'}", small=LIGHT)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("member", ["golden_noise", "prompt_embeds"])
+def test_a_pair_that_holds_nan_is_named_in_one_line(tmp_path, monkeypatch, member, num_workers):
+    spoiled = torch.full((5, 6), float("nan")) if member == "prompt_embeds" else None
+
+    def encode(pair, index, images=None, original=schema.encode):
+        if index == 9:
+            if spoiled is not None:
+                pair.prompt_embeds["prompt_embeds"] = spoiled
+            else:
+                pair.golden_noise[0, 0, 0] = float("nan")
+        return original(pair, index, images)
+
+    monkeypatch.setattr(schema, "encode", encode)
+    monkeypatch.setattr(schema, "to_half", lambda tensor: tensor.half())
+    folder = write_folder(tmp_path / "pairs", [5, 8])
+    monkeypatch.undo()
+    with pytest.raises(UserError) as caught:
+        run(
+            folder,
+            tmp_path / "run",
+            "data.validation_share=0",
+            f"data.num_workers={num_workers}",
+            "data.kept_only=false",
+            small=LIGHT,
+        )
+    assert f"{folder}/shard-000001.tar: sample 0000009-0000000009: " in str(caught.value)
+    assert member in str(caught.value) and "finite" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "network").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+: lower module.learning_rate"):
+        run(pairs, tmp_path / "run", "module.learning_rate=1e30", "trainer.max_epochs=3", small=LIGHT)
+
+
+def test_weights_that_are_not_finite_do_not_replace_the_last_good_checkpoint(pairs, tmp_path, monkeypatch):
+    from npnet.training.callbacks import RandomState
+
+    def spoil(self, trainer, module, *rest):
+        if trainer.global_step == 6:
+            module.network.alpha.data.fill_(float("nan"))
+
+    monkeypatch.setattr(RandomState, "on_train_batch_end", spoil, raising=False)
+    with pytest.raises(UserError, match="network.alpha holds NaN or infinity at step 6") as caught:
+        run(pairs, tmp_path / "run", "callbacks.latest.every_n_train_steps=2", small=LIGHT)
+    assert f"last kept in {tmp_path / 'run'}/checkpoints" in str(caught.value)
+    kept = checkpoint(tmp_path / "run")
+    assert kept["global_step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in kept["state_dict"].values())
+
+
+def test_the_shards_stay_as_they_were(pairs):
+    for path in pairs.glob("*.tar"):
+        assert shards.file_sha256(path) == json.loads(path.with_suffix(".json").read_text())["sha256"]
