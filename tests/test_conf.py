@@ -122,11 +122,14 @@ PREFERENCE = ["hpsv2", "pickscore", "aes", "imagereward", "clipscore", "mps"]
 @pytest.mark.parametrize("backbone", options("backbone"))
 def test_a_backbone_brings_the_metrics_and_prompts_of_its_domain(backbone):
     collect, evaluate = (composed(primary, f"backbone={backbone}") for primary in ("collect", "evaluate"))
-    own = backbone == "shapes"
+    own = backbone in ("shapes", "shapes_b")
     assert list(collect.metric) == (["shapes_scorer"] if own else ["hpsv2"])
     assert list(evaluate.metric) == (["shapes_scorer", "shapes_judge"] if own else PREFERENCE)
-    splits = [cfg.prompts.get("split") for cfg in (collect, evaluate)]
-    assert splits == (["train", "held_out"] if own else [None, None])
+    prompts = [
+        OmegaConf.load(config_dir() / "prompts" / f"{name}.yaml")
+        for name in (("shapes_train", "shapes_held_out") if own else ("pick_a_pic_train", "pick_a_pic"))
+    ]
+    assert [collect.prompts, evaluate.prompts] == prompts
 
 
 @pytest.mark.parametrize(("primary", "backbone"), [("collect", "sdxl"), ("evaluate", "shapes")])
