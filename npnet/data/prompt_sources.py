@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,19 +102,22 @@ class HubPrompts(Prompts):
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
-            rows = self._rows(datasets)
-            texts: list[str] = []
-            distinct: set[str] = set()
-            for row in rows:
-                (value,) = row.values()
-                texts.append("" if value is None else str(value))
-                distinct.add(texts[-1].strip())
-                # a few more than needed: which of them are prompts is decided later
-                if self.limit is not None and len(distinct) > 2 * self.limit:
-                    break
-            return texts
+            with _quiet():
+                return self._texts(self._rows(datasets))
         except (OSError, ValueError, HfHubHTTPError) as error:
             raise UserError(f"{self.where}: cannot be read: {_first_sentence(error)}") from error
+
+    def _texts(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        texts: list[str] = []
+        distinct: set[str] = set()
+        for row in rows:
+            (value,) = row.values()
+            texts.append("" if value is None else str(value))
+            distinct.add(texts[-1].strip())
+            # a few more than needed: which of them are prompts is decided later
+            if self.limit is not None and len(distinct) > 2 * self.limit:
+                break
+        return texts
 
     def _rows(self, datasets: Any) -> Any:
         load = {"path": self.repo, "name": self.name, "revision": self.revision}
@@ -144,6 +150,20 @@ def fetch(url: str) -> bytes:
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(f"prompts.url={url}: cannot be fetched: {one_line(reason)}; {hint}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own lines about retries and files off the terminal: what failed is said once, in one line."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets", "fsspec")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _first_sentence(error: Exception) -> str:
