@@ -70,7 +70,7 @@ class PairData(L.LightningDataModule):
         batch_size: samples in a batch.
         kept_only: leave out the pairs that the selection rejected.
         validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
-        max_pairs: train on the first so many pairs; the validation pairs stay the same.
+        max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
         num_workers: loader processes.
         shuffle_buffer: samples held for shuffling by each loader process; 0 keeps the order.
         seed: of the order.

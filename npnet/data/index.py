@@ -44,20 +44,30 @@ def make_index(
         shards: may be a stream; one is held at a time.
         validation_share: of the prompts, by a hash of their text.
         kept_only: leave out the pairs that the selection rejected.
-        max_pairs: train on the first so many; the validation pairs stay the same.
+        max_pairs: train on so many, drawn by a hash of key and prompt: a smaller number is a part of a larger one, and
+            the order of the prompts does not matter. The validation pairs stay the same.
     """
-    entries, left = [], max_pairs
+    entries: list[Entry] = []
+    drawn: list[tuple[int, int, int]] = []
     for shard in shards:
         splits = bytearray()
         for candidate in shard.candidates:
             split = VALIDATION if is_validation(candidate.prompt, validation_share) else TRAINING
-            if (kept_only and not candidate.kept) or (split == TRAINING and left == 0):
+            if kept_only and not candidate.kept:
                 split = LEFT_OUT
-            if split == TRAINING and left is not None:
-                left -= 1
+            if split == TRAINING and max_pairs is not None:
+                draw = named_seed(0, "training subset", candidate.key, candidate.prompt)
+                drawn.append((draw, len(entries), len(splits)))
             splits.append(split)
         entries.append(Entry(shard.path, bytes(splits)))
-    return entries
+    return _leave_out(entries, sorted(drawn)[max_pairs:]) if max_pairs is not None else entries
+
+
+def _leave_out(entries: list[Entry], pairs: Iterable[tuple[int, int, int]]) -> list[Entry]:
+    splits = [bytearray(entry.splits) for entry in entries]
+    for _, shard, position in pairs:
+        splits[shard][position] = LEFT_OUT
+    return [Entry(entry.path, bytes(kept)) for entry, kept in zip(entries, splits, strict=True)]
 
 
 @dataclass(frozen=True)

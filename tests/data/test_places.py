@@ -159,7 +159,7 @@ def test_a_pair_of_another_size_within_a_shard_is_named_by_its_key(tmp_path, mon
     assert "\n" not in str(caught.value)
 
 
-def test_the_first_pairs_are_those_of_every_larger_number(folder):
+def test_fewer_pairs_are_a_part_of_every_larger_number(folder):
     few, more, every = (set(prompts(opened(str(folder), max_pairs=n))) for n in (3, 8, None))
     assert len(few) == 3 and len(more) == 8
     assert few < more < every
