@@ -63,8 +63,11 @@ def _pairs_per_second(found: Survey, holders: list[Any]) -> float | None:
     times = [(sidecar_path(Path(shard.path)).stat().st_mtime, len(shard.tried)) for shard in found.shards]
     times = sorted(times)[-WINDOW:]
     if holders:
-        began = min((path.stat().st_mtime for path in found.folder.glob(".run-*.lock")), default=-math.inf)
-        # the shards of earlier runs say nothing about this one, save the last, from which the first interval counts
+        # a lock file is as old as its run; files of runs that are over mean nothing
+        names = [f".run-{holder.part.index}-of-{holder.part.count}.lock" for holder in holders]
+        files = [path for path in (found.folder / name for name in names) if path.exists()]
+        began = min((path.stat().st_mtime for path in files), default=-math.inf)
+        # the shards of earlier runs say nothing about the rate of this one
         recent = [entry for entry in times if entry[0] >= began]
         times = [(began, 0), *recent] if math.isfinite(began) else recent
     if len(times) < 2 or times[-1][0] <= times[0][0]:
