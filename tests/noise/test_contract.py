@@ -137,12 +137,6 @@ def prepare(method, label, backbone, scorer):
     return method.load(backbone, {scorer[0]: scorer[1]})
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 def run(method, backbone, rows=(0, 1, 2), dtype=torch.float32):
     noise = seeding.source_noises([SEEDS[i] for i in rows], backbone.latent_shape()).to(dtype)
     generators = seeding.streams([SEEDS[i] for i in rows], "noise method")

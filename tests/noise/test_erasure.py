@@ -16,12 +16,6 @@ from tests.noise import linear
 STEPS, SCALE = 10, 3.0
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 @pytest.fixture(params=["variance_preserving", "flow"])
 def backbone(request):
     return linear.of_kind(request.param)

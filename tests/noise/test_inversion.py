@@ -9,12 +9,6 @@ from tests import families, tiny
 PROMPTS = ["a cat", "two dogs"]
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return tiny.sdxl()

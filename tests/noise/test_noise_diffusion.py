@@ -17,12 +17,6 @@ from tests.noise.scorers import Constant, Listed, Plain, Ramp, load
 STEPS, SCALE = 3, 3.0
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 @pytest.fixture(scope="module", params=["variance_preserving", "flow"])
 def backbone(request):
     return linear.of_kind(request.param)

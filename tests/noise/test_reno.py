@@ -14,12 +14,6 @@ from tests.noise.scorers import Constant, Plain, Ramp, load
 STEPS, SCALE = 1, 1.0
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 @pytest.fixture(params=["variance_preserving", "flow"])
 def backbone(request):
     return linear.of_kind(request.param)

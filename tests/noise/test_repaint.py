@@ -15,12 +15,6 @@ from tests.noise import linear
 STEPS, SCALE = 10, 3.0
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return linear.of_kind()

@@ -18,12 +18,6 @@ COST = 2 * STEPS
 NAN = math.nan
 
 
-@pytest.fixture(autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return linear.of_kind()
