@@ -59,21 +59,19 @@ class Watch:
         return cls(list(loggers.values()), before)
 
     def __call__(self, values: Mapping[str, float]) -> str:
-        """Return the text: pairs kept, the keep rate, pairs tried per hour."""
+        """Return the text: pairs kept and the keep rate; the bar itself says pairs per hour and the remaining time."""
         now = time.monotonic()
         tried, kept = values["tried"], values["kept"]
         if self._first is None:
             self._first = now, tried
         seconds, count = now - self._first[0], tried - self._first[1]
         self._row = {"tried": tried, "kept": kept, "keep_rate": kept / tried}
-        text = f"kept {kept:,.0f} ({kept / tried:.0%})"
         if seconds > 0 and count > 0:
             self._row["pairs_per_hour"] = 3600 * count / seconds
-            text += f", {3600 * count / seconds:,.0f} pairs/h"
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             self._log()
-        return text
+        return f"kept {kept:,.0f} ({kept / tried:.0%})"
 
     def __enter__(self) -> Self:
         return self

@@ -88,7 +88,7 @@ class Progress:
         if self.done and seconds > 0:
             rate = self.done / seconds
             left = (self.total - self.finished - self.done) / rate
-            parts = [f"{rate:.3g}/s" if rate >= 1 else f"{3600 * rate:.3g}/h", f"{duration(left)} left"]
+            parts = [f"{3600 * rate:,.0f}/h" if rate > 0.01 else f"{3600 * rate:.3g}/h", f"{duration(left)} left"]
         if self.values:
             parts.append(self.describe(dict(self.values)))
         return ", ".join(part for part in parts if part)
@@ -118,7 +118,7 @@ def _make_bar() -> Any:
 
     return Bar(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[text]}"),

@@ -124,9 +124,9 @@ def test_progress_counts_earlier_runs_but_not_in_the_rate(monkeypatch, capsys):
         clock[0] = 15.0
         progress.add(Report(10, {"kept": 4}))
         progress.add(Report(10, {"kept": 3}))
-    assert progress.line() == "making: 70 of 100, 2/s, 15 s left, kept 7"
+    assert progress.line() == "making: 70 of 100, 7,200/h, 15 s left, kept 7"
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[0] == "making: 60 of 100, 1/s, 40 s left, kept 4"
+    assert captured.out.splitlines()[0] == "making: 60 of 100, 3,600/h, 40 s left, kept 4"
     assert captured.err == ""
 
 
