@@ -67,7 +67,7 @@ def convert(folder: Path, output_dir: Path, lines: Path | None, metrics: list[st
         with Progress("converting", lambda values: "", finished, len(pairs)) as progress:
             progress.begin()
             for number in pending:
-                progress.add(_write(shard_path(output_dir, number), chunks[number], metrics, digest(asked)))
+                progress.add(_write(shard_path(output_dir, number), chunks[number], metrics, asked))
         if not pending:
             print("finished already: nothing to do")
         finish(output_dir)
@@ -77,7 +77,7 @@ def convert(folder: Path, output_dir: Path, lines: Path | None, metrics: list[st
                 print(f"{count} {name}")
 
 
-def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], request_sha256: str) -> Any:
+def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], asked: dict[str, Any]) -> Any:
     import torch
 
     from collect.writer import ShardWriter, write_sidecar
@@ -100,7 +100,7 @@ def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], request_s
             candidates.append(
                 Candidate(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
             )
-    write_sidecar(path, writer, candidates, {"request_sha256": request_sha256})
+    write_sidecar(path, writer, candidates, {"request": asked, "request_sha256": digest(asked)})
     return Report(len(pairs), {})
 
 

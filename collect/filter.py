@@ -165,7 +165,7 @@ def filter_pairs(cfg: DictConfig) -> None:
         with Progress("filtering", lambda values: "", finished, len(tried)) as progress:
             progress.begin()
             for number in pending:
-                progress.add(_filter_shard(plan, plan.source[number], places[number], request_sha256))
+                progress.add(_filter_shard(plan, plan.source[number], places[number]))
         if not pending:
             print("finished already: nothing to do")
         if plan.config["card"]:
@@ -173,7 +173,7 @@ def filter_pairs(cfg: DictConfig) -> None:
         print_summary(survey(plan.output_dir))
 
 
-def _filter_shard(plan: FilterPlan, source: Shard, path: Path, request_sha256: str) -> Any:
+def _filter_shard(plan: FilterPlan, source: Shard, path: Path) -> Any:
     from collect.writer import ShardWriter, write_sidecar
     from npnet.data import schema
     from npnet.data.shards import iterate_shard
@@ -193,7 +193,8 @@ def _filter_shard(plan: FilterPlan, source: Shard, path: Path, request_sha256: s
         if found != len(source.candidates):
             raise UserError(f"{source.path}: holds {found} pairs, its sidecar lists {len(source.candidates)}")
     copied = {name: source.sidecar[name] for name in COPIED if name in source.sidecar}
-    write_sidecar(path, writer, tried, {**copied, "request_sha256": request_sha256})
+    facts = {**copied, "request": plan.request, "request_sha256": digest(plan.request)}
+    write_sidecar(path, writer, tried, facts)
     return Report(len(tried), {})
 
 
