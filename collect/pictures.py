@@ -97,9 +97,9 @@ def plot_gains(found: Survey) -> bytes:
 
 def _margin(found: Survey, metric: str) -> float | None:
     """Return the margin where it stands on this metric's scale."""
-    selected_by = found.request.get("selected_by") or []
+    selected_by, margin = found.request.get("selected_by") or [], found.request.get("margin")
     alone = found.request.get("selection") == "all" or len(selected_by) == 1
-    return float(found.request.get("margin") or 0.0) if metric in selected_by and alone else None
+    return float(margin) if metric in selected_by and alone and isinstance(margin, (int, float)) else None
 
 
 def _pairs(found: Survey) -> Iterator[tuple[Candidate, Any, Any]]:

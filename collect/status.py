@@ -31,6 +31,8 @@ def status(found: Survey, now: float) -> dict[str, Any]:
     """
     holders = lock.active(found.folder)
     tried, total = found.num_tried, found.request.get("num_samples")
+    if not isinstance(total, int):  # of shards that came without a request
+        total = None
     rate = _pairs_per_second(found, holders)
     left = None if total is None else max(0, total - tried)
     eta = left / rate if holders and rate and left is not None else None
