@@ -19,6 +19,7 @@ from npnet.networks import checkpoint, residual, svd
 from npnet.networks.checks import check_config, check_decomposition, check_noise, check_prompt
 from npnet.networks.sizes import Windows
 from npnet.networks.text import AdaGroupNormText, SpatialText
+from npnet.networks.unet import UNetBranch, check_unet, is_unet
 
 
 class NPNet(
@@ -43,7 +44,8 @@ class NPNet(
         singular_value_branch: ``attention``, ``no_attention`` or ``off``, which puts the noise itself in its place.
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
-        trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.TRUNK_KEYS``.
+        trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.TRUNK_KEYS``; or a
+            U-Net: a mapping of ``npnet.networks.unet.UNET_KEYS``, to which the next three do not apply.
         pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
             loaded instead makes it unnecessary.
         feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.
@@ -107,8 +109,11 @@ class NPNet(
         if c["singular_value_branch"] != "off":
             attends = c["singular_value_branch"] == "attention"
             self.singular_values = svd.SingularValueBranch(latent_channels, size, attends)
-        self.residual = None
-        if residual_branch:
+        self.residual: residual.ResidualBranch | UNetBranch | None = None
+        if residual_branch and is_unet(c["trunk"]):
+            check_unet(c["trunk"])
+            self.residual = UNetBranch(latent_channels, **c["trunk"])
+        elif residual_branch:
             self.residual = residual.ResidualBranch(latent_channels, size, c["trunk"], feature_layout, position_map)
         self.beta = nn.Parameter(torch.tensor([c["beta_init"]])) if residual_branch else None
         self._trunk_to_load = c["trunk"] if pretrained_trunk and residual_branch else None
@@ -149,21 +154,23 @@ class NPNet(
         check_noise(noise, self.config["latent_channels"])
         check_prompt(self.config, len(noise), prompt_embeds, pooled_prompt_embeds, prompt_mask)
         dtype = next(self.parameters()).dtype
-        tied_to_size = self.singular_values is not None or self.residual is not None
+        tied_to_size = self.singular_values is not None or isinstance(self.residual, residual.ResidualBranch)
         windows = Windows.of(noise.shape[-2:], self.config["latent_size"] if tied_to_size else None)
         source = windows.split(noise.float())
 
-        golden, conditioned = source, source
+        golden, text = source, None
         if self.text is not None:
             pooled = None if pooled_prompt_embeds is None else pooled_prompt_embeds.to(dtype)
             text = self.text(source.to(dtype), windows, prompt_embeds.to(dtype), pooled, prompt_mask)
             golden = golden + self.text_gate * text
-            conditioned = source + text
         if self.singular_values is not None:
             parts = self.decompose(source) if decomposition is None else self._given(decomposition, noise)
             parts = svd.Decomposition(*(part.to(dtype) for part in parts))
             golden = golden + self.singular_values(parts, noise.shape[1])
-        if self.residual is not None:
+        if isinstance(self.residual, UNetBranch):
+            golden = golden + self.beta * self.residual(source.to(dtype), text)
+        elif self.residual is not None:
+            conditioned = source if text is None else source + text
             golden = golden + self.beta * self.residual(conditioned.to(dtype))
         return windows.join(golden).to(noise.dtype)
 

@@ -18,6 +18,8 @@ PARAMETERS = {
     "shapes_no_text": 350_000,
     "shapes_svd_no_attention": 950_000,
     "shapes_ada_group_norm": 350_000,
+    "npnet_unet": 29_547_839,  # npnet_spatial's, and in fact much less
+    "shapes_unet": 903_239,  # that of shapes: the comparison of docs/network_study.md is at equal size
 }
 """Most parameters of each network."""
 

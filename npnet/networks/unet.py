@@ -1,0 +1,128 @@
+"""The residual branch as a small U-Net that reads the noise and the prompt's map side by side.
+
+What golden noise adds, K (w_l - w_w)(eps_c - eps_0) for re-denoise sampling, is a difference of two outputs of a
+denoiser at ``noise``: mostly of low frequency, and two thirds of it depend on the noise, half of that on noise and
+prompt together. A U-Net of convolutions has the right form for it. It gets the noise and the text term as separate
+channels (the paper adds them up), so that what it says about the noise can depend on the prompt; its last convolution
+starts at zero, so that it learns a difference; and it is tied to no size: noise of any size passes whole, without
+windows. ``docs/network_study.md`` compares it with the Swin.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+UNET_KEYS = ("widths", "patch_size")
+"""What a U-Net trunk may state."""
+
+NUM_POSITIONS = 8
+"""Planes that tell the U-Net where a cell is: cosine and sine of pi and 2 pi times the row and the column."""
+
+GROUPS = 8
+"""Most groups of a normalisation; each holds at least 4 channels."""
+
+
+def is_unet(trunk: str | Mapping[str, Any]) -> bool:
+    """Return whether a network's ``trunk`` asks for this branch: a mapping with ``widths``."""
+    return not isinstance(trunk, str) and "widths" in trunk
+
+
+def check_unet(trunk: Mapping[str, Any]) -> None:
+    """Check the sizes of a U-Net trunk.
+
+    Raises:
+        ValueError: an unknown key, or a width that no normalisation fits.
+    """
+    unknown = sorted(set(trunk) - set(UNET_KEYS))
+    if unknown:
+        raise ValueError(f"trunk: unknown {unknown} beside widths; a U-Net's keys are {', '.join(UNET_KEYS)}")
+    widths = trunk["widths"]
+    if isinstance(widths, str | int) or not all(isinstance(w, int) and w > 0 and w % GROUPS == 0 for w in widths):
+        raise ValueError(f"trunk.widths must be multiples of {GROUPS}, one for each level, got {widths!r}")
+    patch = trunk.get("patch_size", 1)
+    if not widths or not isinstance(patch, int) or patch < 1:
+        raise ValueError(f"trunk needs one width or more and a patch_size of at least 1, got {widths!r} and {patch!r}")
+
+
+def normalisation(width: int) -> nn.GroupNorm:
+    """Return the normalisation of ``width`` channels."""
+    return nn.GroupNorm(min(GROUPS, width // 4), width)
+
+
+def positions(height: int, width: int, like: Tensor) -> Tensor:
+    """Return the planes of ``NUM_POSITIONS``, ``(1, NUM_POSITIONS, height, width)``, the same on every grid's scale."""
+    planes = []
+    for frequency in (1, 2):
+        for wave in (torch.cos, torch.sin):
+            for count, view in ((height, (-1, 1)), (width, (1, -1))):
+                cell = (torch.arange(count, device=like.device) + 0.5) / count
+                planes.append(wave(math.pi * frequency * cell).view(view).expand(height, width))
+    return torch.stack(planes).unsqueeze(0).to(like.dtype)
+
+
+class Block(nn.Module):
+    """Two normalised 3 x 3 convolutions beside a shortcut; the second starts at zero."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.before, self.first = normalisation(width_in), nn.Conv2d(width_in, width, 3, padding=1)
+        self.between, self.second = normalisation(width), nn.Conv2d(width, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(B, width_in, h, w)`` to ``(B, width, h, w)``."""
+        hidden = self.first(F.silu(self.before(features)))
+        return self.shortcut(features) + self.second(F.silu(self.between(hidden)))
+
+
+class UNetBranch(nn.Module):
+    """Predict a residual from the noise and the text term.
+
+    Args:
+        channels: C of the noise.
+        widths: channels of each level, each half as high and wide as the one before; multiples of 8.
+        patch_size: p x p cells enter and leave the first level as one, for large latents.
+    """
+
+    def __init__(self, channels: int, widths: list[int], patch_size: int = 1) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        cells = patch_size**2
+        self.entry = nn.Conv2d(2 * channels * cells + NUM_POSITIONS, widths[0], 3, padding=1)
+        pairs = list(itertools.pairwise(widths))
+        self.down = nn.ModuleList(Block(width, width) for width in widths)
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairs)
+        self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairs)
+        self.up = nn.ModuleList(Block(2 * fine, fine) for fine, _ in pairs)
+        self.last = normalisation(widths[0])
+        self.exit = nn.Conv2d(widths[0], channels * cells, 3, padding=1)
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.bias)
+
+    def forward(self, noise: Tensor, text: Tensor | None = None) -> Tensor:
+        """Map noise ``(B, C, h, w)`` and the text term of the same shape (None: nothing is said) to a residual."""
+        seen = torch.cat([noise, torch.zeros_like(noise) if text is None else text], 1)
+        height, width = noise.shape[-2:]
+        right, below = -width % self.patch_size, -height % self.patch_size
+        seen = F.pixel_unshuffle(F.pad(seen, (0, right, 0, below)), self.patch_size)
+        planes = positions(*seen.shape[-2:], seen).expand(len(seen), -1, -1, -1)
+        features = self.down[0](self.entry(torch.cat([seen, planes], 1)))
+        skipped = []
+        for shrink, block in zip(self.shrink, self.down[1:], strict=True):
+            skipped.append(features)
+            features = block(shrink(features))
+        for level in reversed(range(len(skipped))):
+            fine = skipped[level]
+            features = F.interpolate(self.grow[level](features), fine.shape[-2:], mode="nearest")
+            features = self.up[level](torch.cat([features, fine], 1))
+        residual = F.pixel_shuffle(self.exit(F.silu(self.last(features))), self.patch_size)
+        return residual[:, :, :height, :width]
