@@ -58,7 +58,7 @@ class Network(NoiseMethod):
         if path is None:
             if backbone.domain != "shapes":
                 raise UserError("noise.npnet needs network_path=DIR (only the Shapes model ships a network)")
-            path = str(paths.shapes_weights() / "network")
+            path = str(paths.shapes_weights(getattr(backbone, "shapes_variant", "a")) / "network")
         try:
             network = NPNet.from_pretrained(path, text_term=self.text_term)
         except (ValueError, OSError) as error:

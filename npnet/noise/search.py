@@ -24,6 +24,7 @@ from torch import Tensor
 from npnet.errors import UserError, unknown
 from npnet.noise.base import NoiseMethod
 from npnet.records import Conditioning, NoiseResult, TracePoint
+from npnet.work.progress import duration
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
@@ -120,10 +121,12 @@ class Search:
             print(self.line(now - self._started), flush=True)
 
     def line(self, seconds: float) -> str:
-        """Return how far this batch is, in words."""
+        """Return how far this batch is, in words; samples that stop early make it shorter than is said."""
+        left = seconds / len(self.trace) * (self._num_rounds - len(self.trace))
         return (
             f"{self._who}: round {len(self.trace)} of {self._num_rounds} on {len(self.best)} samples, "
-            f"{self.forwards} forwards each, {seconds:.0f} s, best score {self.score.mean():.4g} on average"
+            f"{self.forwards} forwards each, {seconds:.0f} s, up to {duration(left)} left, "
+            f"best score {self.score.mean():.4g} on average"
         )
 
     def result(self, like: Tensor) -> NoiseResult:

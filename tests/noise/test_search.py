@@ -76,7 +76,8 @@ def test_a_long_search_says_how_far_it_is(capsys, monkeypatch):
     monkeypatch.setattr("npnet.noise.search.LINE_SECONDS", 0.0)
     search = Search(torch.zeros(2, 1, 1, 1), Budget(forwards=85), "reno", 50, 8)
     search.record(torch.zeros(2, 1, 1, 1), torch.tensor([0.25, 0.75]), 8)
-    assert "reno: round 1 of 10 on 2 samples, 8 forwards each, 0 s, best score 0.5" in capsys.readouterr().out
+    assert "reno: round 1 of 10 on 2 samples, 8 forwards each, 0 s, up to 0 s left" in capsys.readouterr().out
+    assert search.line(12.0).endswith("12 s, up to 1 min 48 s left, best score 0.5 on average")
 
 
 # --- the budget ------------------------------------------------------------------------------------------------------
