@@ -15,12 +15,13 @@ class Shapes(StableDiffusionXL):
     """32 x 32 pictures of two coloured shapes; latents ``(4, 16, 16)``.
 
     Args:
-        path: another pipeline directory made by ``python -m npnet.shapes.build``; the default is the shipped one.
+        path: another pipeline directory made by ``python -m npnet.shapes.build``; the default is a shipped one.
         height: picture height in pixels, a multiple of 2.
         width: picture width in pixels.
         settings: see ``Backbone``.
         device: see ``Backbone``.
         dtype: see ``Backbone``.
+        variant: which of the shipped models, ``a`` or ``b``.
     """
 
     domain = "shapes"
@@ -34,8 +35,10 @@ class Shapes(StableDiffusionXL):
         settings: Mapping[str, Any] | None = None,
         device: str = "auto",
         dtype: str = "float32",
+        variant: str = "a",
     ) -> None:
-        shipped = str(paths.shapes_weights() / "pipeline")
+        self.shapes_variant = variant  # `variant` is the weight files', as in diffusers
+        shipped = str(paths.shapes_weights(variant) / "pipeline")
         super().__init__(path or shipped, height, width, settings=settings, device=device, dtype=dtype)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:

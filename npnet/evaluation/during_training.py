@@ -211,6 +211,6 @@ class Evaluation(Callback):
             mark = " (which selected the pairs)" if name in selected_by else ""
             parts.append(
                 f"{name}{mark} wins {100 * found.winning_rate:.0f} % [{100 * low:.0f}, {100 * high:.0f}], "
-                f"ties {100 * found.ties:.0f} %"
+                f"ties {100 * found.ties:.0f} %, mean {self.metrics[name].display_scale * found.mean_difference:+.3g}"
             )
         return values, f"{'; '.join(parts)}; n = {len(prompts)}"

@@ -84,7 +84,11 @@ def build_callbacks(cfg: DictConfig, data: Any) -> list[Any]:
     """
     from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 
-    callbacks = build_all(cfg.callbacks, "callbacks")
+    nodes = cfg.get("callbacks") or {}
+    for label, node in nodes.items():
+        if "_target_" not in node:
+            raise UserError(f"callbacks.{label}: this callback is not chosen; add it: callbacks=[...,{label}]")
+    callbacks = build_all(nodes, "callbacks")
     for label, callback in callbacks.items():
         if isinstance(callback, EarlyStopping) and not data.num_samples(True):
             raise UserError(

@@ -32,6 +32,7 @@ def pairs(tmp_path_factory):
         (["init_from=./nowhere"], "init_from=./nowhere"),
         (["data.validation_share=1"], "data.validation_share=1"),
         (["network.text_term=sideways"], "network: text_term"),
+        (["+callbacks.ema.decay=0.5"], "callbacks.ema: this callback is not chosen"),
     ],
 )
 def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
