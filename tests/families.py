@@ -14,7 +14,7 @@ from npnet.backbones import Backbone, Shapes
 from tests import tiny
 from tests.voxels import Voxels
 
-EVERY = (*tiny.FAMILIES, "voxels", "shapes")
+EVERY = (*tiny.FAMILIES, "voxels", "shapes", "shapes_b")
 GUIDED = tuple(name for name in EVERY if name not in ("flux", "flux_schnell"))
 """Those with an unconditional branch."""
 PROMPTS = ["a cat", "two dogs"]
@@ -25,13 +25,14 @@ SIZE = {"height": 64, "width": 96, "device": "cpu"}
 
 @cache
 def built(name: str) -> Any:
-    """The tiny backbone of a family; ``shapes`` is the shipped model itself, ``voxels`` the example in 3-D."""
+    """The tiny backbone of a family; ``shapes`` and ``shapes_b`` are the shipped models, ``voxels`` is in 3-D."""
     if name == "voxels":
         return Voxels(device="cpu").load()
-    if name == "shapes":
-        if not (paths.shapes_weights() / "pipeline" / "model_index.json").is_file():
+    if name.startswith("shapes"):
+        variant = "b" if name == "shapes_b" else "a"
+        if not (paths.shapes_weights(variant) / "pipeline" / "model_index.json").is_file():
             pytest.skip("the Shapes weights are not built")
-        return Shapes(device="cpu").load()
+        return Shapes(device="cpu", variant=variant).load()
     return tiny.family(name)
 
 

@@ -42,7 +42,8 @@ def run(installed, tmp_path, *command):
 def test_the_wheel_holds_the_packages_the_configuration_and_nothing_else(installed):
     site = next((installed.parent / "lib").glob("python*")) / "site-packages"
     assert (site / "npnet" / "conf" / "collect.yaml").is_file()
-    assert (site / "npnet" / "shapes" / "weights" / "a" / "pipeline" / "model_index.json").is_file()
+    for variant in ("a", "b"):
+        assert (site / "npnet" / "shapes" / "weights" / variant / "pipeline" / "model_index.json").is_file()
     assert (site / "collect" / "__init__.py").is_file()
     assert not any((site / name).exists() for name in ("conf", "tests", "train.py", "train", "benchmarks"))
 

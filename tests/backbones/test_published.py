@@ -58,7 +58,7 @@ def full_size(name):
 
 
 def test_every_shipped_yaml_is_checked_here():
-    assert set(YAMLS) == {*MODELS, "shapes"}
+    assert set(YAMLS) == {*MODELS, "shapes", "shapes_b"}
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -145,7 +145,7 @@ def test_every_sampler_can_be_made_from_the_published_schedule(name):
 
 def test_the_keys_of_every_yaml_are_parameters_of_its_class():
     for name in YAMLS:
-        node = composed(name, "backbone.device=cpu", *([] if name == "shapes" else ["backbone.dtype=float32"]))
+        node = composed(name, "backbone.device=cpu", *([] if name.startswith("shapes") else ["backbone.dtype=float32"]))
         backbone = build(node, "backbone")
         if not isinstance(backbone, Shapes):
             backbone.check_size(height=node.height, width=node.width)
