@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from npnet.command import run_command
+from npnet.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,6 +23,12 @@ def collect(cfg: DictConfig) -> None:
 
     plan = make_plan(cfg)
     workers = Workers.from_config(plan.config)
+    loggers = plan.config.get("logger")
+    if loggers and not workers.part.is_whole:
+        raise UserError(
+            f"logger=[{','.join(loggers)}]: the workers of a job array would write over each other's rows; "
+            "watch them with python -m collect.status DIR"
+        )
 
     from collect.candidates import CandidateMaker
     from collect.report import finish
@@ -29,7 +36,6 @@ def collect(cfg: DictConfig) -> None:
     from collect.summary import dry_run_text, print_summary
     from collect.survey import survey
     from collect.watch import Watch
-    from npnet.data.shards import list_shards
     from npnet.noise.parts import check_prompts
     from npnet.work import lock
 
@@ -42,15 +48,15 @@ def collect(cfg: DictConfig) -> None:
         started = time.monotonic()
         with Watch.from_config(plan.config) as watch:
             computed = run_job(CollectJob(plan), workers, title="collecting", describe=watch)
-        shards = list_shards(plan.output_dir, complete=False)
+        found = survey(plan.output_dir)
         if not computed:
             print(f"{workers.part}finished already: nothing to do")
-        if len(shards) < plan.num_chunks:  # other workers of the job array are still to come
-            print(f"{workers.part}done; {len(shards)} of {plan.num_chunks} shards are there")
+        if not workers.part.is_whole and not found.is_finished:  # the array's other workers are still to come
+            print(f"{workers.part}done; {len(found.shards)} of {plan.num_chunks} shards are there")
             return
         if plan.config["card"]:
             finish(plan.output_dir)
-        print_summary(survey(plan.output_dir), time.monotonic() - started if computed else None)
+        print_summary(found, time.monotonic() - started if computed else None)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ errors and a wrong flag included; 130 when stopped by Ctrl-C; anything else is a
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import sys
@@ -35,7 +36,7 @@ def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
 
     # Hydra then raises instead of printing its own text and leaving with code 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(function)
+    task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(_as_job(function))
     stderr = sys.stderr
     sys.stderr = _WithoutHydraHeadline(stderr)
     try:
@@ -50,6 +51,18 @@ def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
         sys.exit(INTERRUPTED)
     finally:
         sys.stderr = stderr
+
+
+def _as_job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Keep Hydra's headline off standard error also where a launcher runs ``function`` in another process."""
+
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> None:
+        if not isinstance(sys.stderr, _WithoutHydraHeadline):
+            sys.stderr = _WithoutHydraHeadline(sys.stderr)
+        function(cfg)
+
+    return job
 
 
 def composition_error(name: str, error: BaseException) -> str:

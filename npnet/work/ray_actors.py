@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -65,16 +66,22 @@ class RayActors:
 def _connect(address: str | None) -> None:
     import ray
 
+    where = address or os.environ.get("RAY_ADDRESS", "")
+    if re.fullmatch(r"[^/]+:\d+", where):  # Ray itself tries for minutes
+        host, _, port = where.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"engine.address={where}: no Ray cluster answers there: {one_line(error)}") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what will be the default; Ray warns without it
     # results travel through the file system, so Ray's own store stays at its smallest
     alone = {"include_dashboard": False, "object_store_memory": 80_000_000}
-    options = alone if address is None and not os.environ.get("RAY_ADDRESS") else {}
+    options = {} if where else alone
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = address or os.environ.get("RAY_ADDRESS", "null")
-        raise UserError(f"engine.address={where}: no Ray cluster could be joined: {one_line(error)}") from error
+        raise UserError(f"engine.address={where}: Ray cannot be started or joined: {one_line(error)}") from error
 
 
 # --- the driver's side ------------------------------------------------------------------------------------------------

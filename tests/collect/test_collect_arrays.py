@@ -24,6 +24,8 @@ def test_the_workers_of_an_array_write_what_one_run_writes(undisturbed, tmp_path
 
 
 def test_a_worker_with_nothing_left_and_a_worker_without_a_chunk_do_nothing(undisturbed, tmp_path, capsys):  # noqa: F811
+    run(tmp_path, "worker.index=7", "worker.count=9")
+    assert "worker 7 of 9: done; 0 of 3 shards are there" in capsys.readouterr().out
     run(tmp_path, "worker.index=0", "worker.count=2")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     run(tmp_path, "worker.index=0", "worker.count=2")
@@ -85,6 +87,7 @@ def test_an_array_at_work_at_once_with_a_killed_and_restarted_worker_ends_with_t
     [
         (["worker.index=0"], "worker.count: is needed too"),
         (["worker.index=3", "worker.count=3"], "worker.index=3: with worker.count=3, allowed are 0 to 2"),
+        (["worker.index=0", "worker.count=2", "logger=[csv]"], "logger=[csv]: the workers of a job array"),
         (["engine=rai"], "engine"),
         (["engine.address=auto"], "engine.address"),
         (["engine=ray", "engine.retries=-1"], "retries=-1: a whole number of at least 0 is needed"),

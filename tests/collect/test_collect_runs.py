@@ -1,9 +1,7 @@
 """Whole collections on the fakes: the data set, killed runs, finished folders."""
 
-import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -77,7 +75,10 @@ def test_the_sidecar_tells_every_candidate_and_what_it_cost(undisturbed):
     assert all(candidate.kept == (candidate.scores["target"][1] > candidate.scores["target"][0]) for candidate in tried)
     assert {candidate.reason for candidate in tried if not candidate.kept} == {"not better: target"}
     assert 0 < sum(candidate.kept for candidate in tried) < 10
+    request = json.loads((undisturbed / "request.json").read_text())
     for shard in shards:
+        assert shard.sidecar["request"] == request
+        assert shard.sidecar["versions"].keys() >= {"npnet", "python", "torch", "diffusers"}
         kept = sum(candidate.kept for candidate in shard.tried)
         assert shard.sidecar["num_kept"] == shard.sidecar["num_written"] == kept == len(shard.candidates)
         assert sum(shard.sidecar["rejected"].values()) == shard.sidecar["num_tried"] - kept
@@ -135,21 +136,6 @@ def test_a_killed_run_takes_its_workers_along_and_resumes_to_the_same_bytes(undi
     assert not list(tmp_path.glob(".*.partial"))
 
 
-@pytest.mark.slow
-def test_a_storm_of_kills_ends_with_the_same_bytes(undisturbed, tmp_path):
-    draw = random.Random(0)
-    for _ in range(12):
-        process = start(tmp_path, "workers=2", delay=0.2)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(draw.uniform(3, 9))
-        process.kill()
-        process.communicate()
-        for path in tmp_path.glob("shard-*"):
-            assert path.read_bytes() == (undisturbed / path.name).read_bytes()
-    run(tmp_path)
-    assert contents(tmp_path) == contents(undisturbed)
-
-
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
@@ -185,6 +171,14 @@ def test_a_chunk_with_nothing_kept_leaves_an_empty_shard_and_its_sidecar(tmp_pat
     run(tmp_path, "margin=100")
     assert [len(shard.candidates) for shard in list_shards(tmp_path)] == [0, 0, 0]
     assert list(read_pairs(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "smallest"), [("test_candidates.Small", 1), ("test_candidates.LinearBackbone", None)]
+)
+def test_a_batch_that_had_to_shrink_is_written_in_the_sidecar(tmp_path, target, smallest):
+    run(tmp_path, f"backbone._target_=tests.collect.{target}", "batch_size=4", "guidance_scale=5")
+    assert [shard.sidecar["smallest_batch"] for shard in list_shards(tmp_path)] == [smallest] * 3
 
 
 def test_pairs_that_are_not_finite_are_rejected_with_that_reason_and_never_written(tmp_path):
