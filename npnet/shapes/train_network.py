@@ -35,6 +35,7 @@ def train_network(output: Path, work: Path, overrides: dict[str, Sequence[str]])
         f"data.shards={pairs}",
         f"output_dir={run}",
         "export_dtype=float16",
+        *where,
         *overrides["train"],
     )
     shutil.rmtree(output / "network", ignore_errors=True)
