@@ -1,7 +1,8 @@
 """The wrapper of every command: Hydra around it, a user's mistake as one line, exit codes.
 
 Exit code 0 on success; 2 with one line ``error: ...`` on standard error for a user's mistake, Hydra's composition
-errors and a wrong flag included; 130 when stopped by Ctrl-C; anything else is a bug, with its traceback and code 1.
+errors and a wrong flag included; 130 when stopped by Ctrl-C; 141 when the reader of our output has gone; anything else
+is a bug, with its traceback and code 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 INTERRUPTED = 130
+READER_GONE = 141
 
 
 def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
@@ -42,6 +44,7 @@ def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
     try:
         _check_flags()
         task()
+        sys.stdout.flush()
     except UserError as error:
         _refuse(one_line(error), stderr)
     except (HydraException, OmegaConfBaseException) as error:
@@ -49,6 +52,10 @@ def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
     except KeyboardInterrupt:
         print("stopped: run the same command to resume", file=stderr)
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone (`... | head`); the interpreter would complain once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
     finally:
         sys.stderr = stderr
 

@@ -46,3 +46,10 @@ def test_a_mistake_is_one_line_soon_and_leaves_nothing(script, arguments, messag
     assert message in lines[0]
     assert not target.exists()
     assert seconds < 30  # 10 on a quiet machine
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = [sys.executable, "collect.py", "--cfg", "job"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
