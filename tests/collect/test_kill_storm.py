@@ -12,8 +12,12 @@ import pytest
 from tests.collect.test_collect_runs import alive, children, contents, run, start, wait_until
 
 KILLS = 50
-CHUNKS = 60
+CHUNKS = 120
 SMALL_CHUNKS = [f"prompts.list=[{','.join(f'storm {i}' for i in range(2 * CHUNKS))}]", "chunk_size=2", "batch_size=1"]
+
+
+def at_work(folder, num_done):
+    return any(folder.glob(".shard-*.partial")) and len(list(folder.glob("shard-*.json"))) >= num_done
 
 
 def is_worker(pid):
@@ -32,8 +36,9 @@ def test_a_storm_of_kills_ends_with_the_bytes_of_an_undisturbed_run_of_one_worke
         if draw.random() < 0.1:
             time.sleep(draw.uniform(0, 5))  # while it starts
         else:
-            wait_until(lambda: process.poll() is not None or any(folder.glob(".shard-*.partial")), 600)  # noqa: B023
-            time.sleep(draw.uniform(0, 2))
+            more = len(written) + draw.randint(0, 1)
+            wait_until(lambda: process.poll() is not None or at_work(folder, more), 600)  # noqa: B023
+            time.sleep(draw.uniform(0, 1))
         assert process.poll() is None, "the storm was over too early"
         workers = [pid for pid in children(process) if is_worker(pid)]
         # the command, or now and then one of its workers, which ends the command too

@@ -10,7 +10,8 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.work import atomic
-from npnet.work.processes import Processes
+from npnet.work.part import Part
+from npnet.work.processes import Processes, device_of
 from npnet.work.progress import Progress, duration
 from npnet.work.runner import Report, WorkerError, Workers, run_job
 
@@ -99,6 +100,25 @@ def test_a_fault_in_this_process_is_passed_on_as_it_is(tmp_path, fault, error):
     with pytest.raises(error):
         run(Squares(tmp_path, fault))
     assert set(results(tmp_path)) == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices"), [(0, ["cpu"] * 4), (1, ["cuda:0"] * 4), (3, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"])]
+)
+def test_worker_number_w_gets_the_gpu_w_modulo_their_number(monkeypatch, gpus, devices):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert [device_of(worker) for worker in range(4)] == devices
+
+
+def test_a_part_of_a_job_is_its_chunks_and_its_workers_count_on(tmp_path):
+    job = Squares(tmp_path)
+    assert run(job, part=Part(1, 3)) == 2
+    assert set(results(tmp_path)) == {"1", "4"}
+    assert job.worker == 1
+    assert run(job, part=Part(1, 3)) == 0
 
 
 def test_an_interrupt_passes_through(tmp_path):
