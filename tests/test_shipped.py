@@ -20,9 +20,18 @@ def test_the_network_is_small_and_says_what_selected_its_pairs():
     assert json.loads((FOLDER / "training.json").read_text())["selected_by"] == ["shapes_scorer"]
 
 
-def test_the_network_takes_what_the_model_gives():
-    network = NPNet.from_pretrained(FOLDER)
-    backbone = Shapes(device="cpu").load()
+def test_the_second_model_is_small_and_its_network_was_fine_tuned_from_the_first_ones():
+    folder = paths.shapes_weights("b")
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 8_000_000
+    training = json.loads((folder / "network" / "training.json").read_text())
+    assert "weights/a/network: its text term is of another width or form" in training["start"]
+    assert training["held_out"]["after"]["mse"]["value"] < training["held_out"]["before"]["mse"]["value"]
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_the_network_takes_what_the_model_gives(variant):
+    network = NPNet.from_pretrained(paths.shapes_weights(variant) / "network")
+    backbone = Shapes(device="cpu", variant=variant).load()
     assert network.config["latent_size"] == list(backbone.latent_shape()[1:])
     assert {name: network.config[name] for name in backbone.embed_dims()} == backbone.embed_dims()
 
