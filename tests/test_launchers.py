@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent
 LAUNCHERS = {
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
     "submitit_local": ["hydra/launcher=submitit_local"],
-    "ray": ["hydra/launcher=ray", "+hydra.launcher.ray.remote.num_cpus=1"],
+    "ray": [
+        "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+        "+hydra.launcher.ray.remote.num_cpus=1",
+    ],
 }
 MODULES = {"joblib": "joblib_launcher", "submitit_local": "submitit_launcher", "ray": "ray_launcher"}
 
