@@ -166,6 +166,7 @@ def quieten_lightning() -> None:
     import logging
     import warnings
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("lightning.*", "torch.utils.data.*"):
         warnings.filterwarnings("ignore", module=name)

@@ -68,7 +68,7 @@ def test_a_killed_run_with_a_cosine_schedule_ends_with_the_same_weights(pairs, u
     killed_run_ends_as(pairs, undisturbed_cosine, tmp_path, 13, *COSINE)
 
 
-@pytest.mark.parametrize("killed_at", [7, 8, 13, 16, 30])
+@pytest.mark.parametrize("killed_at", [8, 13, 30])
 def test_a_run_killed_at_any_step_ends_with_the_same_weights(pairs, undisturbed, tmp_path, killed_at):
     killed_run_ends_as(pairs, undisturbed, tmp_path, killed_at)
 

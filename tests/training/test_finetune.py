@@ -59,12 +59,6 @@ def test_with_the_same_text_all_weights_are_taken(trained, tmp_path, capsys):
     assert "all weights taken" in capsys.readouterr().out
 
 
-def test_fine_tuning_lowers_the_error_on_held_out_pairs(trained, tmp_path):
-    run(trained / "pairs", tmp_path / "run", f"init_from={trained / 'run' / 'network'}", "trainer.max_epochs=3",
-        "data.validation_share=0", "module.learning_rate=1e-4")  # fmt: skip
-    assert "held_out" in json.loads((tmp_path / "run" / "network" / "training.json").read_text())
-
-
 def test_the_replay_on_the_built_in_models_runs(tmp_path, capsys):
     from collect.cli import collect
 
