@@ -3,6 +3,7 @@
     python benchmarks/network_study.py errors swin=DIR,DIR,DIR unet=DIR,DIR,DIR    # networks that train.py left
     OMP_NUM_THREADS=1 python benchmarks/network_study.py cost
     python benchmarks/network_study.py plot outputs/network_study/evaluate/results.json docs/network_study.png
+    python benchmarks/network_study.py pooled outputs/network_study/two_evaluate two_unet swin
 
 ``errors``: held-out prompts and the seeds of evaluate.py experiment=network_study_evaluate, on the built-in model. The
 target is one re-denoising at guidance 3, made here in float32. A change of the noise is split into its mean for a
@@ -12,6 +13,9 @@ square).
 ``cost``: the Swin and the U-Net by turns in one process, at Shapes' size and at SDXL's, with random weights.
 
 ``plot``: what evaluate.py experiment=network_study_evaluate found, as a picture.
+
+``pooled``: one kind of network against another, each picture's comparison averaged over the training seeds before the
+prompts are resampled; from the chunks that an evaluation leaves.
 """
 
 from __future__ import annotations
@@ -184,10 +188,41 @@ def plot(results: str, picture: str) -> None:
     figure.savefig(picture, dpi=110)
 
 
+def pooled(folder: str, kind: str, other: str) -> None:
+    """Print how networks ``kind_0``, ``kind_1``, ... compare with ``other_0``, ..., seed by seed and pooled."""
+    prompts: list[str] = []
+    scores: dict[tuple[str, str], list[float]] = {}
+    for path in sorted(Path(folder, "chunks").glob("*.json")):
+        chunk = json.loads(path.read_text())
+        prompts += [sample.split("-")[0] for sample in chunk["samples"]]
+        for label, method in chunk["methods"].items():
+            for metric, values in method["scores"].items():
+                scores.setdefault((label, metric), []).extend(values)
+    of = {key: np.array(values, dtype=float) for key, values in scores.items()}
+    seeds = [label.removeprefix(f"{kind}_") for label, _ in of if label.startswith(f"{kind}_")]
+    seeds = sorted(set(seeds) & {label.removeprefix(f"{other}_") for label, _ in of})
+    rows: dict[str, Callable[[str], np.ndarray]] = {
+        "judge, gain": lambda i: of[f"{kind}_{i}", "shapes_judge"] - of[f"{other}_{i}", "shapes_judge"],
+        "scorer, gain": lambda i: of[f"{kind}_{i}", "shapes_scorer"] - of[f"{other}_{i}", "shapes_scorer"],
+        "scorer, winning rate": lambda i: of[f"{kind}_{i}", "shapes_scorer"] > of[f"{other}_{i}", "shapes_scorer"],
+        "scorer, winning rate against standard, gain": lambda i: (
+            1.0 * (of[f"{kind}_{i}", "shapes_scorer"] > of["standard", "shapes_scorer"])
+            - (of[f"{other}_{i}", "shapes_scorer"] > of["standard", "shapes_scorer"])
+        ),
+    }
+    print(f"{kind} against {other}, x 100, n = {len(prompts)} pairs of {len(set(prompts))} prompts, seeds {seeds}")
+    for name, values in rows.items():
+        each = [1.0 * values(seed) for seed in seeds]
+        for what, row in (("pooled", np.mean(each, 0)), *zip(seeds, each, strict=True)):
+            (mean,) = intervals.means(row[None], prompts)
+            low, high = (100 * bound for bound in mean.interval)
+            print(f"| {name} | {what} | {100 * mean.mean:+.2f} [{low:+.2f}, {high:+.2f}] |")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("errors", "cost", "plot"))
+    parser.add_argument("what", choices=("errors", "cost", "plot", "pooled"))
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="as in the examples")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
@@ -197,6 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cost(options.rounds)
         elif options.what == "plot":
             plot(*options.arguments)
+        elif options.what == "pooled":
+            pooled(*options.arguments)
         else:
             named = (entry.split("=", 1) for entry in options.arguments)
             errors({kind: folders.split(",") for kind, folders in named})
