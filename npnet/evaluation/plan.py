@@ -98,7 +98,6 @@ def make_plan(cfg: DictConfig) -> Plan:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     checks.all_finite(config)
     check_sampler(config["sampler"])  # the name first, which needs nothing else
-    samples = assign_seeds(build(cfg.prompts, "prompts").read(), config["seeds"], config["seed"])
     backbone = build(placed(config["backbone"], "meta" if config["dry_run"] else None), "backbone")
     metrics = build_all(cfg.metric, "metric")
     methods = build_all(cfg.noise, "noise")
@@ -107,6 +106,8 @@ def make_plan(cfg: DictConfig) -> Plan:
     for name in config["optimised"]:
         if name not in metrics:
             raise unknown("optimised metric", name, metrics)
+    # after what costs nothing to check: reading may fetch a published file
+    samples = assign_seeds(build(cfg.prompts, "prompts").read(), config["seeds"], config["seed"])
     check_prompts(backbone, (sample.prompt for sample in samples))
     optimised = {label: optimised_for(method, metrics, config["optimised"]) for label, method in methods.items()}
     return Plan(config, samples, backbone, methods, metrics, optimised)
