@@ -20,6 +20,7 @@ Maps initial noise and a prompt to golden noise (Golden Noise for Diffusion Mode
 
 ```python
 from npnet import NPNet
+
 network = NPNet.from_pretrained("PATH_OR_HUB_ID")
 golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 ```
