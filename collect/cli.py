@@ -55,7 +55,7 @@ def collect(cfg: DictConfig) -> None:
             print(f"{workers.part}done; {len(found.shards)} of {plan.num_chunks} shards are there")
             return
         if plan.config["card"]:
-            finish(plan.output_dir)
+            finish(found)
         print_summary(found, time.monotonic() - started if computed else None)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from collect.plan import FORMAT, USED, digest
 from collect.published import Found, match, read_lines, read_npz
-from collect.selection import KEPT, NOT_FINITE, Selection
+from collect.selection import NOT_FINITE, Selection, verdict
 from npnet.data.sidecars import Candidate, shard_path
 from npnet.errors import UserError, one_line
 
@@ -70,8 +70,9 @@ def convert(folder: Path, output_dir: Path, lines: Path | None, metrics: list[st
                 progress.add(_write(shard_path(output_dir, number), chunks[number], metrics, asked))
         if not pending:
             print("finished already: nothing to do")
-        finish(output_dir)
-        print_summary(survey(output_dir))
+        found = survey(output_dir)
+        finish(found)
+        print_summary(found)
         for name, count in counts.items():
             if name != USED:
                 print(f"{count} {name}")
@@ -92,7 +93,7 @@ def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], asked: di
             reason = Selection().reject_reason({name: scores[name] for name in metrics[:1]})
             if not all(bool(torch.isfinite(noise.half()).all()) for noise in (source, golden)):
                 reason = NOT_FINITE
-            kept, written = reason == KEPT, reason != NOT_FINITE
+            kept, written = verdict(reason, keep_all=True)
             sample = pair.sample
             if written:
                 made = NoisePair(sample.key, sample.prompt, sample.seed, source, golden, scores, kept)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collect.plan import FORMAT, check_weights, digest
-from collect.selection import KEPT, NOT_FINITE, RULES, Selection
+from collect.selection import NOT_FINITE, RULES, Selection, verdict
 from npnet import checks
 from npnet.command import run_command
 from npnet.data.sidecars import Candidate, Shard, list_shards, shard_path
@@ -51,16 +51,14 @@ class FilterPlan:
     @property
     def selection(self) -> Selection:
         """Return the keep rule."""
-        config = self.config
-        return Selection(config["selection"], float(config["margin"]), config["weights"] or {})
+        return Selection.from_config(self.config)
 
     def judge(self, candidate: Candidate) -> Candidate:
         """Return a candidate as the new rule sees it."""
         reason = NOT_FINITE
         if candidate.reason != NOT_FINITE:
             reason = self.selection.reject_reason({metric: candidate.scores[metric] for metric in self.metrics})
-        kept = reason == KEPT
-        written = kept or (self.config["keep_all"] and candidate.written and reason != NOT_FINITE)
+        kept, written = verdict(reason, self.config["keep_all"] and candidate.written)
         return replace(candidate, kept=kept, reason=reason, written=written)
 
     @cached_property
@@ -82,6 +80,11 @@ class FilterPlan:
                 **({"filtered_from": old["filtered_from"]} if "filtered_from" in old else {}),
             },
         }
+
+    @cached_property
+    def request_sha256(self) -> str:
+        """Return the digest that every sidecar carries."""
+        return digest(self.request)
 
 
 def make_filter_plan(cfg: DictConfig) -> FilterPlan:
@@ -153,14 +156,12 @@ def filter_pairs(cfg: DictConfig) -> None:
     from collect.summary import print_summary
     from collect.survey import survey
     from collect.writer import is_finished
-    from npnet.work import lock, request
+    from npnet.work import lock
     from npnet.work.progress import Progress
 
-    with lock.hold(plan.output_dir):
-        request.claim(plan.output_dir, plan.request)
-        request_sha256 = digest(plan.request)
+    with lock.hold(plan.output_dir, plan.request):
         places = [shard_path(plan.output_dir, number) for number in range(len(plan.source))]
-        pending = [number for number, path in enumerate(places) if not is_finished(path, request_sha256)]
+        pending = [number for number, path in enumerate(places) if not is_finished(path, plan.request_sha256)]
         finished = len(tried) - sum(len(plan.source[number].tried) for number in pending)
         with Progress("filtering", lambda values: "", finished, len(tried)) as progress:
             progress.begin()
@@ -168,9 +169,10 @@ def filter_pairs(cfg: DictConfig) -> None:
                 progress.add(_filter_shard(plan, plan.source[number], places[number]))
         if not pending:
             print("finished already: nothing to do")
+        found = survey(plan.output_dir)
         if plan.config["card"]:
-            finish(plan.output_dir)
-        print_summary(survey(plan.output_dir))
+            finish(found)
+        print_summary(found)
 
 
 def _filter_shard(plan: FilterPlan, source: Shard, path: Path) -> Any:
@@ -193,7 +195,7 @@ def _filter_shard(plan: FilterPlan, source: Shard, path: Path) -> Any:
         if found != len(source.candidates):
             raise UserError(f"{source.path}: holds {found} pairs, its sidecar lists {len(source.candidates)}")
     copied = {name: source.sidecar[name] for name in COPIED if name in source.sidecar}
-    facts = {**copied, "request": plan.request, "request_sha256": digest(plan.request)}
+    facts = {**copied, "request": plan.request, "request_sha256": plan.request_sha256}
     write_sidecar(path, writer, tried, facts)
     return Report(len(tried), {})
 

@@ -62,8 +62,7 @@ class Plan:
     @property
     def selection(self) -> Selection:
         """Return the keep rule."""
-        config = self.config
-        return Selection(config["selection"], float(config["margin"]), config["weights"] or {})
+        return Selection.from_config(self.config)
 
     @cached_property
     def request(self) -> dict[str, Any]:

@@ -9,22 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from collect.pictures import CONTACT_SHEET, GAINS, contact_sheet, plot_gains
-from collect.survey import Survey, survey
+from collect.survey import Survey
 
 
-def finish(folder: Path) -> None:
+def finish(found: Survey) -> None:
     """Make the card of a finished folder and the pictures it shows, where there is no card; others are left alone."""
     from collect.card import CARD, card
     from npnet.work import atomic
 
-    if (folder / CARD).exists():
-        return
-    found = survey(folder)
-    if not found.is_finished:
+    if (found.folder / CARD).exists() or not found.is_finished:
         return
     write_pictures(found)
     shape, members = _form(found)
-    atomic.write_bytes(folder / CARD, card(found, shape, members).encode())
+    atomic.write_bytes(found.folder / CARD, card(found, shape, members).encode())
 
 
 def write_pictures(found: Survey) -> list[Path]:

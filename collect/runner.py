@@ -79,13 +79,11 @@ class CollectJob:
         return maker.batches(samples, maker.encode(samples), self.plan.config["batch_size"])
 
     def _judge(self, candidates: Candidates, row: int) -> Candidate:
-        from collect.selection import KEPT, NOT_FINITE
+        from collect.selection import verdict
 
         sample, scores = candidates.samples[row], candidates.scores[row]
         reason = self.plan.selection.reject_reason(scores)
-        kept = reason == KEPT
-        # a pair that is not finite is of no use to anybody, so keep_all leaves it out too
-        written = kept or (self.plan.config["keep_all"] and reason != NOT_FINITE)
+        kept, written = verdict(reason, self.plan.config["keep_all"])
         return Candidate(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
 
     def _pair(self, candidates: Candidates, row: int, entry: Candidate) -> NoisePair:

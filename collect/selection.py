@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 Scores = Mapping[str, tuple[float, float]]
 """Metric label -> (score of the source picture, score of the golden picture)."""
@@ -17,6 +18,14 @@ RULES = ("all", "weighted")
 KEPT = ""
 NOT_FINITE = "not finite"
 """The noise, the picture or a score is NaN or infinite."""
+
+
+def verdict(reason: str, keep_all: bool) -> tuple[bool, bool]:
+    """Return whether a pair is kept, and whether it is written.
+
+    A pair that is not finite is of no use to anybody, so ``keep_all`` leaves it out too.
+    """
+    return reason == KEPT, reason == KEPT or (keep_all and reason != NOT_FINITE)
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,11 @@ class Selection:
     rule: str = "all"
     margin: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Selection:
+        """Read the keys ``selection``, ``margin`` and ``weights``."""
+        return cls(config["selection"], float(config["margin"]), config["weights"] or {})
 
     def reject_reason(self, scores: Scores) -> str:
         """Return why a pair is rejected, or ``KEPT``."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from npnet.data.shards import list_shards
-from tests.collect.test_collect_runs import SMALL, contents, undisturbed  # noqa: F401
+from tests.collected import SMALL, contents
 
 ROOT = Path(__file__).parent.parent
 LAUNCHERS = {
@@ -42,7 +42,7 @@ def sweep(tmp_path, *overrides):
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 
 
-def test_the_workers_of_an_array_are_a_sweep(launcher, undisturbed, tmp_path):  # noqa: F811
+def test_the_workers_of_an_array_are_a_sweep(launcher, undisturbed, tmp_path):
     done = sweep(tmp_path, *launcher, "worker.index=0,1", "worker.count=2", f"output_dir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "out") == contents(undisturbed)

@@ -32,8 +32,15 @@ class EmbeddingCache:
         """Return the file of ``prompt``."""
         return self.folder / f"{digest(prompt)}.safetensors"
 
+    def holds(self, prompt: str) -> bool:
+        """Say whether ``read`` would find ``prompt``, without reading its tensors."""
+        return self._read(prompt, tensors=False) is not None
+
     def read(self, prompt: str) -> dict[str, Tensor] | None:
         """Return the tensors of ``prompt`` by name, on the CPU, or None where they are not stored."""
+        return self._read(prompt, tensors=True)
+
+    def _read(self, prompt: str, tensors: bool) -> dict[str, Tensor] | None:
         from safetensors import SafetensorError
         from safetensors.torch import safe_open
 
@@ -41,7 +48,8 @@ class EmbeddingCache:
             with safe_open(self.path(prompt), framework="pt") as file:
                 if (file.metadata() or {}).get("prompt") != prompt:
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                names = file.keys() if tensors else ()
+                return {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError):
             return None
 

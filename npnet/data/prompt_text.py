@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from npnet.data.json_lines import split_lines
+
 COLUMNS = ("prompt", "prompts", "caption", "text")
 """Names under which a table's or a record's prompt is found, in any case."""
 SUFFIXES = (".txt", ".csv", ".json", ".jsonl")
@@ -42,10 +44,10 @@ def parse(data: bytes, suffix: str, columns: Iterable[str] = COLUMNS) -> list[st
     if suffix == ".json":
         return _texts(_loads(text, ""), tuple(columns))
     if suffix == ".jsonl":
-        numbered = enumerate(_lines(text), start=1)
+        numbered = enumerate(split_lines(text), start=1)
         records = [_loads(line, f"line {number} ") for number, line in numbered if line.strip()]
         return [prompt for record in records for prompt in _texts(record, tuple(columns))]
-    return _lines(text)
+    return split_lines(text)
 
 
 def clean(texts: Iterable[str], left_out: Counter[str]) -> list[str]:
@@ -85,13 +87,8 @@ def count_long(prompts: Iterable[str]) -> int:
     return sum(len(tokenizer.encode(prompt)) > MAX_TOKENS - 2 for prompt in long)
 
 
-def _lines(text: str) -> list[str]:
-    # str.splitlines would also cut at characters that may stand inside a prompt, such as U+2028
-    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
-
-
 def _csv(text: str, columns: tuple[str, ...]) -> list[str]:
-    header, *lines = _lines(text) or [""]
+    header, *lines = split_lines(text) or [""]
     names = [name.strip().strip('"').lower() for name in header.split(",")]
     column = next((names.index(name.lower()) for name in columns if name.lower() in names), None)
     if column is None:

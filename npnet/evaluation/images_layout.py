@@ -11,14 +11,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from npnet.data.json_lines import read_json_lines
+from npnet.data.sidecars import file_sha256
 from npnet.errors import UserError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -88,17 +88,7 @@ def _geneval(folder: Path) -> Iterator[tuple[Path, str, str | None]]:
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"images={file}: cannot be read: {one_line(error)}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"images={file}: line {number} is not JSON: {one_line(error)}") from error
+    for number, record in read_json_lines(file, f"images={file}"):
         if not isinstance(record, dict):
             raise UserError(f"images={file}: line {number} is no record")
         yield number, record
@@ -138,8 +128,7 @@ def _identify(path: Path) -> tuple[str, tuple[int, int]]:
     from PIL import Image
 
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
         with Image.open(path) as picture:  # reads the header only
             return digest, picture.size
     except FileNotFoundError as error:

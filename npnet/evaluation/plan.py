@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import checks, paths
+from npnet.data.sidecars import file_sha256
 from npnet.errors import UserError, unknown
 from npnet.instantiate import build, build_all
 
@@ -173,7 +174,4 @@ def _network_file(method: NoiseMethod) -> Path | None:
 
 def _fingerprint(path: Path | None) -> str | None:
     """Return the SHA-256 of a file: a network trained anew under the same name is another request."""
-    if path is None or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path) if path is not None and path.is_file() else None

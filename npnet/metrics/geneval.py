@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from npnet.data.json_lines import read_json_lines
 from npnet.errors import UserError, one_line
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -57,18 +58,8 @@ def read(path: str | Path) -> list[dict[str, Any]]:
         UserError: no such file, or a line that is not a record of GenEval.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"geneval: {path}: cannot be read: {error.strerror}") from error
     records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"geneval: {path}: line {number} is not JSON: {one_line(error)}") from error
+    for number, record in read_json_lines(path, f"geneval: {path}"):
         lacking = [key for key in ("tag", "prompt", "correct") if not isinstance(record, dict) or key not in record]
         if lacking or not isinstance(record["correct"], bool):
             what = f"lacks {', '.join(lacking)}" if lacking else f"has correct={record['correct']!r}, not true or false"

@@ -29,7 +29,7 @@ def train(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from npnet.training.export import NETWORK
-    from npnet.work import lock, request
+    from npnet.work import lock
 
     check(cfg)
     data = build(cfg.data, "data")
@@ -43,9 +43,7 @@ def train(cfg: DictConfig) -> None:
     asked = {key: value for key, value in asked.items() if key not in NOT_REQUESTED}
     asked["data"].pop("embeddings_cache", None)
     first = process_rank() == 0  # the other processes of a distributed run work in the folder that the first one holds
-    with lock.hold(output_dir) if first else nullcontext():
-        if first:
-            request.claim(output_dir, asked)
+    with lock.hold(output_dir, asked) if first else nullcontext():
         if (output_dir / NETWORK / "config.json").is_file():
             print(f"{output_dir}: finished already, nothing to do")
             return

@@ -35,7 +35,7 @@ def provide(cfg: DictConfig, data: PairData) -> None:
     text_facts = {name: facts.get(name) for name in ("_target_", "path", "revision")}
     cache = EmbeddingCache(str(data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
     data.embeddings = cache.read
-    missing = [prompt for prompt in data.prompts() if cache.read(prompt) is None]
+    missing = [prompt for prompt in data.prompts() if not cache.holds(prompt)]
     if missing:
         fill(cache, missing, node, int(cfg.data.batch_size))
 

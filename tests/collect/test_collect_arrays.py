@@ -9,13 +9,13 @@ import pytest
 from npnet.errors import UserError
 from npnet.work import lock
 from npnet.work.part import WHOLE, Part
-from tests.collect.test_collect_runs import ROOT, SMALL, contents, run, start, undisturbed, wait_until  # noqa: F401
+from tests.collected import SMALL, collect_small, contents, start, wait_until
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_the_workers_of_an_array_write_what_one_run_writes(undisturbed, tmp_path, capsys, order):  # noqa: F811
+def test_the_workers_of_an_array_write_what_one_run_writes(undisturbed, tmp_path, capsys, order):
     for index in order:
-        run(tmp_path, f"worker.index={index}", "worker.count=2")
+        collect_small(tmp_path, f"worker.index={index}", "worker.count=2")
     said = capsys.readouterr().out
     assert f"worker {order[0]} of 2: done; {[2, 1][order[0]]} of 3 shards are there" in said
     assert "pairs tried" in said  # the last one tells of the whole
@@ -23,23 +23,23 @@ def test_the_workers_of_an_array_write_what_one_run_writes(undisturbed, tmp_path
     assert not list(tmp_path.glob(".run*"))
 
 
-def test_a_worker_with_nothing_left_and_a_worker_without_a_chunk_do_nothing(undisturbed, tmp_path, capsys):  # noqa: F811
-    run(tmp_path, "worker.index=7", "worker.count=9")
+def test_a_worker_with_nothing_left_and_a_worker_without_a_chunk_do_nothing(undisturbed, tmp_path, capsys):
+    collect_small(tmp_path, "worker.index=7", "worker.count=9")
     assert "worker 7 of 9: done; 0 of 3 shards are there" in capsys.readouterr().out
-    run(tmp_path, "worker.index=0", "worker.count=2")
+    collect_small(tmp_path, "worker.index=0", "worker.count=2")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    run(tmp_path, "worker.index=0", "worker.count=2")
-    run(tmp_path, "worker.index=7", "worker.count=9")
+    collect_small(tmp_path, "worker.index=0", "worker.count=2")
+    collect_small(tmp_path, "worker.index=7", "worker.count=9")
     assert "worker 7 of 9: " in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.name != ".lock"} == {
         path: time for path, time in before.items() if path.name != ".lock"
     }
-    run(tmp_path)  # without the keys: whatever an array left is finished
+    collect_small(tmp_path)  # without the keys: whatever an array left is finished
     assert contents(tmp_path) == contents(undisturbed)
 
 
 def test_the_array_is_no_part_of_the_request(tmp_path):
-    run(tmp_path, "worker.index=1", "worker.count=2", "workers=1", "engine=processes")
+    collect_small(tmp_path, "worker.index=1", "worker.count=2", "workers=1", "engine=processes")
     assert not {"worker", "workers", "engine"} & json.loads((tmp_path / "request.json").read_text()).keys()
 
 
@@ -54,19 +54,19 @@ def test_the_array_is_no_part_of_the_request(tmp_path):
 )
 def test_two_commands_that_would_do_the_same_work_are_refused(tmp_path, there, overrides, message):
     with lock.hold(tmp_path, part=there), pytest.raises(UserError) as caught:
-        run(tmp_path, *overrides)
+        collect_small(tmp_path, *overrides)
     assert message in str(caught.value)
     assert not contents(tmp_path)
 
 
 def test_a_worker_of_another_configuration_is_refused_though_no_shard_is_there_yet(tmp_path):
-    run(tmp_path, "worker.index=2", "worker.count=9")
+    collect_small(tmp_path, "worker.index=2", "worker.count=9")
     with lock.hold(tmp_path, part=Part(0, 2)), pytest.raises(UserError, match=r"another configuration: margin"):
-        run(tmp_path, "margin=1", "worker.index=1", "worker.count=2")
+        collect_small(tmp_path, "margin=1", "worker.index=1", "worker.count=2")
 
 
 @pytest.mark.slow
-def test_an_array_at_work_at_once_with_a_killed_and_restarted_worker_ends_with_the_same_bytes(undisturbed, tmp_path):  # noqa: F811
+def test_an_array_at_work_at_once_with_a_killed_and_restarted_worker_ends_with_the_same_bytes(undisturbed, tmp_path):
     workers = [start(tmp_path, f"worker.index={i}", "worker.count=3", delay=0.2) for i in range(3)]
     wait_until(lambda: any(tmp_path.glob(".shard-000001.tar.*.partial")))
     workers[1].kill()

@@ -9,7 +9,7 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.work import atomic
-from tests.collect.test_collect_runs import contents, run, undisturbed  # noqa: F401
+from tests.collected import collect_small, contents
 
 PAGE = 4096
 
@@ -26,7 +26,7 @@ def mounted(folder, options):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(undisturbed, tmp_path):  # noqa: F811
+def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(undisturbed, tmp_path):
     folder = tmp_path / "disk"
     # two chunks, the request and the lock's text fit, and a page more
     first = [data for name, data in contents(undisturbed).items() if name < "shard-000002"]
@@ -35,29 +35,29 @@ def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(undisturbed, tmp_
         with pytest.raises(
             UserError, match=r"^\S+shard-00000\d\.(tar|json): cannot be written: No space left on device$"
         ):
-            run(folder)
+            collect_small(folder)
         there = contents(folder)
         assert "shard-000000.json" in there and len(there) < len(contents(undisturbed))
         assert there.items() <= contents(undisturbed).items()
         assert not list(folder.glob(".*.partial"))
         with pytest.raises(UserError, match="No space left on device"):  # again: nothing is harmed by trying
-            run(folder)
+            collect_small(folder)
         assert there.items() <= contents(folder).items()
         subprocess.run(["mount", "-o", "remount,size=10m", str(folder)], check=True)
-        run(folder)
+        collect_small(folder)
         assert contents(folder) == contents(undisturbed)
 
 
-def test_a_file_that_may_not_grow_is_one_line_and_later_the_run_goes_on(undisturbed, tmp_path):  # noqa: F811
+def test_a_file_that_may_not_grow_is_one_line_and_later_the_run_goes_on(undisturbed, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, limits[1]))
     try:
         with pytest.raises(UserError, match=r"shard-00000\d\.(tar|json): cannot be written: File too large$"):
-            run(tmp_path)
+            collect_small(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(tmp_path).items() <= contents(undisturbed).items()
-    run(tmp_path)
+    collect_small(tmp_path)
     assert contents(tmp_path) == contents(undisturbed)
 
 
@@ -65,17 +65,17 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_stays(tmp_path):
     if os.geteuid():
         tmp_path.chmod(0o555)
         with pytest.raises(UserError, match=r"\.lock: cannot be written: Permission denied$"):
-            run(tmp_path)
+            collect_small(tmp_path)
         tmp_path.chmod(0o755)
         return
     with mounted(tmp_path / "disk", "ro"):
         for folder in ("disk", "disk/new"):
             with pytest.raises(UserError, match=r": (cannot be written|cannot be made): Read-only file system$"):
-                run(tmp_path / folder)
+                collect_small(tmp_path / folder)
 
 
 @pytest.mark.parametrize("place", ["shard-000001.tar", "shard-000001.json"])
-def test_an_error_while_a_file_is_written_leaves_the_finished_ones(undisturbed, tmp_path, monkeypatch, place):  # noqa: F811
+def test_an_error_while_a_file_is_written_leaves_the_finished_ones(undisturbed, tmp_path, monkeypatch, place):
     def fail(file, data):
         if file.path.name == place:
             raise atomic.cannot_write(file.path, OSError(28, "No space left on device"))
@@ -85,8 +85,8 @@ def test_an_error_while_a_file_is_written_leaves_the_finished_ones(undisturbed, 
     with monkeypatch.context() as patch:
         patch.setattr(atomic.AtomicFile, "write", fail)
         with pytest.raises(UserError, match=f"{place}: cannot be written: No space left on device"):
-            run(tmp_path)
+            collect_small(tmp_path)
     expected = {"request.json", "shard-000000.json", "shard-000000.tar"}
     assert contents(tmp_path).keys() == expected | ({"shard-000001.tar"} if place.endswith("json") else set())
-    run(tmp_path)
+    collect_small(tmp_path)
     assert contents(tmp_path) == contents(undisturbed)

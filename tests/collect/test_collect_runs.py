@@ -3,61 +3,16 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from collect.cli import collect
 from npnet.data.shards import iterate_shard, list_shards, read_pairs
 from npnet.errors import UserError
-from npnet.paths import config_dir
 from npnet.seeding import source_noise
-from tests.fakes import FAKE_OVERRIDES, SHAPE
-
-ROOT = Path(__file__).parents[2]
-PROMPTS = [f"prompt number {i}" for i in range(10)]
-SMALL = [
-    *FAKE_OVERRIDES,
-    f"prompts.list=[{','.join(PROMPTS)}]",
-    "chunk_size=4",
-    "batch_size=2",
-    "num_inference_steps=3",
-    "card=false",
-]
-
-
-def run(folder, *overrides):
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        collect(compose("collect", [*SMALL, f"output_dir={folder}", *overrides]))
-    return folder
-
-
-def start(folder, *overrides, delay=0):
-    command = [sys.executable, "collect.py", *SMALL, f"output_dir={folder}", *overrides]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"FAKE_DELAY_SECONDS": str(delay)}
-
-    def hear_interrupts():
-        # a shell starts its background jobs deaf to SIGINT, and children inherit that
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True, preexec_fn=hear_interrupts, **pipes
-    )
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("undisturbed"))
+from tests.collected import PROMPTS, SMALL, alive, children, collect_small, composed, contents, start, wait_until
+from tests.fakes import SHAPE
 
 
 def test_a_collection_is_one_shard_and_sidecar_for_each_chunk_and_the_request(undisturbed):
@@ -107,20 +62,9 @@ def test_two_workers_write_the_same_bytes_as_one(undisturbed, tmp_path):
 
 def test_a_finished_folder_is_left_as_it_is(undisturbed, capsys):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()}
-    run(undisturbed)
+    collect_small(undisturbed)
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()} == before
-
-
-def children(process):
-    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-
-
-def wait_until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_killed_run_takes_its_workers_along_and_resumes_to_the_same_bytes(undisturbed, tmp_path):
@@ -131,16 +75,9 @@ def test_a_killed_run_takes_its_workers_along_and_resumes_to_the_same_bytes(undi
     process.communicate()
     wait_until(lambda: not any(alive(pid) for pid in workers))
     assert not list(tmp_path.glob("shard-000002.json"))
-    run(tmp_path)
+    collect_small(tmp_path)
     assert contents(tmp_path) == contents(undisturbed)
     assert not list(tmp_path.glob(".*.partial"))
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -152,12 +89,12 @@ def test_an_interrupted_run_stops_cleanly_and_resumes_to_the_same_bytes(undistur
     assert process.returncode == 130
     assert err == "stopped: run the same command to resume\n"
     assert not list(tmp_path.glob(".*.partial"))
-    run(tmp_path)
+    collect_small(tmp_path)
     assert contents(tmp_path) == contents(undisturbed)
 
 
 def test_keep_all_writes_the_rejected_pairs_too_and_the_reader_leaves_them_out(undisturbed, tmp_path):
-    run(tmp_path, "keep_all=true", "keep_embeds=false", "keep_images=true")
+    collect_small(tmp_path, "keep_all=true", "keep_embeds=false", "keep_images=true")
     kept = [pair.key for pair in read_pairs(undisturbed)]
     assert [pair.key for pair in read_pairs(tmp_path)] == kept
     everything = list(read_pairs(tmp_path, kept_only=False))
@@ -168,7 +105,7 @@ def test_keep_all_writes_the_rejected_pairs_too_and_the_reader_leaves_them_out(u
 
 
 def test_a_chunk_with_nothing_kept_leaves_an_empty_shard_and_its_sidecar(tmp_path):
-    run(tmp_path, "margin=100")
+    collect_small(tmp_path, "margin=100")
     assert [len(shard.candidates) for shard in list_shards(tmp_path)] == [0, 0, 0]
     assert list(read_pairs(tmp_path)) == []
 
@@ -179,12 +116,12 @@ def test_a_chunk_with_nothing_kept_leaves_an_empty_shard_and_its_sidecar(tmp_pat
     [("test_candidates.Small", [2, 2, None]), ("test_candidates.LinearBackbone", [None, None, None])],
 )
 def test_a_batch_that_had_to_shrink_is_written_in_the_sidecar(tmp_path, target, smallest):
-    run(tmp_path, f"backbone._target_=tests.collect.{target}", "batch_size=4", "guidance_scale=5")
+    collect_small(tmp_path, f"backbone._target_=tests.collect.{target}", "batch_size=4", "guidance_scale=5")
     assert [shard.sidecar["smallest_batch"] for shard in list_shards(tmp_path)] == smallest
 
 
 def test_pairs_that_are_not_finite_are_rejected_with_that_reason_and_never_written(tmp_path):
-    run(tmp_path, "prompts.list=[a,'NaN',c]", "keep_all=true")
+    collect_small(tmp_path, "prompts.list=[a,'NaN',c]", "keep_all=true")
     (shard,) = list_shards(tmp_path)
     assert [candidate.reason == "not finite" for candidate in shard.tried] == [False, True, False]
     assert [pair.prompt for pair in read_pairs(tmp_path, kept_only=False)] == ["a", "c"]
@@ -202,7 +139,7 @@ def test_pairs_that_are_not_finite_are_rejected_with_that_reason_and_never_writt
 def test_another_configuration_is_refused_and_what_is_there_stays(undisturbed, override, named):
     before = contents(undisturbed)
     with pytest.raises(UserError) as caught:
-        run(undisturbed, override)
+        collect_small(undisturbed, override)
     assert named in str(caught.value)
     assert contents(undisturbed) == before
 
@@ -213,8 +150,7 @@ def test_changed_prompts_under_the_same_name_are_refused(tmp_path):
     overrides = [o for o in SMALL if not o.startswith("prompts")]
 
     def collect_file():
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            collect(compose("collect", [*overrides, *options, f"output_dir={tmp_path / 'out'}"]))
+        collect(composed("collect", *overrides, *options, f"output_dir={tmp_path / 'out'}"))
 
     collect_file()
     (tmp_path / "p.txt").write_text("a\nc\n")
@@ -223,22 +159,22 @@ def test_changed_prompts_under_the_same_name_are_refused(tmp_path):
 
 
 def test_a_shard_changed_by_hand_is_refused_and_one_that_is_gone_is_made_again(tmp_path):
-    run(tmp_path)
+    collect_small(tmp_path)
     before = contents(tmp_path)
     path = tmp_path / "shard-000001.tar"
     path.unlink()
-    run(tmp_path)
+    collect_small(tmp_path)
     assert contents(tmp_path) == before
     data = bytearray(before[path.name])
     data[5] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"shard-000001\.tar: was changed"):
-        run(tmp_path)
+        collect_small(tmp_path)
     assert path.read_bytes() == bytes(data)
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path, capsys):
-    run(tmp_path / "out", "dry_run=true", "num_inference_steps=10")
+    collect_small(tmp_path / "out", "dry_run=true", "num_inference_steps=10")
     text = capsys.readouterr().out
     assert "10 in 3 chunks of 4" in text
     assert "forwards per pair  41" in text
@@ -250,8 +186,7 @@ def test_the_estimated_size_of_a_pair_is_about_the_measured_one(tmp_path, capsys
     from collect.plan import make_plan
     from collect.summary import bytes_per_pair
 
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("collect", [*SMALL, "keep_all=true", "chunk_size=10", f"output_dir={tmp_path}"])
+    cfg = composed("collect", *SMALL, "keep_all=true", "chunk_size=10", f"output_dir={tmp_path}")
     collect(cfg)
     measured = (tmp_path / "shard-000000.tar").stat().st_size / 10
     estimate = bytes_per_pair(CandidateMaker.from_config(make_plan(cfg).config), keep_embeds=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.collect.test_collect_runs import alive, children, contents, run, start, wait_until
+from tests.collected import alive, children, collect_small, contents, start, wait_until
 
 KILLS = 50
 CHUNKS = 120
@@ -29,7 +29,7 @@ def is_worker(pid):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_storm_of_kills_ends_with_the_bytes_of_an_undisturbed_run_of_one_worker(tmp_path):
-    undisturbed, folder = contents(run(tmp_path / "undisturbed", *SMALL_CHUNKS)), tmp_path / "storm"
+    undisturbed, folder = contents(collect_small(tmp_path / "undisturbed", *SMALL_CHUNKS)), tmp_path / "storm"
     draw, written = random.Random(0), {}
     for kill in range(KILLS):
         process = start(folder, *SMALL_CHUNKS, "workers=2", delay=0.05)

@@ -1,0 +1,43 @@
+"""JSON lines as people write them: one value a line, blank lines between them passed over."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError, one_line
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of ``text`` without their ends.
+
+    ``str.splitlines`` would also cut at characters that may stand inside a text, such as U+2028.
+    """
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+
+
+def read_json_lines(path: Path, where: str) -> Iterator[tuple[int, Any]]:
+    """Return the number, from 1, and the value of each line that is not blank.
+
+    Args:
+        path: a UTF-8 file.
+        where: names the file in an error.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not JSON.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{where}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: cannot be read: {one_line(error)}") from error
+    for number, line in enumerate(split_lines(text), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{where}: line {number} is not JSON: {one_line(error)}") from error
