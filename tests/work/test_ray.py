@@ -14,7 +14,7 @@ from npnet.work.part import WHOLE
 from npnet.work.progress import Progress
 from npnet.work.ray_actors import RayActors
 from npnet.work.runner import Report, WorkerError, Workers
-from tests.collect.test_collect_runs import contents, start, undisturbed, wait_until  # noqa: F401
+from tests.collected import contents, start, wait_until
 from tests.work.test_work_runner import Squares, results
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra [ray]")
@@ -83,7 +83,7 @@ def test_an_actors_fault_ends_the_run_as_a_process_would(tmp_path, fault, error,
 
 @with_ray
 @pytest.mark.slow
-def test_a_collection_whose_actor_is_killed_in_mid_chunk_ends_with_the_bytes_of_one_worker(undisturbed, tmp_path):  # noqa: F811
+def test_a_collection_whose_actor_is_killed_in_mid_chunk_ends_with_the_bytes_of_one_worker(undisturbed, tmp_path):
     process = start(tmp_path, "engine=ray", "workers=2", delay=0.5)
     wait_until(lambda: any(tmp_path.glob(".shard-*.partial")), 300)
     temporary = next(tmp_path.glob(".shard-*.partial")).name
