@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def evaluate(cfg: DictConfig) -> None:
     """Compare the noise methods of ``cfg`` by its metrics, on its prompts.
 
-    Leaves ``results.json``, ``report.html``, ``images/`` and ``chunks/`` under ``cfg.output_dir``. A killed run goes
-    on with the same command; a finished folder stays as it is.
+    Leaves ``results.json``, ``results.md``, ``report.html``, ``images/`` and ``chunks/`` under ``cfg.output_dir``. A
+    killed run goes on with the same command; a finished folder stays as it is.
 
     Raises:
         UserError: a key, path or combination that cannot work.
@@ -50,6 +50,7 @@ def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
 
     Of a job array's workers, the one that ends last makes the report.
     """
+    from npnet.evaluation.markdown import tables
     from npnet.evaluation.report import write_report
     from npnet.evaluation.results import make_results, to_json
     from npnet.evaluation.runner import EvaluationJob, describe_wins
@@ -65,6 +66,7 @@ def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
         return
     results = make_results(plan, job)
     atomic.write_bytes(output_dir / "results.json", to_json(results))
+    atomic.write_bytes(output_dir / "results.md", tables(results).encode())
     write_report(results, plan, job)
     show(output_dir)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from npnet.evaluation.scoring import MethodScores
 from npnet.metrics import Metric, statistics
@@ -16,7 +17,7 @@ SIGNIFICANCE = 0.05
 
 
 def compare_methods(
-    records: Mapping[str, MethodScores],
+    records: Mapping[str, Sequence[MethodScores]],
     prompts: Sequence[str],
     metrics: Mapping[str, Metric],
     optimised: Mapping[str, Sequence[str]],
@@ -25,16 +26,16 @@ def compare_methods(
     """Return the schema's ``{label: {"metrics", "versus_standard", "versus"}}``; the middle one needs standard.
 
     Args:
-        records: N scores of each metric, by method label.
+        records: N scores of each metric, by method label: one record, or one of each training seed, see
+            ``training_seeds``; as many for every method that has several.
         prompts: the N samples' prompts.
         metrics: by label, loaded or not; every record has their scores.
         optimised: method label -> metric labels.
         num_resamples: for the intervals.
     """
     names, labels = list(metrics), list(records)
-    table = np.array([[records[label].scores[name] for name in names] for label in labels])  # (methods, metrics, N)
-    flat = table.reshape(-1, table.shape[-1])
-    averages = iter(statistics.means(flat, prompts, num_resamples))
+    table = _table(records, names)
+    averages = iter(statistics.means(table.reshape(-1, *table.shape[2:]), prompts, num_resamples))
     methods: dict[str, Any] = {}
     for label in labels:
         entries = {}
@@ -51,18 +52,25 @@ def compare_methods(
         methods[label] = {"metrics": entries, "versus": {}}
     pairs = list(permutations(range(len(labels)), 2))
     if pairs:  # all at once: the resampled prompts are drawn a single time
-        rows, others = (table[list(side)].reshape(-1, table.shape[-1]) for side in zip(*pairs, strict=True))
+        rows, others = (table[list(side)].reshape(-1, *table.shape[2:]) for side in zip(*pairs, strict=True))
         comparisons = statistics.compare(rows, others, prompts, num_resamples)
         for number, (one, other) in enumerate(pairs):
             family = comparisons[number * len(names) : (number + 1) * len(names)]
             methods[labels[one]]["versus"][labels[other]] = _family(
                 names, family, {*optimised.get(labels[one], ()), *optimised.get(labels[other], ())}
             )
-        _add_preferences(methods, records, prompts, metrics, num_resamples)
+        _add_preferences(methods, table, prompts, metrics, num_resamples)
     for label in labels:
         if label != "standard" and "standard" in labels:
             methods[label]["versus_standard"] = methods[label]["versus"]["standard"]
     return methods
+
+
+def _table(records: Mapping[str, Sequence[MethodScores]], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return all scores, ``(methods, metrics, training seeds, N)``; a method without several seeds is repeated."""
+    parts = [np.array([[part.scores[name] for part in own] for name in names]) for own in records.values()]
+    most = max(part.shape[1] for part in parts)
+    return np.stack([np.broadcast_to(part, (len(names), most, part.shape[2])) for part in parts])
 
 
 def _family(
@@ -95,17 +103,19 @@ def _family(
 
 def _add_preferences(
     methods: dict[str, Any],
-    records: Mapping[str, MethodScores],
+    table: NDArray[np.float64],
     prompts: Sequence[str],
     metrics: Mapping[str, Metric],
     num_resamples: int,
 ) -> None:
     """Add ``preference``, the mean probability that the method is preferred, where papers print that (MPS)."""
-    for name, metric in metrics.items():
+    places = {label: number for number, label in enumerate(methods)}
+    for column, (name, metric) in enumerate(metrics.items()):
         if not metric.pairwise:
             continue
         for label, method in methods.items():
             for other, family in method["versus"].items():
-                pair = (torch.tensor(records[side].scores[name], dtype=torch.float64) for side in (other, label))
-                average = statistics.means(metric.preference(*pair).numpy(), prompts, num_resamples)[0]
+                pair = (torch.tensor(table[places[side], column].ravel()) for side in (other, label))
+                preferred = metric.preference(*pair).numpy().reshape(1, -1, len(prompts))
+                average = statistics.means(preferred, prompts, num_resamples)[0]
                 family[name]["preference"] = {"mean": average.mean, "interval": list(average.interval)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from npnet.data.prompts import Sample
 from npnet.evaluation.runner import picture_path
 from npnet.evaluation.scoring import MethodScores
-from npnet.evaluation.wording import DAGGER, Results, metric_decimals, number
+from npnet.evaluation.wording import DAGGER, Results, first_member, metric_decimals, number
 
 EXTREMES = 6
 """Pictures of the largest gains, and as many of the largest losses."""
@@ -129,7 +129,7 @@ def make_card(
     sample = samples[index]
     pictures = []
     for label in labels:
-        uri, pixelated = data_uri(picture_path(output_dir, label, sample))
+        uri, pixelated = data_uri(picture_path(output_dir, first_member(results, label), sample))
         scores = tuple(_score(results, name, values[index]) for name, values in records[label].scores.items())
         pictures.append(Picture(label, uri, scores, pixelated))
     return Card(sample.prompt, sample.seed, tuple(pictures), remark)

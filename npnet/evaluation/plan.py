@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from npnet import checks, paths
 from npnet.data.sidecars import file_sha256
 from npnet.errors import UserError, unknown
+from npnet.evaluation.training_seeds import expand
 from npnet.instantiate import build, build_all
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ class Plan:
     """A checked evaluation; the objects are built and not loaded.
 
     Attributes:
-        config: the resolved configuration as plain values; worker processes build their own objects from it.
+        config: the resolved configuration as plain values; worker processes build their own objects from it. Networks
+            of several training seeds are nodes of their own, and ``training_seeds`` says which.
         samples: prompts with seeds, in order.
+        methods: by the labels of ``config["noise"]``.
+        members: reported label -> its labels among ``methods``: several for a network of several training seeds.
         optimised: method label -> labels of the metrics it is optimised for, directly or through its training data.
     """
 
@@ -42,6 +46,7 @@ class Plan:
     backbone: Backbone
     methods: dict[str, NoiseMethod]
     metrics: dict[str, Metric]
+    members: dict[str, list[str]]
     optimised: dict[str, list[str]]
 
     def request(self) -> dict[str, Any]:
@@ -98,10 +103,14 @@ def make_plan(cfg: DictConfig) -> Plan:
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     checks.all_finite(config)
+    config["noise"], members = expand(config["noise"])
+    several = {label: names for label, names in members.items() if names != [label]}
+    if several:
+        config["training_seeds"] = several
     check_sampler(config["sampler"])  # the name first, which needs nothing else
     backbone = build(placed(config["backbone"], "meta" if config["dry_run"] else None), "backbone")
     metrics = build_all(cfg.metric, "metric")
-    methods = build_all(cfg.noise, "noise")
+    methods = build_all(config["noise"], "noise")
     check_parts(backbone, methods, metrics)
     check_sampler(config["sampler"], backbone)
     for name in config["optimised"]:
@@ -111,7 +120,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     samples = assign_seeds(build(cfg.prompts, "prompts").read(), config["seeds"], config["seed"])
     check_prompts(backbone, (sample.prompt for sample in samples))
     optimised = {label: optimised_for(method, metrics, config["optimised"]) for label, method in methods.items()}
-    return Plan(config, samples, backbone, methods, metrics, optimised)
+    return Plan(config, samples, backbone, methods, metrics, members, optimised)
 
 
 def check_values(cfg: DictConfig) -> None:

@@ -24,7 +24,8 @@ OPEN_ROWS = 12
 
 def write_report(results: Results, plan: Plan, job: EvaluationJob) -> None:
     """Write ``report.html`` of a finished evaluation."""
-    records = join_records([read_chunk(job, index) for index in range(job.num_chunks)])
+    members = join_records([read_chunk(job, index) for index in range(job.num_chunks)])
+    records = {label: members[wording.first_member(results, label)] for label in results["methods"]}
     kept = plan.samples[: num_kept(plan.config, len(plan.samples))]
     page = render(results, kept, records, job.output_dir, plan.config["num_pictures"])
     atomic.write_bytes(job.output_dir / "report.html", page.encode())
@@ -42,7 +43,7 @@ def render(
     Args:
         results: what ``results.json`` holds.
         samples: those whose pictures were kept, the first of N.
-        records: N scores of each method, for the scores under the pictures.
+        records: N scores of each method, for the scores under the pictures; of ``wording.first_member``.
         output_dir: where ``images/`` lies.
         num_pictures: samples shown side by side, in their order.
     """

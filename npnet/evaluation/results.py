@@ -36,6 +36,8 @@ NOTES = (
     "optimised: the method searched with this metric, or was trained on pairs that this metric selected; a gain on it "
     "is no independent evidence. A comparison is marked when this holds for either side.",
     "missing counts NaN and infinite scores, which are in no mean.",
+    "members: a method of several training seeds is their mean, pair by pair; count is that of the pairs, and two such "
+    "methods are compared member by member.",
     "cost is per picture, measured, with the sampling, without encoding prompts and this evaluation's scoring; seconds "
     "leave out each worker's first batch where there are others; peak_bytes is what was allocated on the GPU; on the "
     "CPU it is the resident memory of the process, all models included; null where it is unknown.",
@@ -49,14 +51,16 @@ def make_results(plan: Plan, job: EvaluationJob) -> dict[str, Any]:
     seconds = {label: _seconds_per_image(chunks, label) for label in records}
     prompts = [sample.prompt for sample in plan.samples]
     metrics = metric_facts(plan, chunks, records)
-    methods = compare_methods(records, prompts, plan.metrics, plan.optimised, plan.config["num_resamples"])
-    for label, record in records.items():
-        methods[label]["cost"] = cost_per_image(record, seconds[label])
-        methods[label]["null_control"] = plan.methods[label].is_null_control
-        scorers = plan.methods[label].scorers
+    methods = _compare(plan, plan.members, records)
+    for label, members in plan.members.items():
+        method, record = plan.methods[members[0]], merge([records[member] for member in members])
+        methods[label]["cost"] = cost_per_image(record, sum(seconds[member] for member in members) / len(members))
+        methods[label]["null_control"] = method.is_null_control
         trace = join_traces(record.traces, prompts, plan.config["num_resamples"])
         if trace:
-            methods[label]["trace"] = {"metric": scorers[0] if len(scorers) == 1 else None, "points": trace}
+            metric = method.scorers[0] if len(method.scorers) == 1 else None
+            methods[label]["trace"] = {"metric": metric, "points": trace}
+    _add_members(methods, plan, records)
     results = {
         "schema_version": SCHEMA_VERSION,
         "num_pairs": len(prompts),
@@ -70,6 +74,30 @@ def make_results(plan: Plan, job: EvaluationJob) -> dict[str, Any]:
         "notes": list(NOTES),
     }
     return plain(results)
+
+
+def _compare(
+    plan: Plan, members: Mapping[str, Sequence[str]], records: Mapping[str, MethodScores]
+) -> dict[str, dict[str, Any]]:
+    """Compare methods, each the mean of its members."""
+    parts = {label: [records[name] for name in names] for label, names in members.items()}
+    optimised = {
+        label: [metric for metric in plan.metrics if any(metric in plan.optimised[name] for name in names)]
+        for label, names in members.items()
+    }
+    prompts = [sample.prompt for sample in plan.samples]
+    return compare_methods(parts, prompts, plan.metrics, optimised, plan.config["num_resamples"])
+
+
+def _add_members(methods: dict[str, Any], plan: Plan, records: Mapping[str, MethodScores]) -> None:
+    """Add what each training seed's network did by itself, against the other methods' networks of the same seed."""
+    num_seeds = max(len(members) for members in plan.members.values())
+    for number in range(num_seeds if num_seeds > 1 else 0):
+        alone = {label: [members[number % len(members)]] for label, members in plan.members.items()}
+        found = _compare(plan, alone, records)
+        for label, members in plan.members.items():
+            if len(members) > 1:
+                methods[label].setdefault("members", {})[members[number]] = found[label]
 
 
 def metric_facts(

@@ -20,11 +20,15 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One method against another on one metric, as texts; ``verdict`` is the key of ``VERDICTS``."""
+    """One method against another on one metric, as texts.
+
+    ``metric`` carries the ``mark`` of an optimised one; ``verdict`` is the key of ``VERDICTS``.
+    """
 
     method: str
     other: str
     metric: str
+    mark: str
     gain: str
     winning_rate: str
     ties: str
@@ -88,7 +92,15 @@ def score_rows(results: Results) -> list[ScoreRow]:
 
 def shown(results: Results, label: str) -> str:
     """Write a method's label, with what a reader must know of it: ``semantic_erasure (null control)``."""
-    return f"{label} (null control)" if results["methods"][label].get("null_control") else label
+    method = results["methods"][label]
+    remarks = ["null control"] if method.get("null_control") else []
+    remarks += [f"{len(method['members'])} training seeds"] if "members" in method else []
+    return f"{label} ({', '.join(remarks)})" if remarks else label
+
+
+def first_member(results: Results, label: str) -> str:
+    """Return whose pictures stand for a method: its own, or those of the first of several training seeds."""
+    return next(iter(results["methods"][label].get("members", [label])))
 
 
 def method_notes(results: Results) -> list[str]:
@@ -114,13 +126,14 @@ def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[
     for label, other in pairs:
         for name, entry in results["methods"][label]["versus"][other].items():
             scale = results["metrics"][name]["display_scale"]
-            decimals = metric_decimals(results, name)
+            decimals, mark = metric_decimals(results, name), DAGGER if entry["optimised"] else ""
             gain = with_interval(entry["mean_difference"], entry["difference_interval"], scale, decimals, signed=True)
             rows.append(
                 ComparisonRow(
                     method=shown(results, label),
                     other=shown(results, other),
-                    metric=name + (DAGGER if entry["optimised"] else ""),
+                    metric=name + mark,
+                    mark=mark,
                     gain=gain,
                     winning_rate=with_interval(entry["winning_rate"], entry["interval"], 100, 1) + " %",
                     ties=number(entry["ties"], 100, 1) + " %",
@@ -135,6 +148,14 @@ def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[
 def _preference(entry: Mapping[str, Any]) -> str:
     preference = entry.get("preference")
     return NONE if preference is None else with_interval(preference["mean"], preference["interval"], 100, 1) + " %"
+
+
+def metric_heading(results: Results, name: str) -> str:
+    """Write a metric's name with the unit of its numbers: ``shapes_judge, % right``, ``hpsv2, ×100``."""
+    facts = results["metrics"][name]
+    scale = facts["display_scale"]
+    unit = ", % right" if facts["zero_or_one"] else f", x {scale:g}" if scale != 1 else ""
+    return name + unit
 
 
 def metric_notes(results: Results) -> list[str]:

@@ -54,14 +54,14 @@ class Comparison:
     """One method against another on the same pairs; ``interval`` is the winning rate's.
 
     Shares are of the ``count`` pairs where both scores are finite; ``missing`` counts the others. ``p_value`` is not
-    corrected for several metrics: see ``holm``.
+    corrected for several metrics: see ``holm``. Wins and losses are whole numbers unless training seeds were averaged.
     """
 
     count: int
     num_prompts: int
     missing: int
-    wins: int
-    losses: int
+    wins: float
+    losses: float
     winning_rate: float
     ties: float
     interval: Interval
@@ -75,7 +75,7 @@ def means(scores: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RE
     """Average M rows of scores of the same N pictures.
 
     Args:
-        scores: ``(M, N)``, or ``(N,)`` for one row.
+        scores: ``(M, N)``, or ``(N,)`` for one row; or ``(M, S, N)``, S of each picture, which are averaged first.
         prompts: the N pictures' prompts; equal texts form one cluster.
         num_resamples: of prompts, for the intervals.
 
@@ -83,6 +83,7 @@ def means(scores: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RE
         ValueError: the lengths differ, or there is no picture.
     """
     rows, index = _rows_and_clusters(scores, prompts)
+    rows = rows.mean(axis=1) if rows.ndim == 3 else rows
     finite = np.isfinite(rows)
     sums, counts = _cluster_sums(np.where(finite, rows, 0.0), index), _cluster_sums(finite, index)
     intervals = _ratio_intervals(sums, counts, num_resamples)
@@ -113,7 +114,8 @@ def compare(
     """Compare M rows of scores with M rows of another method's on the same N pairs (same prompt, same noise).
 
     Args:
-        scores: ``(M, N)``, or ``(N,)`` for one row.
+        scores: ``(M, N)``, or ``(N,)`` for one row; or ``(M, S, N)``, S of each pair (training seeds), whose
+            differences, wins and losses are averaged before anything else, so that a pair counts once.
         others: the other method's, of the same shape.
         prompts: the N pairs' prompts; equal texts form one cluster.
         num_resamples: of prompts, for the intervals, and of sign patterns, for the test.
@@ -125,9 +127,12 @@ def compare(
     baseline, _ = _rows_and_clusters(others, prompts)
     if rows.shape != baseline.shape:
         raise ValueError(f"paired scores must have one shape, got {rows.shape} and {baseline.shape}")
-    finite = np.isfinite(rows) & np.isfinite(baseline)
-    left, right = np.where(finite, rows, 0.0), np.where(finite, baseline, 0.0)
-    differences, won, lost = left - right, left > right, left < right
+    if rows.ndim == 2:
+        rows, baseline = rows[:, None], baseline[:, None]
+    number = int if rows.shape[1] == 1 else float
+    finite = (np.isfinite(rows) & np.isfinite(baseline)).all(axis=1)
+    left, right = (np.where(finite[:, None], side, 0.0) for side in (rows, baseline))
+    differences, won, lost = (values.mean(axis=1) for values in (left - right, left > right, left < right))
     counts = _cluster_sums(finite, index)
     wins, losses, sums = (_cluster_sums(values, index) for values in (won, lost, differences))
     intervals = _ratio_intervals(np.hstack([wins, sums]), np.hstack([counts, counts]), num_resamples)
@@ -136,7 +141,7 @@ def compare(
 
     results = []
     for m in range(len(rows)):
-        count, num_wins, num_losses = (int(table[:, m].sum()) for table in (counts, wins, losses))
+        count, num_wins, num_losses = (table[:, m].sum().item() for table in (counts, wins, losses))
         clusters = int((counts[:, m] > 0).sum())
         rate_interval = rate_intervals[m]
         if count and num_wins in (0, count):
@@ -144,11 +149,11 @@ def compare(
         decided = np.sign(wins[:, m] - losses[:, m])
         results.append(
             Comparison(
-                count=count,
+                count=int(count),
                 num_prompts=len({prompt for prompt, valid in zip(prompts, finite[m], strict=True) if valid}),
                 missing=int(len(finite[m]) - count),
-                wins=num_wins,
-                losses=num_losses,
+                wins=number(num_wins),
+                losses=number(num_losses),
                 winning_rate=num_wins / count if count else float("nan"),
                 ties=(count - num_wins - num_losses) / count if count else float("nan"),
                 interval=rate_interval,
@@ -208,10 +213,12 @@ def wilson(successes: int, count: int) -> Interval:
 
 
 def _rows_and_clusters(scores: ArrayLike, prompts: Sequence[str]) -> tuple[Floats, NDArray[np.intp]]:
-    """Return ``(M, N)`` scores and the cluster ``(N,)`` of each picture: its prompt, or itself for a single prompt."""
+    """Return the scores and the cluster ``(N,)`` of each picture: its prompt, or itself for a single prompt."""
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    if rows.ndim != 2 or rows.shape[1] != len(prompts) or not len(prompts):
-        raise ValueError(f"scores must be (M, N) with one prompt for each of N > 0, got {rows.shape}, {len(prompts)}")
+    if rows.ndim > 3 or rows.shape[-1] != len(prompts) or not len(prompts):
+        raise ValueError(
+            f"scores must be (M, N) or (M, S, N) with one prompt for each of N > 0, got {rows.shape}, {len(prompts)}"
+        )
     numbers = {prompt: number for number, prompt in enumerate(sorted(set(prompts)))}
     if len(numbers) == 1:
         return rows, np.arange(len(prompts))

@@ -72,7 +72,7 @@ def test_the_two_directions_of_a_comparison_agree(finished):
 
 
 def record(*rows):
-    return MethodScores({name: list(row) for name, row in zip(("a", "b"), rows, strict=False)})
+    return [MethodScores({name: list(row) for name, row in zip(("a", "b"), rows, strict=False)})]
 
 
 def test_p_values_are_corrected_across_the_metrics_of_a_comparison():

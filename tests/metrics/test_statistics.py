@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_nothing_but_missing_scores_gives_no_number():
     assert math.isnan(found.p_value)
 
 
-@pytest.mark.parametrize(("scores", "prompts"), [([1.0, 2.0], ["a"]), ([], []), ([[[1.0]]], ["a"])])
+@pytest.mark.parametrize(("scores", "prompts"), [([1.0, 2.0], ["a"]), ([], []), ([[[[1.0]]]], ["a"])])
 def test_scores_without_their_prompts_are_refused(scores, prompts):
     with pytest.raises(ValueError, match="one prompt for each"):
         means(scores, prompts)
@@ -205,3 +206,50 @@ def test_scores_without_their_prompts_are_refused(scores, prompts):
 def test_scores_of_other_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         compare([[1.0], [2.0]], [[1.0]], ["a"])
+
+
+def several_seeds(num_seeds=3):
+    scores, prompts = clustered(20, 2, 1, 1)
+    generator = np.random.default_rng(7)
+    rows, others = (scores + generator.normal(0.1, 1, (num_seeds, len(scores))) for _ in range(2))
+    return rows, others, prompts
+
+
+def test_equal_training_seeds_count_as_one():
+    a, prompts = clustered(20, 2, 1, 1)
+    b, _ = clustered(20, 2, 1, 1, mean=0.3, seed=1)
+    three, one = (astuple(found[0]) for found in (compare([[a] * 3], [[b] * 3], prompts), compare(a, b, prompts)))
+    for ours, theirs in zip(three, one, strict=True):
+        assert ours == pytest.approx(theirs)
+
+
+def test_training_seeds_are_averaged_pair_by_pair_and_a_pair_counts_once():
+    rows, others, prompts = several_seeds()
+    pooled = compare(rows[None], others[None], prompts)[0]
+    single = compare(rows, others, prompts)
+    assert pooled.count == single[0].count == len(prompts)
+    for name in ("mean_difference", "winning_rate", "ties", "wins", "losses"):
+        assert getattr(pooled, name) == pytest.approx(np.mean([getattr(one, name) for one in single]))
+    averaged = compare(rows.mean(0), others.mean(0), prompts)[0]
+    assert pooled.difference_interval == pytest.approx(averaged.difference_interval)
+    assert pooled.p_value == pytest.approx(averaged.p_value)
+    assert means(rows[None], prompts)[0].interval == pytest.approx(means(rows.mean(0), prompts)[0].interval)
+
+
+def test_training_seeds_are_paired_and_their_order_says_nothing():
+    rows, others, prompts = several_seeds()
+    found = compare(rows[None], others[None], prompts)[0]
+    turned = compare(rows[None, ::-1], others[None, ::-1], prompts)[0]
+    assert turned.winning_rate == pytest.approx(found.winning_rate)
+    assert turned.interval == pytest.approx(found.interval)
+    crossed = compare(rows[None, ::-1], others[None], prompts)[0]
+    assert crossed.mean_difference == pytest.approx(found.mean_difference)
+    assert crossed.winning_rate != found.winning_rate
+
+
+def test_a_pair_that_one_training_seed_lacks_is_missing():
+    rows, others, prompts = several_seeds()
+    rows[1, 5] = math.nan
+    found = compare(rows[None], others[None], prompts)[0]
+    assert (found.count, found.missing) == (len(prompts) - 1, 1)
+    assert means(rows[None], prompts)[0].missing == 1
