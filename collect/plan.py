@@ -122,8 +122,8 @@ def check(config: dict[str, Any]) -> None:
     for key in ("batch_size", "chunk_size", "workers", "threads_per_worker", "num_inference_steps"):
         checks.positive_int(config, key)
     checks.whole_number(config, "seed")
-    for key in ("guidance_scale", "margin"):
-        checks.number(config, key)
+    checks.number(config, "guidance_scale", low=0)
+    checks.number(config, "margin")
     for key in ("keep_all", "keep_images", "keep_embeds", "dry_run", "card"):
         checks.boolean(config, key)
     checks.choice(config, "selection", RULES)

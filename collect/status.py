@@ -86,6 +86,8 @@ def print_status(facts: dict[str, Any]) -> None:
 
     pairs, chunks = facts["pairs"], facts["chunks"]
     table = Table(title=facts["folder"], show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")  # a path cut short names no file
     table.add_row("state", facts["state"] + (f" ({'; '.join(filter(None, facts['runs']))})" if facts["runs"] else ""))
     table.add_row("shards", f"{chunks['done']:,} of {chunks['total']:,}")
     of_total = f" of {pairs['total']:,}" if pairs["total"] else ""

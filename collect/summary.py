@@ -62,6 +62,8 @@ def dry_run_text(plan: Plan, maker: CandidateMaker) -> str:
         size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * len(samples))}"
         size += " (and the pictures)" if config["keep_images"] else ""
     lines = [
+        f"backbone           {type(maker.backbone).__name__}, {maker.num_inference_steps} steps, guidance_scale "
+        f"{maker.guidance_scale:g}",
         f"prompts            {num_prompts}, first: {samples[0].prompt!r}",
         *(f"                   {count} {name}" for name, count in plan.prompt_counts.items() if name != USED and count),
         f"seeds              {len(samples) // num_prompts} for each prompt, {drawn}",

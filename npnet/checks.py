@@ -81,7 +81,7 @@ def text(cfg: Mapping[str, Any], key: str) -> str:
     """Return a non-empty text (a path or a name)."""
     value = value_at(cfg, key)
     if not isinstance(value, str) or not value:
-        raise UserError(f"{key}={value}: a text is needed")
+        raise UserError(f"{key}={value}: a text is needed (quote a name of digits alone)")
     return value
 
 

@@ -12,10 +12,11 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from npnet.errors import UserError, one_line, unknown
+from npnet.labels import with_new_labels
 from npnet.paths import config_dir
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
 
     # Hydra then raises instead of printing its own text and leaving with code 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the hub's retries are not for standard error; its errors are
+    sys.argv[1:] = with_new_labels(sys.argv[1:], config_dir())
     task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(_as_job(function))
     stderr = sys.stderr
     sys.stderr = _WithoutHydraHeadline(stderr)
@@ -49,6 +52,10 @@ def run_command(name: str, function: Callable[[DictConfig], None]) -> None:
         _refuse(one_line(error), stderr)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(composition_error(name, error), stderr)
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):  # noise=null, and Hydra's own words for it
+            raise
+        _refuse(_wrong_group(sys.argv[1:], error), stderr)
     except KeyboardInterrupt:
         print("stopped: run the same command to resume", file=stderr)
         sys.exit(INTERRUPTED)
@@ -103,6 +110,17 @@ def _unknown_key(name: str, key: str, error: BaseException) -> str:
     near = difflib.get_close_matches(key, keys, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"the key {key!r} is not known{hint}; --cfg job shows all keys"
+
+
+def _wrong_group(arguments: Sequence[str], error: ValueError) -> str:
+    """Say which group was given something else than a name of one of its files."""
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition("=")
+        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml")) if group.isidentifier() else []
+        names = value.strip("[]")
+        if options and names and not set(names.split(",")) & set(options):
+            return f"{argument}: a name is needed, or a list of names; allowed: {', '.join(options)}"
+    return one_line(error)
 
 
 def _keys(node: Any, where: str = "") -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, one_line, unknown
 
 
 def build(node: Any, where: str, **kwargs: Any) -> Any:
@@ -28,9 +30,20 @@ def build(node: Any, where: str, **kwargs: Any) -> Any:
         cause = error.__cause__
         if cause is not None and not isinstance(cause, (ValueError, TypeError, OSError, UserError, ImportError)):
             raise
-        raise UserError(f"{where}: {one_line(cause if cause is not None else error)}") from error
+        raise UserError(f"{where}: {_reason(node, cause if cause is not None else error)}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {one_line(error)}") from error
+
+
+def _reason(node: Any, error: BaseException) -> str:
+    """Say what was wrong; of a key that the target does not have, which there are."""
+    match = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
+    if match is None:
+        return one_line(error)
+    from hydra.utils import get_object
+
+    parameters = list(inspect.signature(get_object(node["_target_"])).parameters)
+    return str(unknown("key", match[1], parameters))
 
 
 def build_all(nodes: Any, where: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def expand(shards: str | Sequence[str] | None) -> list[str]:
     """
     from braceexpand import UnbalancedBracesError, braceexpand
 
-    given = [shards] if isinstance(shards, str) else list(shards or [])
+    given = [shards] if not isinstance(shards, Sequence) or isinstance(shards, str) else list(shards)
     if not given or not all(isinstance(place, str) and place for place in given):
         raise UserError(f"data.shards=DIR is needed (a folder that collect.py left, or a list of them), got {shards}")
     try:

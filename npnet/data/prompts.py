@@ -6,11 +6,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from npnet.data import prompt_text
 from npnet.errors import UserError, one_line
+
+LARGEST_SEED = 2**63 - 1
+"""``npnet.seeding.MAX_SEED``; the checks here come before torch is imported."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ class PromptFile(Prompts):
         super().__init__(limit)
         if path is None:
             raise UserError("prompts.path=FILE is needed with prompts=file (.txt, .csv, .json or .jsonl)")
+        if not isinstance(path, str | PathLike):
+            raise UserError(f"prompts.path={path}: a text is needed (quote a name of digits alone)")
         self.path = Path(path)
         self.where = f"prompts.path={path}"
         if self.path.suffix.lower() not in prompt_text.SUFFIXES:
@@ -171,21 +177,22 @@ def check_seeds(seeds: Mapping[str, Any]) -> None:
     """
 
     def whole(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_SEED
+
+    def items(value: Any) -> list[Any]:
+        return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
 
     given = seeds.get("list")
     if given is not None:
-        if (
-            isinstance(given, str)
-            or not list(given)
-            or not all(whole(s) for s in given)
-            or len(set(given)) != len(given)
-        ):
-            raise UserError(f"seeds.list={given}: distinct whole numbers >= 0 are needed")
+        numbers = items(given)
+        if not numbers or not all(whole(s) for s in numbers) or len(set(numbers)) != len(numbers):
+            raise UserError(f"seeds.list={given}: a list of distinct whole numbers >= 0 and < 2**63 is needed")
         return
-    bounds = list(seeds["range"]) if not isinstance(seeds["range"], (str, int)) else []
+    bounds = items(seeds["range"])
     if len(bounds) != 2 or not all(whole(s) for s in bounds) or bounds[0] > bounds[1]:
-        raise UserError(f"seeds.range={seeds['range']}: two whole numbers [low,high] with 0 <= low <= high are needed")
+        raise UserError(
+            f"seeds.range={seeds['range']}: two whole numbers [low,high], 0 <= low <= high < 2**63, are needed"
+        )
     count = seeds["per_prompt"]
     if not whole(count) or count < 1 or count > bounds[1] - bounds[0] + 1:
         raise UserError(

@@ -38,7 +38,8 @@ def score_images(cfg: DictConfig) -> None:
     for key in ("batch_size", "chunk_size", "num_resamples", "workers", "threads_per_worker"):
         checks.positive_int(cfg, key)
     checks.labels(cfg, "metric")
-    checks.text(cfg, "output_dir")
+    for key in ("images", "output_dir"):
+        checks.text(cfg, key)
     checks.boolean(cfg, "dry_run")
     from omegaconf import OmegaConf
 

@@ -42,15 +42,17 @@ class AES(PixelMetric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "aes.path")
-        loading.check_source(self.clip_path, "aes.clip_path")
+        loading.check_source(self.path, "metric.aes.path")
+        loading.check_source(self.clip_path, "metric.aes.clip_path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
-        self.trunk = load_clip(self.clip_path, device, "aes.clip_path")
+        self.trunk = load_clip(self.clip_path, device, "metric.aes.clip_path")
         self.preprocess = Preprocess(self.trunk.image_size)
         self.head = loading.build_empty(lambda: LinearHead(self.trunk.model.config.projection_dim))
-        loading.load_strict(self.head, loading.read_state(self.path, HEAD, "aes.path"), f"aes.path={self.path}")
+        loading.load_strict(
+            self.head, loading.read_state(self.path, HEAD, "metric.aes.path"), f"metric.aes.path={self.path}"
+        )
         self.head.to(device)
         self.smoke = loading.is_smoke(self.path) or loading.is_smoke(self.clip_path)
         return self

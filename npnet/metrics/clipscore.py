@@ -38,11 +38,11 @@ class CLIPScore(PixelMetric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "clipscore.path")
+        loading.check_source(self.path, "metric.clipscore.path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
-        self.trunk = load_clip(self.path, device, "clipscore.path")
+        self.trunk = load_clip(self.path, device, "metric.clipscore.path")
         self.text_length = self.trunk.text_length
         self.preprocess = Preprocess(self.trunk.image_size)
         self.smoke = loading.is_smoke(self.path)

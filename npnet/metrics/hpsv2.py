@@ -49,18 +49,18 @@ class HPSv2(PixelMetric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "hpsv2.path")
+        loading.check_source(self.path, "metric.hpsv2.path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
         from open_clip import get_model_config
         from open_clip.tokenizer import SimpleTokenizer
 
-        own = Path(self.path).is_dir() and loading.read_config(self.path, "hpsv2.path", "open_clip_config.json")
+        own = Path(self.path).is_dir() and loading.read_config(self.path, "metric.hpsv2.path", "open_clip_config.json")
         config = own["model_cfg"] if own else get_model_config(ARCHITECTURE)
         self.model = build_open_clip(config)
-        state = loading.read_state(self.path, [FILES[self.version]], "hpsv2.path")
-        loading.load_strict(self.model, state, f"hpsv2.path={self.path}")
+        state = loading.read_state(self.path, [FILES[self.version]], "metric.hpsv2.path")
+        loading.load_strict(self.model, state, f"metric.hpsv2.path={self.path}")
         fill_mask(self.model)
         loading.require_loaded(self.model)
         self.device = torch.device(device)

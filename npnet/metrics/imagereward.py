@@ -62,13 +62,13 @@ class ImageReward(PixelMetric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "imagereward.path")
+        loading.check_source(self.path, "metric.imagereward.path")
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "imagereward.tokenizer_path")
+            loading.check_source(self.tokenizer_path, "metric.imagereward.tokenizer_path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
-        key = "imagereward.path"
+        key = "metric.imagereward.path"
         vision = _config(VisionConfig, loading.read_config(self.path, key, "vision_config.json"))
         given = loading.read_config(self.path, key, "med_config.json") or {}
         text = _config(TextConfig, {**given, "encoder_width": vision.embed_dim})  # as the authors' code sets it
@@ -78,7 +78,7 @@ class ImageReward(PixelMetric):
         loading.require_loaded(self.model)
         self.device = torch.device(device)
         self.model.to(self.device)
-        self.tokenizer = loading.load_tokenizer(self.tokenizer_path or self.path, "imagereward.tokenizer_path")
+        self.tokenizer = loading.load_tokenizer(self.tokenizer_path or self.path, "metric.imagereward.tokenizer_path")
         self.preprocess = Preprocess(vision.image_size)
         self.smoke = loading.is_smoke(self.path)
         return self

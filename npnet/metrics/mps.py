@@ -21,7 +21,8 @@ CONDITION = (
 """The published condition of the overall dimension."""
 FILES = ("model.safetensors", "MPS_overall_checkpoint.safetensors", "MPS_overall.pth")
 HINT = (
-    "; convert the authors' file with: python -m npnet.metrics.convert_mps MPS_overall_checkpoint.pth OUT.safetensors"
+    "; convert the authors' file with: python -m npnet.metrics.convert_mps MPS_overall_checkpoint.pth OUT.safetensors, "
+    "or leave it out: metric=[...] names the others"
 )
 
 
@@ -90,26 +91,26 @@ class MPS(SoftmaxPreference, PixelMetric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "mps.path", HINT)
+        loading.check_source(self.path, "metric.mps.path", HINT)
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "mps.tokenizer_path")
+            loading.check_source(self.tokenizer_path, "metric.mps.tokenizer_path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
-        loading.check_source(self.path, "mps.path", HINT)
+        loading.check_source(self.path, "metric.mps.path", HINT)
         path = str(self.path)
-        config = loading.read_config(path, "mps.path") or {}
+        config = loading.read_config(path, "metric.mps.path") or {}
         config = config if "vision_config" in config else VIT_H_14
         self.model = loading.build_empty(lambda: MPSModel(config))
-        state = loading.read_state(path, FILES, "mps.path")
+        state = loading.read_state(path, FILES, "metric.mps.path")
         # a conversion on the hub holds the same names one level deeper
         state = {name.removeprefix("mps."): value for name, value in state.items()}
         self.device = torch.device(device)
         dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        loading.load_strict(self.model, state, f"mps.path={path}", dtype=dtype)
+        loading.load_strict(self.model, state, f"metric.mps.path={path}", dtype=dtype)
         loading.require_loaded(self.model)
         self.model.to(self.device)
-        self.tokenizer = loading.load_tokenizer(self.tokenizer_path or path, "mps.tokenizer_path")
+        self.tokenizer = loading.load_tokenizer(self.tokenizer_path or path, "metric.mps.tokenizer_path")
         self.text_length = int(self.model.model.config.text_config.max_position_embeddings)
         self.condition_ids = tokenize(self.tokenizer, [self.condition], self.text_length)[0].to(self.device)
         self.preprocess = Preprocess(int(self.model.model.config.vision_config.image_size), middle="floor")

@@ -40,13 +40,13 @@ class PickScore(SoftmaxPreference, PixelMetric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "pickscore.path")
+        loading.check_source(self.path, "metric.pickscore.path")
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "pickscore.tokenizer_path")
+            loading.check_source(self.tokenizer_path, "metric.pickscore.tokenizer_path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
-        self.trunk = load_clip(self.path, device, "pickscore.path", self.tokenizer_path)
+        self.trunk = load_clip(self.path, device, "metric.pickscore.path", self.tokenizer_path)
         self.text_length = self.trunk.text_length
         self.preprocess = Preprocess(self.trunk.image_size, middle="floor")
         self.smoke = loading.is_smoke(self.path)

@@ -73,9 +73,9 @@ class VQAScore(Metric):
 
     def check(self) -> None:
         """See ``Metric.check``."""
-        loading.check_source(self.path, "vqascore.path")
+        loading.check_source(self.path, "metric.vqascore.path")
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "vqascore.tokenizer_path")
+            loading.check_source(self.tokenizer_path, "metric.vqascore.tokenizer_path")
 
     def load(self, device: torch.device | str = "cpu") -> Self:
         """See ``Metric.load``."""
@@ -84,12 +84,12 @@ class VQAScore(Metric):
         if self.family == "clip_flant5":
             from npnet.metrics.clip_flant5 import load_clip_flant5, preprocess_of
 
-            self.model, self.tokenizer = load_clip_flant5(self.path, self.tokenizer_path, "vqascore.path", dtype)
+            self.model, self.tokenizer = load_clip_flant5(self.path, self.tokenizer_path, "metric.vqascore.path", dtype)
             self.preprocess = preprocess_of(self.model)
         else:
             from npnet.metrics.image_text import load_image_text
 
-            self.model, self.processor = load_image_text(self.path, "vqascore.path", dtype)
+            self.model, self.processor = load_image_text(self.path, "metric.vqascore.path", dtype)
             self.tokenizer = self.processor.tokenizer
         self.model.to(self.device)
         self.smoke = loading.is_smoke(self.path)

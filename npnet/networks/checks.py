@@ -39,6 +39,21 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ValueError("text_term, singular_value_branch and residual_branch are all off: nothing is left to learn")
 
 
+def check_arguments(latent_size: Any, trunk: Any, gates: Mapping[str, Any]) -> None:
+    """Check the kinds of an NPNet's constructor arguments that are converted before ``check_config`` sees them.
+
+    Raises:
+        ValueError: one is of another kind.
+    """
+    if not isinstance(latent_size, int | Sequence) or isinstance(latent_size, bool | str):
+        raise ValueError(f"latent_size must be (h, w) in latent cells, got {latent_size!r}")
+    if not isinstance(trunk, str | Mapping):
+        raise ValueError(f"trunk must be a timm name or a mapping of sizes, got {trunk!r}")
+    for name, value in gates.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+
+
 def check_noise(noise: Tensor, channels: int) -> None:
     """Check that ``noise`` is a finite floating ``(B, channels, h, w)`` tensor.
 
@@ -48,6 +63,8 @@ def check_noise(noise: Tensor, channels: int) -> None:
     if noise.ndim != 4 or noise.shape[1] != channels or not noise.is_floating_point():
         got = f"{tuple(noise.shape)} {noise.dtype}"
         raise ValueError(f"noise must be a floating (B, {channels}, h, w) tensor for this network, got {got}")
+    if not noise.numel():
+        raise ValueError(f"noise is empty, got {tuple(noise.shape)}")
     if not torch.isfinite(noise).all():
         raise ValueError("noise holds NaN or infinity")
 

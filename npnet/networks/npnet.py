@@ -16,7 +16,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from npnet.networks import checkpoint, residual, svd
-from npnet.networks.checks import check_config, check_decomposition, check_noise, check_prompt
+from npnet.networks.checks import check_arguments, check_config, check_decomposition, check_noise, check_prompt
 from npnet.networks.sizes import Windows
 from npnet.networks.text import AdaGroupNormText, SpatialText
 from npnet.networks.unet import UNetBranch, check_unet, is_unet
@@ -79,6 +79,7 @@ class NPNet(
         beta_init: float = 0.0,
     ) -> None:
         super().__init__()
+        check_arguments(latent_size, trunk, {"alpha_init": alpha_init, "beta_init": beta_init})
         self.config: dict[str, Any] = {
             "latent_channels": latent_channels,
             "latent_size": [latent_size] * 2 if isinstance(latent_size, int) else list(latent_size),

@@ -82,6 +82,10 @@ def read_official(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
+    with path.open("rb") as file:
+        start = file.read(200)
+    if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
+        raise ValueError(f"{path} is a text, not a checkpoint: a git-LFS pointer, or a page saved in its place?")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from npnet import checks
 from npnet.errors import UserError, unknown
 from npnet.noise.base import NoiseMethod
 from npnet.records import Branches, Conditioning, NoiseResult
@@ -104,9 +105,11 @@ class Inversion(NoiseMethod):
             raise UserError(f"cycles={cycles!r}: a whole number of at least 1 is needed")
         if time_label not in ("destination", "source"):
             raise unknown("time_label", time_label, ("destination", "source"))
-        self.guidance_scale = float(guidance_scale)
-        self.inversion_guidance_scale = float(inversion_guidance_scale)
-        self.num_inference_steps = num_inference_steps
+        given = {"guidance_scale": guidance_scale, "inversion_guidance_scale": inversion_guidance_scale}
+        self.guidance_scale, self.inversion_guidance_scale = (checks.number(given, name, low=0) for name in given)
+        self.num_inference_steps = checks.positive_int(
+            {"num_inference_steps": num_inference_steps}, "num_inference_steps"
+        )
         self.cycles = cycles
         self.time_label = time_label
 

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from npnet.backbones import Backbone
 
 
+def misfit(config: Mapping[str, Any], backbone: Backbone) -> str | None:
+    """Say why a network of these constructor arguments cannot serve a loaded ``backbone``; None where it can."""
+    name, shape, dims = type(backbone).__name__, backbone.latent_shape(), backbone.embed_dims()
+    if len(shape) != 3 or shape[0] != config["latent_channels"]:
+        return f"was trained for latents ({config['latent_channels']}, h, w), {name}'s are {shape}"
+    if config["text_term"] == "off":
+        return None
+    tied = ["prompt_embed_dim"]
+    tied += ["prompt_length"] if config["text_term"] == "ada_group_norm" else []
+    tied += ["pooled_embed_dim"] if config["text_term"] == "spatial" and config["pooled_embed_dim"] else []
+    wrong = [key for key in tied if config[key] != dims[key]]
+    if not wrong:
+        return None
+    got, there = (", ".join(f"{key} {values[key]}" for key in wrong) for values in (config, dims))
+    return f"was trained for {got}, {name} has {there}; without its text term it may fit (text_term=off)"
+
+
 class Network(NoiseMethod):
     """Apply a trained member of ``npnet.networks`` (Golden Noise, section 3).
 
@@ -39,6 +56,10 @@ class Network(NoiseMethod):
         """See ``NoiseMethod.check``: a local path must exist."""
         if self.network_path is None:
             return
+        if isinstance(self.network_path, list):
+            raise UserError(f"network_path={self.network_path}: one network is needed; several are for evaluate.py")
+        if not isinstance(self.network_path, str):
+            raise UserError(f"network_path={self.network_path}: a text is needed (quote a name of digits alone)")
         path = Path(self.network_path)
         looks_local = path.is_absolute() or self.network_path.startswith(".") or self.network_path.count("/") != 1
         if looks_local and not path.exists():
@@ -50,7 +71,8 @@ class Network(NoiseMethod):
         """See ``NoiseMethod.load``.
 
         Raises:
-            UserError: no network is given for a backbone that ships none, or the weights do not fit.
+            UserError: no network is given for a backbone that ships none, its files are no network, or it was trained
+                for other latents or other embeddings than the backbone's.
         """
         from npnet.networks import NPNet
 
@@ -63,6 +85,9 @@ class Network(NoiseMethod):
             network = NPNet.from_pretrained(path, text_term=self.text_term)
         except (ValueError, OSError) as error:
             raise UserError(f"network_path={path}: {one_line(error)}") from error
+        fault = misfit(network.config, backbone)
+        if fault:
+            raise UserError(f"network_path={path}: {fault}")
         self.network = network.to(backbone.device)
         return self
 

@@ -62,7 +62,7 @@ def check(cfg: DictConfig) -> None:
 
     checks.all_finite(OmegaConf.to_container(cfg, resolve=True))
     checks.text(cfg, "output_dir")
-    for key in ("data.batch_size", "threads_per_worker", "trainer.max_epochs"):
+    for key in ("batch_size", "data.batch_size", "threads_per_worker", "trainer.max_epochs"):
         checks.positive_int(cfg, key)
     for key in ("data.num_workers", "data.shuffle_buffer", "seed"):
         checks.whole_number(cfg, key)

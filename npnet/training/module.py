@@ -13,6 +13,10 @@ from npnet.errors import UserError, unknown
 from npnet.training import figures
 
 
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
 class NPNetModule(L.LightningModule):
     """A network, its loss and its optimiser (Golden Noise, section 3.3 and appendix A).
 
@@ -39,6 +43,8 @@ class NPNetModule(L.LightningModule):
             raise UserError(f"learning_rate={learning_rate!r}: a number above 0 is needed")
         if schedule not in ("constant", "cosine"):
             raise unknown("schedule", schedule, ("constant", "cosine"))
+        if not isinstance(betas, Sequence) or len(betas) != 2 or not all(_is_share(beta) for beta in betas):
+            raise UserError(f"betas={betas!r}: two numbers from 0 to below 1 are needed")
         self.network = network
         self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
         self.schedule, self.warmup_steps, self.betas = schedule, int(warmup_steps), tuple(betas)

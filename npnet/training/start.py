@@ -39,11 +39,17 @@ def make_network(cfg: DictConfig, data: PairData) -> tuple[NPNet, list[str]]:
         facts["pooled_embed_dim"] = len(embeds["pooled_prompt_embeds"]) if "pooled_prompt_embeds" in embeds else 0
     network = build(cfg.network, "network", **facts)
     if cfg.init_from is None:
-        return network.load(), []
+        try:
+            return network.load(), []
+        except (OSError, ValueError, RuntimeError) as error:
+            what = f"network.pretrained_trunk=true: the weights of {cfg.network.trunk} cannot be had"
+            raise UserError(f"{what}: {one_line(error)[:300]}") from error
     from npnet.networks import initialise_from
 
     try:
         return network, initialise_from(network, cfg.init_from)
+    except FileNotFoundError as error:
+        raise UserError(f"init_from={cfg.init_from}: {one_line(error)[:400]}") from error
     except (ValueError, OSError, RuntimeError) as error:
         raise UserError(
             f"init_from={cfg.init_from}: {one_line(error)[:400]}; network=NAME must be the form it was trained in"

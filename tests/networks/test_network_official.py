@@ -207,6 +207,13 @@ def test_half_a_file_is_one_clear_error(official_path, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "<!DOCTYPE html>"])
+def test_a_text_in_place_of_a_checkpoint_is_called_that(text, tmp_path):
+    (tmp_path / "sdxl.pth").write_text(text)
+    with pytest.raises(ValueError, match=r"sdxl\.pth is a text, not a checkpoint: a git-LFS pointer"):
+        NPNet.from_pretrained(tmp_path / "sdxl.pth")
+
+
 class Payload:
     def __reduce__(self):
         return print, ("code was run",)

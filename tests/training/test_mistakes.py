@@ -27,6 +27,8 @@ def pairs(tmp_path_factory):
         (["module.learning_rate=-1"], "module: learning_rate=-1"),
         (["module.learning_rate=nan"], "module.learning_rate=nan: a finite number is needed"),
         (["trainer.gradient_clip_val=inf"], "trainer.gradient_clip_val=inf: a finite number is needed"),
+        (["module.betas=0.9"], "module: betas=0.9: two numbers"),
+        (["module.betas=[0.9,1]"], "module: betas=[0.9, 1]: two numbers"),
         (["module.schedule=linear"], "schedule 'linear' is not known"),
         (["export_dtype=int8"], "export_dtype 'int8' is not known"),
         (["init_from=./nowhere"], "init_from=./nowhere"),
@@ -62,6 +64,12 @@ def test_folders_without_shards_pairs_or_embeddings_are_refused(pairs, tmp_path)
         assert message in str(caught.value)
 
 
+def test_a_start_that_is_not_there_is_said_without_a_hint_at_its_form(pairs, tmp_path):
+    with pytest.raises(UserError, match=r"init_from=/no/where: ") as caught:
+        run(pairs, tmp_path / "run", "init_from=/no/where", small=LIGHT)
+    assert "must be the form" not in str(caught.value)
+
+
 def test_a_checkpoint_of_another_network_is_named_with_what_differs(pairs, tmp_path):
     other = NPNet(latent_size=16, text_term="off", residual_branch=False)
     other.save_pretrained(tmp_path / "other")
@@ -71,6 +79,16 @@ def test_a_checkpoint_of_another_network_is_named_with_what_differs(pairs, tmp_p
     (tmp_path / "rubbish.pth").write_bytes(b"rubbish")
     with pytest.raises(UserError, match="rubbish.pth"):
         run(pairs, tmp_path / "run", f"init_from={tmp_path / 'rubbish.pth'}", small=LIGHT)
+
+
+def test_a_pretrained_trunk_that_cannot_be_fetched_is_one_line(pairs, tmp_path, monkeypatch):
+    def offline(trunk, name):
+        raise FileNotFoundError("offline, and\nnot in the cache")
+
+    monkeypatch.setattr("npnet.networks.residual.load_pretrained", offline)
+    asked = ["network.trunk=swin_tiny_patch4_window7_224", "network.pretrained_trunk=true"]
+    with pytest.raises(UserError, match=r"pretrained_trunk=true: the weights of swin_tiny.* offline, and not in"):
+        run(pairs, tmp_path / "run", *asked, small=["data.batch_size=8"])
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from npnet.data.shards import read_pairs
 from npnet.errors import UserError
 from tests.pairs import write_folder
 from tests.training.runs import LIGHT, checkpoint, run, same, weights
@@ -30,6 +31,14 @@ def start(pairs, tmp_path_factory):
 
 def distance(a, b):
     return sum(float((a["state_dict"][n] - b["state_dict"][n]).square().sum()) for n in a["state_dict"]) ** 0.5
+
+
+def test_the_batch_size_is_one_key_for_all_commands(pairs, tmp_path):
+    light = [override for override in LIGHT if not override.startswith("data.batch_size")]
+    kept = len(list(read_pairs(pairs)))
+    for name, override in (("batch_size", "batch_size=4"), ("data.batch_size", "data.batch_size=4")):
+        run(pairs, tmp_path / name, "trainer.max_epochs=1", "data.validation_share=0", override, small=light)
+        assert checkpoint(tmp_path / name)["global_step"] == kept / 4
 
 
 def test_a_cosine_schedule_ends_at_zero_and_a_warm_up_starts_small(pairs, plain, tmp_path):

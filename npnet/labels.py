@@ -1,0 +1,73 @@
+"""A second noise method or metric of one kind, by a longer label: ``noise.npnet_30k.KEY=VALUE``.
+
+A file of ``conf/noise/`` or ``conf/metric/`` carries one label, ``npnet``, and Hydra knows no other. An override of
+``npnet_30k`` asks for another member with the keys and defaults of ``npnet``; before Hydra reads the command line, the
+node is put in front of it as an override of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+GROUPS = ("noise", "metric")
+OVERRIDE = re.compile(rf"\+?(?P<group>{'|'.join(GROUPS)})\.(?P<label>\w+)(?P<rest>[.=].*)", re.DOTALL)
+
+
+def with_new_labels(arguments: Sequence[str], config_dir: Path) -> list[str]:
+    """Return the command line with a node for each label that continues the name of a known one.
+
+    Args:
+        arguments: what was typed; a label whose ``_target_`` or whole node is given there is left as it is.
+        config_dir: the folder of the groups.
+    """
+    result: list[str] = []
+    made: set[tuple[str, str]] = set()
+    given = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match and _is_whole(match["rest"])}
+    for argument in arguments:
+        match = OVERRIDE.fullmatch(argument)
+        known = None if match is None or _place(match) in given else _known(config_dir / match["group"], match["label"])
+        if match is None or known is None:
+            result.append(argument)
+            continue
+        if _place(match) not in made:
+            made.add(_place(match))
+            result.append(f"+{match['group']}.{match['label']}={_flow(_node(config_dir / match['group'], known))}")
+        result.append(argument.removeprefix("+"))
+    return result
+
+
+def _place(match: re.Match[str]) -> tuple[str, str]:
+    return match["group"], match["label"]
+
+
+def _is_whole(rest: str) -> bool:
+    return rest.startswith(("=", "._target_="))
+
+
+def _known(folder: Path, label: str) -> str | None:
+    """Return the longest known label that ``label`` continues after an underscore; None where it is one itself."""
+    if (folder / f"{label}.yaml").is_file():
+        return None
+    parts = label.split("_")
+    names = ("_".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+    return next((name for name in names if (folder / f"{name}.yaml").is_file()), None)
+
+
+def _node(folder: Path, label: str) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.load(folder / f"{label}.yaml"), resolve=False)[label]
+
+
+def _flow(value: Any) -> str:
+    """Write a plain value in the grammar of Hydra's overrides; interpolations stay what they are."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_flow, value)) + "]"
+    if isinstance(value, str) and not value.startswith("${"):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,64 @@
+"""One class under several labels, as users type it."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from npnet.labels import with_new_labels
+from npnet.paths import config_dir
+
+LABELS = [(group, path.stem) for group in ("noise", "metric") for path in sorted((config_dir() / group).glob("*.yaml"))]
+
+
+def composed(*arguments, primary="evaluate"):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(primary, with_new_labels(arguments, config_dir()))
+
+
+@pytest.mark.parametrize(("group", "label"), LABELS)
+def test_a_label_that_continues_another_is_a_second_one_of_its_kind(group, label):
+    first = composed(f"{group}=[{label}]")[group][label]
+    key = next((key for key, value in first.items() if key != "_target_" and not OmegaConf.is_dict(value)), None)
+    if key is None:
+        pytest.skip("has no plain key to override")
+    second = composed(f"{group}=[{label}]", f"{group}.{label}_b.{key}=null")[group]
+    assert list(second) == [label, f"{label}_b"]
+    plain = [OmegaConf.to_container(second[name], resolve=False) for name in (label, f"{label}_b")]
+    assert {**plain[0], key: None} == plain[1]
+
+
+def test_several_keys_and_labels_go_together_and_a_plus_is_allowed():
+    arguments = ["noise.npnet_30k.network_path=a", "+noise.npnet_30k.text_term=off", "noise.npnet_60k.network_path=b"]
+    noise = composed(*arguments).noise
+    assert list(noise) == ["standard", "inversion", "npnet", "npnet_30k", "npnet_60k"]
+    assert [noise[label].network_path for label in list(noise)[2:]] == [None, "a", "b"]
+    assert noise.npnet_30k.text_term in ("off", False)
+
+
+def test_the_longest_known_name_counts():
+    noise = composed("noise.best_of_n_8.num_candidates=8").noise
+    assert noise.best_of_n_8._target_ == "npnet.noise.BestOfN"
+    metric = composed("metric.hpsv2_0_copy.path=DIR", "metric=[hpsv2_0]").metric
+    assert metric.hpsv2_0_copy.version == metric.hpsv2_0.version != composed("metric=[hpsv2]").metric.hpsv2.version
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "noise.npnet.network_path=a",
+        "noise=[standard]",
+        "noise.npnett.network_path=a",
+        "+noise.npnet_own={_target_:tests.fakes.Redraw}",
+        "+noise.npnet_own._target_=tests.fakes.Redraw",
+        "~noise.npnet_x",
+        "seed=1",
+        "--cfg",
+    ],
+)
+def test_everything_else_stays_as_it_was_typed(argument):
+    assert with_new_labels([argument], config_dir()) == [argument]
+
+
+def test_a_target_that_was_given_is_kept():
+    arguments = ["+noise.npnet_own._target_=tests.fakes.Redraw", "+noise.npnet_own.other=1"]
+    assert with_new_labels(arguments, config_dir()) == arguments
