@@ -134,6 +134,20 @@ class Backbone(ABC):
 
     # --- what follows from it ------------------------------------------------------------------------------------
 
+    def knows_schedule(self) -> bool:
+        """Say whether ``scheduler_config`` can be asked: after ``load``, and before it where the family can tell."""
+        return False
+
+    def check_steps(self, num_inference_steps: int) -> None:
+        """Refuse a number of steps, as far as it can be judged: ``steps`` judges the rest once the weights are there.
+
+        Raises:
+            UserError: says what was got and what is allowed.
+        """
+        whole = isinstance(num_inference_steps, int) and not isinstance(num_inference_steps, bool)
+        if not whole or num_inference_steps < 1:
+            raise UserError(f"num_inference_steps={num_inference_steps}: a whole number of at least 1 is needed")
+
     def timesteps(self, num_inference_steps: int) -> list[float]:
         """Return the levels at which the denoiser is evaluated, first to last."""
         return [step.from_timestep for step in self.steps(num_inference_steps)]

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from npnet.backbones import loading, sources
 from npnet.backbones.stable_diffusion import StableDiffusionXL
-from npnet.errors import UserError
+from npnet.errors import UserError, one_line
+
+CONTROLNETS = ("ControlNetModel",)
 
 
 class StableDiffusionXLControlNet(StableDiffusionXL):
@@ -44,24 +46,21 @@ class StableDiffusionXLControlNet(StableDiffusionXL):
     def check(self) -> None:
         """See ``Backbone.check``."""
         super().check()
-        sources.check_part("backbone.controlnet", self.controlnet_path)
-        if self.control_image and not Path(self.control_image).is_file():
-            raise UserError(f"backbone.control_image={self.control_image}: no such file")
+        sources.check_part("backbone.controlnet", self.controlnet_path, CONTROLNETS)
+        if self.control_image:
+            read_picture(self.control_image)
 
     def pipeline_options(self) -> dict[str, Any]:
         """See ``PipelineBackbone.pipeline_options``."""
-        controlnet = loading.load_part("backbone.controlnet", "ControlNetModel", self.controlnet_path, self.dtype)
+        controlnet = loading.load_part("backbone.controlnet", CONTROLNETS, self.controlnet_path, self.dtype)
         return {**super().pipeline_options(), "controlnet": controlnet}
 
     def adopt(self, pipeline: Any) -> Self:
         """See ``PipelineBackbone.adopt``."""
         super().adopt(pipeline)
         if self.control_image:
-            from PIL import Image
-
             size = {"height": self.height, "width": self.width}
-            with Image.open(self.control_image) as image:
-                picture = pipeline.control_image_processor.preprocess(image.convert("RGB"), **size)
+            picture = pipeline.control_image_processor.preprocess(read_picture(self.control_image), **size)
             self._picture = picture.to(self.device)
         return self
 
@@ -90,3 +89,20 @@ class StableDiffusionXLControlNet(StableDiffusionXL):
             mid_block_additional_residual=middle,
             return_dict=False,
         )[0]
+
+
+def read_picture(file: str) -> Any:
+    """Return the control image in RGB, a PIL picture.
+
+    Raises:
+        UserError: there is no such file, or it is no picture.
+    """
+    from PIL import Image
+
+    if not Path(file).is_file():
+        raise UserError(f"backbone.control_image={file}: no such file")
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"backbone.control_image={file}: no picture that can be read: {one_line(error)}") from error

@@ -39,6 +39,11 @@ def resolve_device(device: str) -> torch.device:
             raise UserError(f"device={device!r}: there is no GPU here; allowed: auto, cpu")
         if (resolved.index or 0) >= count:
             raise UserError(f"device={device!r}: there are {count} GPUs here, cuda:0 to cuda:{count - 1}")
+    elif resolved.type not in ("cpu", "meta"):
+        here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if here is None or here.type != resolved.type:
+            allowed = ", ".join(["auto", "cpu", *([here.type] if here else [])])
+            raise UserError(f"device={device!r}: there is no such device here; allowed: {allowed}")
     return resolved
 
 

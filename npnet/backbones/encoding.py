@@ -22,10 +22,13 @@ class TextEncoding(Backbone):
 
     path: str
     revision: str | None
+    variant: str | None
     pipeline: Any
     text_encoder_batch_size: int
     offload_text_encoders: bool
     embedding_cache: str | None
+    loaded_from_path: bool
+    """False of a pipeline built elsewhere, whose text encoders may be any: its embeddings are not cached."""
     _unconditional: dict[str, Tensor] | None = None
 
     @abstractmethod
@@ -62,7 +65,8 @@ class TextEncoding(Backbone):
 
     def _embed_all(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Encode distinct prompts in batches; those in the cache are read instead."""
-        cache = EmbeddingCache(self.embedding_cache, self.identity()) if self.embedding_cache else None
+        cached = self.embedding_cache and self.loaded_from_path
+        cache = EmbeddingCache(self.embedding_cache, self.identity()) if cached else None
         known = {prompt: cache.read(prompt) if cache else None for prompt in prompts}
         missing = [prompt for prompt, tensors in known.items() if tensors is None]
         for start in range(0, len(missing), self.text_encoder_batch_size):
@@ -76,7 +80,7 @@ class TextEncoding(Backbone):
         return {name: torch.stack([known[prompt][name].to(self.device) for prompt in prompts]) for name in names}
 
     def identity(self) -> str:
-        """Return what decides the embeddings, as a text: the model, its revision or text files, the dtype."""
+        """Return what decides the embeddings, as a text: the model, its revision, variant and text files, the dtype."""
         folder = Path(self.path)
         found = None if folder.is_dir() else sources.cached_file(self.path, "model_index.json", self.revision)
         files = [
@@ -84,7 +88,8 @@ class TextEncoding(Backbone):
             for file in sorted([*folder.glob("text_encoder*/*"), *folder.glob("tokenizer*/*")])
         ]
         source = str(found.parent) if found else str(folder.resolve() if folder.is_dir() else self.path)
-        return json.dumps([type(self).__name__, source, self.revision, str(self.dtype), self.embed_dims(), files])
+        asked = (self.revision, self.variant, str(self.dtype))
+        return json.dumps([type(self).__name__, source, *asked, self.embed_dims(), files])
 
     def move_text_encoders(self, device: torch.device) -> None:
         """Move every text encoder to ``device``."""

@@ -38,13 +38,14 @@ class FlowBackbone(FlowMatching, PipelineBackbone):
     ) -> None:
         super().__init__(path, **common)
         self.shift = shift
-        self.max_sequence_length = max_sequence_length or self.default_length
+        self.max_sequence_length = self.default_length if max_sequence_length is None else max_sequence_length
 
     def check(self) -> None:
         """See ``Backbone.check``."""
-        if not 1 <= self.max_sequence_length <= self.longest:
-            raise UserError(f"backbone.max_sequence_length={self.max_sequence_length}: allowed are 1 to {self.longest}")
-        if self.shift is not None and not self.shift > 0:
+        length, shift = self.max_sequence_length, self.shift
+        if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= self.longest:
+            raise UserError(f"backbone.max_sequence_length={length}: allowed are 1 to {self.longest}")
+        if shift is not None and (isinstance(shift, bool) or not isinstance(shift, int | float) or not shift > 0):
             raise UserError(f"backbone.shift={self.shift}: a positive number is needed")
         super().check()
 
@@ -76,8 +77,25 @@ class StableDiffusion3(FlowBackbone):
     """Stable Diffusion 3 medium and 3.5 (medium, large); the arguments are those of ``FlowBackbone``."""
 
     pipeline_class = "StableDiffusion3Pipeline"
+    denoiser_class = "SD3Transformer2DModel"
+    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     size_multiple = 16
     patch_size = 2
+
+    def check_size(self, **sides: Any) -> None:
+        """See ``PipelineBackbone.check_size``.
+
+        Raises:
+            UserError: the network has no positions for so large a side (known once it is loaded).
+        """
+        super().check_size(**sides)
+        if self.pipeline is None:
+            return
+        config = self.denoiser.config
+        largest = config.pos_embed_max_size * config.patch_size * self.vae_factor
+        for name, side in sides.items():
+            if side > largest:
+                raise UserError(f"backbone.{name}={side}: this checkpoint has positions for up to {largest} pixels")
 
     def embed_dims(self) -> dict[str, int]:
         """See ``Backbone.embed_dims``: 4096, 77 + 256 and 2048."""
@@ -126,6 +144,8 @@ class Flux(FlowBackbone):
     """
 
     pipeline_class = "FluxPipeline"
+    denoiser_class = "FluxTransformer2DModel"
+    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     size_multiple = 16
     patch_size = 2
     default_length = 512

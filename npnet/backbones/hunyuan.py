@@ -14,6 +14,7 @@ from torch import Tensor
 
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.schedules import VariancePreserving
+from npnet.errors import UserError
 
 CLIP_LENGTH, T5_LENGTH = 77, 256
 PUBLISHED_SIDE = 1024
@@ -26,8 +27,20 @@ class HunyuanDiT(VariancePreserving, PipelineBackbone):
     """Hunyuan-DiT; the arguments are those of ``PipelineBackbone``. Sizes are taken as they are, without binning."""
 
     pipeline_class = "HunyuanDiTPipeline"
+    denoiser_class = "HunyuanDiT2DModel"
+    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     size_multiple = 16
     patch_size = 2
+
+    def check(self) -> None:
+        """See ``Backbone.check``.
+
+        Raises:
+            UserError: a LoRA is given; diffusers has no loader of them for this family.
+        """
+        if self.lora:
+            raise UserError(f"backbone.lora={self.lora}: diffusers reads no LoRA of HunyuanDiT; use backbone.denoiser")
+        super().check()
 
     def pipeline_options(self) -> dict[str, Any]:
         """See ``PipelineBackbone.pipeline_options``: without the safety checker."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from npnet.backbones.sources import cached_file, is_local, split_hub_path
+from npnet.backbones.sources import cached_file, is_local, part_class, read_index, split_hub_path
 from npnet.errors import UserError, one_line
 
 
@@ -21,6 +20,7 @@ def load_pipeline(
     revision: str | None = None,
     variant: str | None = None,
     float32_parts: Sequence[str] = (),
+    needed: Mapping[str, str | None] | None = None,
     **replaced: Any,
 ) -> Any:
     """Load a diffusers pipeline on the CPU.
@@ -32,6 +32,7 @@ def load_pipeline(
         revision: of the hub repository.
         variant: of the weight files; a directory without such files is loaded as it is.
         float32_parts: components that are kept in float32.
+        needed: see ``sources.check_source``.
         **replaced: components to use instead of the published ones.
 
     Raises:
@@ -43,7 +44,7 @@ def load_pipeline(
         has_variant = variant and any(Path(source).glob(f"*/*.{variant}.*"))
         options: dict[str, Any] = {"variant": variant} if has_variant else {}
     else:
-        fetch("backbone.path", source, "model_index.json", revision)
+        read_index("backbone.path", source, fetch("backbone.path", source, "model_index.json", revision), needed)
         options = {"variant": variant, "revision": revision}
     dtypes = {"default": dtype, **dict.fromkeys(float32_parts, torch.float32)}
     pipeline = guarded(
@@ -81,27 +82,22 @@ def without_loading_bars() -> Iterator[None]:
             hub.disable_progress_bars()
 
 
-def load_part(key: str, class_name: str, source: str, dtype: torch.dtype) -> Any:
+def load_part(key: str, classes: Sequence[str], source: str, dtype: torch.dtype) -> Any:
     """Load one model from a directory, or from ``owner/name`` or ``owner/name/subfolder`` on the hub.
 
-    The class is the one its configuration names, ``class_name`` where it names none.
+    The class is the one its configuration names, the first of ``classes`` where it names none.
 
     Raises:
-        UserError: it is not there, or not of a diffusers model.
+        UserError: it is not there, or not one of ``classes``.
     """
     import diffusers
 
     if is_local(source):
         repo, subfolder, config_file = source, None, Path(source) / "config.json"
-        if not config_file.is_file():
-            raise UserError(f"{key}={source}: no diffusers model there (config.json is missing)")
     else:
         repo, subfolder, _ = split_hub_path(source)
         config_file = fetch(key, repo, f"{subfolder}/config.json" if subfolder else "config.json")
-    named = json.loads(Path(config_file).read_text(encoding="utf-8")).get("_class_name", class_name)
-    model_class = getattr(diffusers, named, None)
-    if model_class is None:
-        raise UserError(f"{key}={source}: diffusers has no model class {named!r}")
+    model_class = getattr(diffusers, part_class(key, source, config_file, classes))
     options = {"subfolder": subfolder} if subfolder else {}
     return guarded(key, source, lambda: model_class.from_pretrained(repo, dtype=dtype, **memory_option(), **options))
 
@@ -120,6 +116,14 @@ def load_weights(key: str, source: str, module: torch.nn.Module) -> None:
         module.load_state_dict(guarded(key, source, lambda: load_file(path)))
     except RuntimeError as error:
         raise UserError(f"{key}={source}: of another layout than the model: {one_line(error)[:200]}") from error
+
+
+def set_channels_last(module: torch.nn.Module) -> None:
+    """Put the weights of convolutions into channels-last order: 2-D and 3-D ones, which torch's switch cannot mix."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in module.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
 
 
 def fetch(key: str, repo: str, file: str, revision: str | None = None) -> Path:

@@ -48,6 +48,12 @@ class PipelineBackbone(TextEncoding):
 
     pipeline_class: str
     denoiser_name: str = "transformer"
+    denoiser_class: str
+    """Of diffusers."""
+    vae_classes: tuple[str, ...] = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL")
+    """The published VAE's first."""
+    text_parts: tuple[str, ...] = ("text_encoder", "tokenizer")
+    """The text components that the family cannot do without."""
     default_size: tuple[int, int] = (1024, 1024)
     size_multiple: int = 8
     """Sizes in pixels are multiples of it: VAE factor times patch size."""
@@ -79,12 +85,13 @@ class PipelineBackbone(TextEncoding):
     ) -> None:
         super().__init__(settings, device, dtype)
         self.path, self.revision, self.variant = path, revision, variant
-        self.height, self.width = height or self.default_size[0], width or self.default_size[1]
+        self.height = self.default_size[0] if height is None else height
+        self.width = self.default_size[1] if width is None else width
         self.spacing = spacing
         self.replaced_denoiser, self.replaced_vae, self.lora, self.lora_scale = denoiser, vae, lora, lora_scale
         self.vae_slicing, self.channels_last, self.compile = vae_slicing, channels_last, compile
         self.text_encoder_batch_size, self.offload_text_encoders = text_encoder_batch_size, offload_text_encoders
-        self.embedding_cache = embedding_cache
+        self.embedding_cache, self.loaded_from_path = embedding_cache, False
         self.pipeline: Any = None
 
     # --- loading -------------------------------------------------------------------------------------------------
@@ -96,9 +103,25 @@ class PipelineBackbone(TextEncoding):
         count = self.text_encoder_batch_size
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise UserError(f"backbone.text_encoder_batch_size={count}: a whole number of at least 1 is needed")
-        sources.check_source("backbone.path", self.path, self.revision)
-        for key, source in (("denoiser", self.replaced_denoiser), ("vae", self.replaced_vae), ("lora", self.lora)):
-            sources.check_part(f"backbone.{key}", source)
+        if isinstance(self.lora_scale, bool) or not isinstance(self.lora_scale, int | float):
+            raise UserError(f"backbone.lora_scale={self.lora_scale}: a number is needed")
+        sources.check_source("backbone.path", self.path, self.revision, self.needed_parts())
+        sources.check_part("backbone.denoiser", self.replaced_denoiser, (self.denoiser_class,))
+        sources.check_part("backbone.vae", self.replaced_vae, self.vae_classes)
+        sources.check_lora("backbone.lora", self.lora)
+
+    def needed_parts(self) -> dict[str, str | None]:
+        """Return the parts that the pipeline must have, each with its class where only one will do."""
+        return {self.denoiser_name: self.denoiser_class, "vae": None, **dict.fromkeys(self.text_parts)}
+
+    def knows_schedule(self) -> bool:
+        """See ``Backbone.knows_schedule``: it lies in a small file, which is read where it is on this machine."""
+        if self.pipeline is None:
+            published = sources.published_schedule("backbone.path", self.path, self.revision)
+            if published is not None:
+                self.prepare_schedule(published)
+            return published is not None
+        return True
 
     def check_size(self, **sides: Any) -> None:
         """Refuse a size that the VAE and the patches cannot divide.
@@ -126,9 +149,10 @@ class PipelineBackbone(TextEncoding):
         """
         denoiser, vae, parts = self.replaced_denoiser, self.replaced_vae, {}
         if vae:
-            parts["vae"] = loading.load_part("backbone.vae", "AutoencoderKL", vae, self.dtype)
+            parts["vae"] = loading.load_part("backbone.vae", self.vae_classes, vae, self.dtype)
         if denoiser and not denoiser.endswith(".safetensors"):
-            parts[self.denoiser_name] = loading.load_part("backbone.denoiser", "", denoiser, self.dtype)
+            classes = (self.denoiser_class,)
+            parts[self.denoiser_name] = loading.load_part("backbone.denoiser", classes, denoiser, self.dtype)
         pipeline = loading.load_pipeline(
             self.pipeline_class,
             self.path,
@@ -136,6 +160,7 @@ class PipelineBackbone(TextEncoding):
             self.revision,
             self.variant,
             self.float32_parts,
+            self.needed_parts(),
             **self.pipeline_options(),
             **parts,
         )
@@ -146,7 +171,9 @@ class PipelineBackbone(TextEncoding):
             loading.load_weights("backbone.denoiser", denoiser, network)
         if self.lora:
             lora.fuse(pipeline, self.denoiser_name, self.lora, self.lora_scale)
-        return self.adopt(pipeline)
+        self.adopt(pipeline)
+        self.loaded_from_path = True
+        return self
 
     def pipeline_options(self) -> dict[str, Any]:
         """Return further arguments of the pipeline's constructor."""
@@ -156,10 +183,10 @@ class PipelineBackbone(TextEncoding):
         """Use a pipeline of this family that was built elsewhere (own parts, adapters, tiny models in tests).
 
         Raises:
-            UserError: its denoiser has another dtype than the backbone.
+            UserError: its denoiser has another dtype than the backbone, its VAE other latents, or a side does not fit.
         """
         pipeline.set_progress_bar_config(disable=True)
-        self.pipeline = pipeline
+        self.pipeline, self.loaded_from_path = pipeline, False
         if self.denoiser.dtype != self.dtype:
             raise UserError(f"backbone.dtype: {self.dtype} was asked for, the pipeline's is {self.denoiser.dtype}")
         for name, module in pipeline.components.items():
@@ -167,9 +194,11 @@ class PipelineBackbone(TextEncoding):
                 stays = self.offload_text_encoders and name.startswith("text_encoder")
                 module.requires_grad_(False).eval().to("cpu" if stays else self.device)
         self.size_multiple = self.vae_factor * self.patch_size
+        self.check_size(height=self.height, width=self.width)
+        self.check_vae()
         if self.channels_last:
-            self.denoiser.to(memory_format=torch.channels_last)
-            pipeline.vae.to(memory_format=torch.channels_last)
+            for module in (self.denoiser, pipeline.vae):
+                loading.set_channels_last(module)
         if self.vae_slicing:
             pipeline.vae.enable_slicing()
         if self.compile:
@@ -177,6 +206,18 @@ class PipelineBackbone(TextEncoding):
         self._unconditional = None
         self.prepare_schedule(pipeline.scheduler.config)
         return self
+
+    def check_vae(self) -> None:
+        """Refuse a VAE of other latents than the denoiser's.
+
+        Raises:
+            UserError: names the numbers of channels.
+        """
+        config = self.pipeline.vae.config
+        found, needed = getattr(config, "latent_channels", None) or config.z_dim, self.latent_channels()
+        if found != needed:
+            which = f"vae={self.replaced_vae}" if self.replaced_vae else f"path={self.path}"
+            raise UserError(f"backbone.{which}: a VAE of {found} latent channels; {needed} are the denoiser's")
 
     @property
     def denoiser(self) -> Any:
@@ -187,7 +228,7 @@ class PipelineBackbone(TextEncoding):
 
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
         """See ``Backbone.latent_shape``: ``(C, height / f, width / f)``, f the VAE factor."""
-        height, width = height or self.height, width or self.width
+        height, width = self.height if height is None else height, self.width if width is None else width
         self.check_size(height=height, width=width)
         return (self.latent_channels(), height // self.vae_factor, width // self.vae_factor)
 

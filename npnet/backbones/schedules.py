@@ -64,7 +64,7 @@ class VariancePreserving(Backbone):
         allowed = SPACINGS if self.ays_schedule else SPACINGS[:-1]
         if isinstance(self.spacing, str) and self.spacing not in allowed:
             raise unknown("backbone.spacing", self.spacing, allowed)
-        if isinstance(self.spacing, Sequence) and not isinstance(self.spacing, str):
+        if self.spacing is not None and not isinstance(self.spacing, str):
             check_levels(self.spacing, 0, 999, whole=True)
 
     def prepare_schedule(self, published: Mapping[str, Any]) -> None:
@@ -95,6 +95,19 @@ class VariancePreserving(Backbone):
             return None
         return [float(level) for level in self.spacing]
 
+    def knows_schedule(self) -> bool:
+        """See ``Backbone.knows_schedule``."""
+        return hasattr(self, "_steps") or super().knows_schedule()
+
+    def check_steps(self, num_inference_steps: int) -> None:
+        """See ``Backbone.check_steps``: all of it where the schedule is known, else the number that spacing fixes."""
+        super().check_steps(num_inference_steps)
+        levels = self.fixed_levels()
+        if self.knows_schedule():
+            self.steps(num_inference_steps)
+        elif levels is not None:
+            fixed_steps(levels, num_inference_steps)
+
     def steps(self, num_inference_steps: int) -> list[Step]:
         """See ``Backbone.steps``.
 
@@ -107,6 +120,9 @@ class VariancePreserving(Backbone):
 
     def _make_steps(self, num_inference_steps: int) -> list[Step]:
         steps = self._spaced_steps(num_inference_steps)
+        count = len(self._alphas_cumprod)
+        if steps[0].from_timestep >= count:  # steps_offset moves the first one out of the table
+            raise UserError(f"num_inference_steps={num_inference_steps}: allowed are 1 to {count - 1}")
         if self.coefficients(steps[0].from_timestep).alpha == 0:
             raise UserError("backbone.spacing: this schedule starts without any signal (zero SNR); use spacing=leading")
         return steps
@@ -177,14 +193,21 @@ class FlowMatching(Backbone):
         """Keep the checkpoint's scheduler configuration."""
         self.published = dict(published)
 
+    def check_steps(self, num_inference_steps: int) -> None:
+        """See ``Backbone.check_steps``: nothing of it needs the weights."""
+        super().check_steps(num_inference_steps)
+        if num_inference_steps > FLOW_LEVELS:
+            raise UserError(f"num_inference_steps={num_inference_steps}: allowed are 1 to {FLOW_LEVELS:.0f}")
+        if self.spacing is not None:
+            fixed_steps([float(level) for level in self.spacing], num_inference_steps)
+
     def steps(self, num_inference_steps: int) -> list[Step]:
         """See ``Backbone.steps``; steps are consecutive.
 
         Raises:
             UserError: fewer than one step is asked for, or the spacing fixes another number.
         """
-        if isinstance(num_inference_steps, bool) or not 1 <= num_inference_steps <= FLOW_LEVELS:
-            raise UserError(f"num_inference_steps={num_inference_steps}: allowed are 1 to {FLOW_LEVELS:.0f}")
+        self.check_steps(num_inference_steps)
         if self.spacing is not None:
             return fixed_steps([float(level) for level in self.spacing], num_inference_steps)
         return consecutive([FLOW_LEVELS * float(sigma) for sigma in self.sigmas(num_inference_steps)])
@@ -217,12 +240,14 @@ def fixed_steps(levels: Sequence[float], num_inference_steps: int) -> list[Step]
     return consecutive(levels)
 
 
-def check_levels(levels: Sequence[Any], low: float, high: float, whole: bool = False) -> None:
+def check_levels(levels: Any, low: float, high: float, whole: bool = False) -> None:
     """Refuse a list that does not fall from noise to data.
 
     Raises:
         UserError: says what was got and what is needed.
     """
+    if not isinstance(levels, Sequence):
+        raise UserError(f"backbone.spacing={levels}: null, a name or a list of levels is needed")
     numbers = [v for v in levels if isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high]
     falling = all(first > second for first, second in itertools.pairwise(numbers))
     if not levels or len(numbers) != len(levels) or not falling or (whole and any(v != int(v) for v in numbers)):

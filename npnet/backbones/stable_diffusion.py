@@ -22,16 +22,24 @@ class UNetBackbone(VariancePreserving, PipelineBackbone):
     """A family with a U-Net and DDIM's schedule."""
 
     denoiser_name = "unet"
+    denoiser_class = "UNet2DConditionModel"
+    reads_sizes = False
+    """SDXL's U-Net is told the picture's sizes and the pooled text; the others' are not."""
     capabilities = frozenset(CAPABILITIES)
 
     def adopt(self, pipeline: Any) -> Self:
         """See ``PipelineBackbone.adopt``.
 
         Raises:
-            UserError: the U-Net reads its guidance scale (an LCM), which these families do not pass.
+            UserError: the U-Net reads its guidance scale (an LCM), which these families do not pass, or is of the other
+                family.
         """
+        source = f"denoiser={self.replaced_denoiser}" if self.replaced_denoiser else f"path={self.path}"
+        if (pipeline.unet.config.addition_embed_type == "text_time") != self.reads_sizes:
+            found = "no U-Net of SDXL's layout" if self.reads_sizes else "a U-Net of SDXL's layout"
+            raise UserError(f"backbone.{source}: {found}, so nothing for {type(self).__name__}")
         if pipeline.unet.config.time_cond_proj_dim is not None:
-            raise UserError(f"backbone.path={self.path}: its U-Net reads the guidance scale (LCM); use the LCM LoRA")
+            raise UserError(f"backbone.{source}: its U-Net reads the guidance scale (LCM); use the LCM LoRA")
         return super().adopt(pipeline)
 
 
@@ -69,6 +77,8 @@ class StableDiffusionXL(UNetBackbone):
     """SDXL base 1.0 and every checkpoint with its layout; the arguments are those of ``PipelineBackbone``."""
 
     pipeline_class = "StableDiffusionXLPipeline"
+    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    reads_sizes = True
     ays_schedule = "StableDiffusionXLTimesteps"
 
     def pipeline_options(self) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Wan(FlowBackbone):
     """
 
     pipeline_class = "WanPipeline"
+    denoiser_class = "WanTransformer3DModel"
+    vae_classes = ("AutoencoderKLWan",)
     default_size = (480, 832)
     size_multiple = 16
     patch_size = 2
@@ -84,7 +86,7 @@ class Wan(FlowBackbone):
         self, height: int | None = None, width: int | None = None, num_frames: int | None = None
     ) -> tuple[int, ...]:
         """See ``Backbone.latent_shape``: ``(16, (frames - 1) / 4 + 1, height / 8, width / 8)``."""
-        num_frames = num_frames or self.num_frames
+        num_frames = self.num_frames if num_frames is None else num_frames
         self.check_frames(num_frames)
         channels, *grid = super().latent_shape(height, width)
         return (channels, (num_frames - 1) // self.pipeline.vae_scale_factor_temporal + 1, *grid)
