@@ -115,7 +115,7 @@ class CandidateMaker:
         backbone = build(placed(config["backbone"], device), "backbone")
         ((label, method),) = build_all(config["noise"], "noise").items()
         metrics = build_all(config["metric"], "metric")
-        check_parts(backbone, {label: method}, metrics)
+        check_parts(backbone, {label: method}, metrics, config["num_inference_steps"])
         return cls(backbone, label, method, metrics, config["num_inference_steps"], float(config["guidance_scale"]))
 
     def load(self) -> CandidateMaker:

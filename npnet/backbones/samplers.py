@@ -93,8 +93,9 @@ def make_schedule(name: str, backbone: Backbone, num_inference_steps: int, devic
         scheduler.set_timesteps(num_inference_steps, device=device)
     except (ValueError, IndexError) as error:
         raise UserError(f"{refusal}, but not this number: {one_line(error)}") from error
-    if max(scheduler.timesteps.tolist()) >= count:  # steps_offset moves the first level out of the table
-        raise UserError(f"{refusal}, but not this number: it starts above level {count - 1}")
+    found = set(scheduler.timesteps.tolist())
+    if max(found) >= count or len(found) < num_inference_steps:  # steps_offset moves the first out of the table
+        raise UserError(f"{refusal}, but not this number: {count} levels do not give so many")
     return scheduler
 
 

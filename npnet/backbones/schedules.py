@@ -121,8 +121,9 @@ class VariancePreserving(Backbone):
     def _make_steps(self, num_inference_steps: int) -> list[Step]:
         steps = self._spaced_steps(num_inference_steps)
         count = len(self._alphas_cumprod)
-        if steps[0].from_timestep >= count:  # steps_offset moves the first one out of the table
-            raise UserError(f"num_inference_steps={num_inference_steps}: allowed are 1 to {count - 1}")
+        levels = {step.from_timestep for step in steps}
+        if max(levels) >= count or len(levels) < num_inference_steps:  # steps_offset moves the first out of the table
+            raise UserError(f"num_inference_steps={num_inference_steps}: {count} levels do not give so many")
         if self.coefficients(steps[0].from_timestep).alpha == 0:
             raise UserError("backbone.spacing: this schedule starts without any signal (zero SNR); use spacing=leading")
         return steps

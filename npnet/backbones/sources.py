@@ -86,7 +86,9 @@ def check_lora(key: str, source: str | None) -> None:
 
     repo, subfolder, file = split_hub_path(source)
     if file is None and is_offline_mode():  # only the hub can say which files there are
-        raise UserError(f"{key}={source}: the hub is switched off (HF_HUB_OFFLINE); name the file: {source}/FILE.safetensors")
+        raise UserError(
+            f"{key}={source}: the hub is switched off (HF_HUB_OFFLINE); name the file: {source}/FILE.safetensors"
+        )
     if file:
         check_cached(key, repo, "/".join(filter(None, (subfolder, file))))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
+from npnet.errors import UserError
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
@@ -41,9 +42,15 @@ class NoiseMethod(ABC):
         """Refuse, before it is loaded, a backbone that lacks what the method needs; ``label`` names the method.
 
         Raises:
-            UserError: says what is missing.
+            UserError: says what is missing, or that the model's schedule has no such number of steps.
         """
         backbone.require(self.needs, label)
+        num_inference_steps = getattr(self, "num_inference_steps", None)
+        if num_inference_steps is not None:
+            try:
+                backbone.check_steps(num_inference_steps)
+            except UserError as error:
+                raise UserError(f"noise.{label}.{error}") from error
 
     def load(self, backbone: Backbone, metrics: Mapping[str, Any] | None = None) -> Self:
         """Get ready for ``backbone``, which is loaded; ``metrics`` holds the loaded ``scorers`` by label."""

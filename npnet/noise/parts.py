@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from npnet.noise.base import NoiseMethod
 
 
-def check_parts(backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics: Mapping[str, Metric]) -> None:
+def check_parts(
+    backbone: Backbone,
+    methods: Mapping[str, NoiseMethod],
+    metrics: Mapping[str, Metric],
+    num_inference_steps: int | None = None,
+) -> None:
     """Check each part, then that they go together.
 
     Args:
         backbone: the model.
         methods: label -> noise method.
         metrics: label -> metric.
+        num_inference_steps: of the family's own sampler; None leaves them to ``check_sampler``.
 
     Raises:
         UserError: names the part, and what it lacks.
@@ -32,6 +38,8 @@ def check_parts(backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics:
             )
         metric.check()
     backbone.check()
+    if num_inference_steps is not None:
+        backbone.check_steps(num_inference_steps)
     if "decode" not in backbone.capabilities:
         raise UserError(f"{type(backbone).__name__} makes no pictures by itself, so metrics cannot score it")
     for label, method in methods.items():

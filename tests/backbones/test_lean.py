@@ -1,20 +1,36 @@
 """The keys that save memory and time, and the text that is encoded once."""
 
+import shutil
+
 import diffusers
 import pytest
 import torch
 
-from npnet.backbones import Flux, StableDiffusionXL, Wan
+from npnet.backbones import Flux, HunyuanDiT, StableDiffusionXL, Wan
 from npnet.errors import UserError
 from tests import tiny
 from tests.families import PROMPTS, SIZE, built, noise_for, sampled
 
+CACHED = {"sdxl": StableDiffusionXL, "hunyuan_dit": HunyuanDiT, "wan": Wan}
+
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pipelines") / "sdxl"
-    built("sdxl").pipeline.save_pretrained(folder)
-    return str(folder)
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipelines")
+    for name in CACHED:
+        built(name).pipeline.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture
+def saved(folders):
+    return str(folders / "sdxl")
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """The same pipeline elsewhere, files of the same names, sizes and times."""
+    return shutil.copytree(saved, tmp_path / "copy")
 
 
 def test_a_tiny_vae_takes_the_place_of_the_large_one(saved, tmp_path):
@@ -42,6 +58,18 @@ def test_vae_slicing_and_channels_last_change_nothing_but_memory():
     assert torch.allclose(lean.decode(latents), plain.decode(latents), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", tiny.FAMILIES)
+def test_every_family_takes_channels_last_and_slicing(name):
+    plain, lean = built(name), tiny.family(name, vae_slicing=True, channels_last=True)
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    weights = [w for part in (lean.denoiser, lean.pipeline.vae) for w in part.parameters() if w.ndim in formats]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=formats[weight.ndim]) for weight in weights)
+    assert torch.allclose(sampled(lean, 2), sampled(plain, 2), atol=1e-4, rtol=1e-4)
+    latents = noise_for(plain)
+    assert torch.allclose(lean.decode(latents), plain.decode(latents), atol=1e-5)
+
+
 def test_the_denoiser_is_compiled_where_it_is_asked_for(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
@@ -53,15 +81,20 @@ def test_the_denoiser_is_compiled_where_it_is_asked_for(monkeypatch):
 
 def test_text_encoders_leave_the_device_after_encoding(monkeypatch):
     backbone = tiny.family("sdxl", offload_text_encoders=True)
-    moves = []
-    monkeypatch.setattr(backbone, "move_text_encoders", lambda device: moves.append(device.type))
-    monkeypatch.setattr(backbone, "device", torch.device("cpu", 0))
+    done, embed = [], backbone.embed
+    for name in ("text_encoder", "text_encoder_2"):
+        encoder = getattr(backbone.pipeline, name)
+        monkeypatch.setattr(encoder, "to", lambda device, name=name: done.append((name, str(device))))
+    monkeypatch.setattr(backbone, "embed", lambda prompts: done.append("embed") or embed(prompts))
+    monkeypatch.setattr(backbone, "device", torch.device("cpu", 0))  # "cpu:0" stands for the GPU
+    there = [("text_encoder", "cpu:0"), ("text_encoder_2", "cpu:0")]
+    back = [("text_encoder", "cpu"), ("text_encoder_2", "cpu")]
     backbone.encode(PROMPTS)
-    assert moves == ["cpu", "cpu"]
-    moves.clear()
+    assert done == [*there, "embed", "embed", *back]  # the prompts, and their absence
+    done.clear()
     backbone.offload_text_encoders = False
     backbone.encode(PROMPTS)
-    assert moves == ["cpu"]
+    assert done == [*there, "embed"]
 
 
 def test_prompts_are_encoded_once_each_and_in_batches():
@@ -76,11 +109,13 @@ def test_prompts_are_encoded_once_each_and_in_batches():
     assert batches == [["d"]]
 
 
-@pytest.mark.parametrize("name", ["sdxl", "hunyuan_dit", "wan"])
-def test_embeddings_come_from_the_disk_the_second_time(name, tmp_path):
-    first = tiny.family(name, embedding_cache=str(tmp_path))
+@pytest.mark.parametrize("name", CACHED)
+def test_embeddings_come_from_the_disk_the_second_time(name, folders, tmp_path):
+    if name == "wan":
+        pytest.importorskip("accelerate", reason="diffusers loads Wan with accelerate only")
+    keys = {**SIZE, **({"max_sequence_length": tiny.T5_LENGTH} if name == "wan" else {})}
+    first, again = (CACHED[name](str(folders / name), embedding_cache=str(tmp_path), **keys).load() for _ in range(2))
     c = first.encode(PROMPTS)
-    again = tiny.family(name, embedding_cache=str(tmp_path))
     again.embed = lambda prompts: pytest.fail("encoded again") if prompts != [""] else type(again).embed(again, prompts)
     cached = again.encode([*PROMPTS, PROMPTS[0]])
     for key, tensor in c.tensors().items():
@@ -89,13 +124,58 @@ def test_embeddings_come_from_the_disk_the_second_time(name, tmp_path):
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
 
-def test_the_cache_keeps_models_apart(saved, tmp_path):
-    def identity(**changed):
-        return StableDiffusionXL(saved, **{**SIZE, **changed}).load().identity()
+def test_the_cache_keeps_models_apart(saved, copy):
+    def identity(path=saved, **changed):
+        return StableDiffusionXL(str(path), **{**SIZE, **changed}).load().identity()
 
     assert identity() == identity(height=96)
-    assert identity() != identity(dtype="bfloat16")
+    others = [
+        identity(dtype="bfloat16"),
+        identity(copy),
+        identity(variant="fp16"),
+        identity(variant="other"),
+        identity(revision="one"),
+        identity(revision="two"),
+    ]
+    assert len({identity(), *others}) == 1 + len(others)
     assert tiny.family("flux").identity() != tiny.family("flux", max_sequence_length=8).identity()
+
+
+@pytest.mark.parametrize("file", ["text_encoder/model.safetensors", "tokenizer_2/tokenizer.json"])
+def test_the_cache_sees_that_a_text_file_was_exchanged(copy, file):
+    backbone = StableDiffusionXL(str(copy), **SIZE).load()
+    before = backbone.identity()
+    (copy / "unet" / "config.json").touch()  # has no part in the embeddings
+    assert backbone.identity() == before
+    (copy / file).write_bytes((copy / file).read_bytes() + b" ")
+    assert backbone.identity() != before
+
+
+def test_one_cache_serves_two_models_each_with_its_own(saved, copy, tmp_path):
+    torch.manual_seed(5)
+    other = tiny.CLIPTextModel(tiny.text_config())
+    other.save_pretrained(copy / "text_encoder")
+
+    def embeds(path, cache):
+        backbone = StableDiffusionXL(str(path), embedding_cache=cache and str(cache), **SIZE).load()
+        return backbone.encode(PROMPTS).prompt_embeds
+
+    for _ in range(2):
+        assert torch.equal(embeds(saved, tmp_path / "cache"), embeds(saved, None))
+        assert torch.equal(embeds(copy, tmp_path / "cache"), embeds(copy, None))
+    assert not torch.equal(embeds(saved, None), embeds(copy, None))
+
+
+def test_the_embeddings_of_a_pipeline_built_elsewhere_are_not_cached(saved, tmp_path):
+    backbone = StableDiffusionXL(saved, embedding_cache=str(tmp_path), **SIZE).load()
+    backbone.encode(PROMPTS)
+    torch.manual_seed(5)
+    other = tiny.sdxl_pipeline()
+    other.text_encoder = tiny.CLIPTextModel(tiny.text_config())
+    ours = backbone.adopt(other).encode(PROMPTS).prompt_embeds
+    uncached = StableDiffusionXL(saved, **SIZE).adopt(other).encode(PROMPTS).prompt_embeds
+    assert torch.equal(ours, uncached)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == len(PROMPTS)
 
 
 @pytest.mark.parametrize("name", ["sdxl", "wan"])

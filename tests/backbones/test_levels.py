@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from npnet import seeding
-from npnet.backbones import END, StableDiffusionXL, samplers
+from npnet.backbones import END, Flux, HunyuanDiT, StableDiffusionXL, samplers
 from npnet.errors import UserError
 from tests import tiny
 from tests.families import PROMPTS, SEEDS, SIZE, built, noise_for, reference, sampled
@@ -117,3 +117,96 @@ def test_a_schedule_that_starts_without_signal_is_refused():
     with pytest.raises(UserError, match="starts without any signal"):
         backbone.steps(4)
     assert tiny.sdxl("v_prediction", rescale_betas_zero_snr=True).steps(4)
+
+
+LARGEST = {**dict.fromkeys(samplers.SAMPLERS, 1000), "lcm": 50}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipelines") / "sdxl"
+    built("sdxl").pipeline.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+def test_a_sampler_refuses_step_counts_that_its_schedule_does_not_have(sampler, saved):
+    """Loaded or not: the schedule is known before the weights are."""
+    loaded, checked = built("sdxl"), StableDiffusionXL(saved, **SIZE)
+    c = loaded.encode(PROMPTS)
+    for count in (0, -1, True, LARGEST[sampler] + 1, 2000):
+        said = f"^num_inference_steps={count}: sampler={sampler} takes 1 to {LARGEST[sampler]} with this checkpoint$"
+        for refuse in (
+            lambda count=count: loaded.sample(noise_for(loaded), c, count, 1.0, sampler),
+            lambda count=count: samplers.check_sampler(sampler, loaded, count),
+            lambda count=count: samplers.check_sampler(sampler, checked, count),
+        ):
+            with pytest.raises(UserError, match=said):
+                refuse()
+    for count in (1, LARGEST[sampler] - 2):
+        samplers.check_sampler(sampler, checked, count)
+
+
+@pytest.mark.parametrize("sampler", ["default", "ddim", "ddpm", "pndm", "dpm_solver_multistep"])
+def test_a_first_level_outside_the_table_is_refused(sampler, saved):
+    """SDXL's schedule has steps_offset 1: 1000 leading steps would start at level 1000, the table ends at 999."""
+    for backbone in (built("sdxl"), StableDiffusionXL(saved, **SIZE)):
+        with pytest.raises(UserError, match="^num_inference_steps=1000: .*1000 levels do not give so many$"):
+            samplers.check_sampler(sampler, backbone, 1000)
+
+
+def test_a_number_that_a_scheduler_alone_refuses_is_refused_in_one_line():
+    backbone = built("hunyuan_dit")
+    published = dict(backbone.published)
+    backbone = tiny.family("hunyuan_dit")
+    backbone.prepare_schedule({key: value for key, value in published.items() if key != "skip_prk_steps"})
+    with pytest.raises(UserError, match="^num_inference_steps=2: sampler=pndm takes .*, but not this number:"):
+        samplers.check_sampler("pndm", backbone, 2)
+    samplers.check_sampler("pndm", backbone, 10)
+
+
+@pytest.mark.parametrize("backbone", [StableDiffusionXL("owner/name", spacing="ays", **SIZE), *map(built, ["voxels"])])
+def test_steps_are_checked_without_weights_as_far_as_possible(backbone):
+    for count in (0, True, 2.5, "4"):
+        with pytest.raises(UserError, match=f"^num_inference_steps={count}: a whole number of at least 1 is needed$"):
+            backbone.check_steps(count)
+        with pytest.raises(UserError, match=f"^num_inference_steps={count}: "):
+            samplers.check_sampler("default", backbone, count)
+    backbone.check_steps(10)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "levels"),
+    [
+        (StableDiffusionXL("owner/name", spacing="ays", **SIZE), 10),
+        (HunyuanDiT("owner/name", spacing=[900, 500, 100], **SIZE), 3),
+        (Flux("owner/name", spacing=[1000, 500.5], **SIZE), 2),
+    ],
+)
+def test_fixed_levels_fix_the_steps_before_anything_is_loaded(backbone, levels):
+    backbone.check_steps(levels)
+    samplers.check_sampler("default", backbone, levels)
+    for check in (backbone.check_steps, lambda count: samplers.check_sampler("default", backbone, count)):
+        with pytest.raises(UserError, match=f"num_inference_steps=50: backbone.spacing has {levels} levels"):
+            check(50)
+    if backbone.kind == "variance_preserving":
+        with pytest.raises(UserError, match=f"num_inference_steps=50: backbone.spacing has {levels} levels"):
+            samplers.check_sampler("dpm_solver_multistep", backbone, 50)
+
+
+def test_the_published_schedule_is_enough_to_check_steps(saved):
+    backbone = StableDiffusionXL(saved, **SIZE)
+    with pytest.raises(UserError, match="^num_inference_steps=2000: allowed are 1 to 1000$"):
+        backbone.check_steps(2000)
+    backbone.check_steps(50)
+    assert backbone.steps(50) == built("sdxl").steps(50)
+    with pytest.raises(UserError, match="^num_inference_steps=2000: allowed are 1 to 1000$"):
+        Flux("owner/name", **SIZE).check_steps(2000)
+
+
+def test_samplers_are_made_without_a_warning(caplog, capfd):
+    """A refusal is one line on standard error, and diffusers would add its own."""
+    for sampler in samplers.SAMPLERS:
+        samplers.make_scheduler(sampler, built("sdxl").scheduler_config())
+    assert capfd.readouterr().err == ""
+    assert not caplog.records

@@ -139,11 +139,8 @@ def test_a_method_whose_scorer_is_not_measured_is_refused():
     assert "metric=[close,target]" in said
 
 
-def test_a_prompt_that_the_built_in_model_has_no_words_for_is_refused(tmp_path):
-    path = tmp_path / "pipeline"
-    path.mkdir()
-    (path / "model_index.json").write_text("{}")
-    shapes = {"_target_": "npnet.backbones.Shapes", "path": str(path), "settings": {}, "device": "cpu"}
+def test_a_prompt_that_the_built_in_model_has_no_words_for_is_refused():
+    shapes = {"_target_": "npnet.backbones.Shapes", "settings": {}, "device": "cpu"}
     said = refusal(backbone=shapes, prompts=["a photo of a horse"], noise=("standard",))
     assert "backbone=shapes" in said
 
