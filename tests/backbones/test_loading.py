@@ -13,9 +13,9 @@ from transformers import CLIPTokenizer
 
 from npnet import backbones
 from npnet.backbones import Flux, StableDiffusion3, StableDiffusionXL, Wan, loading, sources
-from npnet.errors import UserError
 from tests import tiny
 from tests.families import PROMPTS, built, noise_for
+from tests.refusals import refusal
 
 LOADED = {
     "sd": backbones.StableDiffusion,
@@ -50,13 +50,6 @@ def saved(tmp_path_factory):
 def copy(saved, tmp_path):
     shutil.copytree(saved("sdxl"), tmp_path / "sdxl")
     return tmp_path / "sdxl"
-
-
-def refusal(function):
-    with pytest.raises(UserError) as caught:
-        function()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def needs_accelerate(name):

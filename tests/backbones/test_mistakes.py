@@ -20,9 +20,9 @@ from npnet.backbones import (
     sources,
 )
 from npnet.backbones.devices import resolve_device
-from npnet.errors import UserError
 from tests import tiny
 from tests.families import SIZE, built
+from tests.refusals import refusal
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -45,13 +45,6 @@ def saved(tmp_path_factory):
 def copy(saved, tmp_path):
     shutil.copytree(saved / "sdxl", tmp_path / "sdxl")
     return tmp_path / "sdxl"
-
-
-def refusal(function):
-    with pytest.raises(UserError) as caught:
-        function()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def header(size=40, text="?"):
