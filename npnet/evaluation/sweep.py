@@ -100,7 +100,9 @@ def plot(runs: Sequence[Run], path: Path) -> None:
             style = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)], "capsize": 3}
             shown = wording.shown(found[0][1], label)
             axis.errorbar([i + shift for i, _ in entries], middle, yerr=error, label=shown, linewidth=1.2, **style)
-        axis.set_title(wording.metric_heading(runs[0].results, name), loc="left", fontsize=10)
+        marked = any(m["metrics"][name]["optimised"] for run in runs for m in run.results["methods"].values())
+        note = f" ({wording.DAGGER} for some)" if marked else ""
+        axis.set_title(wording.metric_heading(runs[0].results, name) + note, loc="left", fontsize=10)
         axis.set_xticks(range(len(runs)), places)
         axis.set_xlabel(key or "evaluation")
         axis.grid(axis="y", linewidth=0.6, alpha=0.6)
