@@ -14,6 +14,7 @@ from npnet import checks, paths
 from npnet.data.sidecars import file_sha256
 from npnet.errors import UserError, unknown
 from npnet.evaluation.training_seeds import expand
+from npnet.evaluation.wording import count
 from npnet.instantiate import build, build_all
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Plan:
         config = self.config
         prompts = len({sample.prompt for sample in self.samples})
         lines = [
-            f"{len(self.samples)} pairs ({prompts} prompts), {config['num_inference_steps']} steps, "
+            f"{count(len(self.samples), 'pair')} ({count(prompts, 'prompt')}), {config['num_inference_steps']} steps, "
             f"guidance {config['guidance_scale']}, sampler {config['sampler']}, metrics: {', '.join(self.metrics)}",
         ]
         for label, method in self.methods.items():
@@ -73,7 +74,7 @@ class Plan:
             marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
             lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
         chunks = -(-len(self.samples) // config["chunk_size"])
-        return "\n".join([*lines, f"{chunks} chunks of up to {config['chunk_size']} pairs"])
+        return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {config['chunk_size']} pairs"])
 
     def _forwards(self, method: NoiseMethod) -> int | None:
         """Return the documented forwards of one picture; None where only a measurement can tell."""

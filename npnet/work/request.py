@@ -11,6 +11,8 @@ from npnet.errors import UserError
 from npnet.work import atomic
 
 NAME = "request.json"
+SAME_COMMAND = 5
+"""Keys that only one of two requests of the same command may have: those of another version, or of an option."""
 _MISSING = "nothing"
 
 
@@ -26,7 +28,8 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME, replac
         replace: allow that; not while another run, which has no result yet, is at work.
 
     Raises:
-        UserError: the folder holds files but no request, or was made for another one (each differing key is named).
+        UserError: the folder holds files but no request, or was made by another command, or for another request (each
+            differing key is named).
     """
     output_dir = Path(output_dir)
     atomic.make_folder(output_dir, "output_dir")
@@ -40,7 +43,10 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME, replac
             )
         atomic.write_json(path, request)
         return
-    differences = list(_differences(json.loads(json.dumps(request)), read(output_dir, name)))
+    there = read(output_dir, name)
+    if others and len(request.keys() ^ there.keys()) > SAME_COMMAND:
+        raise UserError(f"output_dir={output_dir}: is another command's folder ({name} says so); choose another one")
+    differences = list(_differences(json.loads(json.dumps(request)), there))
     if differences and replace and not others:
         atomic.write_json(path, request)
     elif differences:

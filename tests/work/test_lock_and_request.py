@@ -75,6 +75,13 @@ def test_another_request_is_refused_with_every_differing_key(tmp_path):
     assert "\n" not in message
 
 
+def test_a_folder_of_another_command_is_called_that(tmp_path):
+    request.claim(tmp_path, {"seed": 0, **dict.fromkeys(("noise", "metric", "sampler"))})
+    (tmp_path / "result").touch()
+    with pytest.raises(UserError, match=r"is another command's folder \(request\.json says so\)"):
+        request.claim(tmp_path, {"seed": 0, **dict.fromkeys(("network", "data", "module"))})
+
+
 def test_a_request_without_any_result_is_replaced(tmp_path):
     request.claim(tmp_path, {"a": 1})
     request.claim(tmp_path, {"a": 2})
