@@ -103,9 +103,9 @@ class ResidualBranch(nn.Module):
     def _choose_attention(self) -> None:
         """Use fused attention in the trunk for inference alone.
 
-        timm leaves it off for Swin. Without gradients it is 1.0 to 1.3 times as fast on a CPU, by the processor; with them
-        it is not, because the position bias, passed as a mask, then needs one. Asked at every call: a trainer may set ``training``
-        without calling ``train()``, and a resumed run must compute what an undisturbed one does.
+        timm leaves it off for Swin. Without gradients it is 1.0 to 1.3 times as fast on a CPU, by the processor; with
+        them it is not, because the position bias, passed as a mask, then needs one. Asked at every call: a trainer may
+        set ``training`` without calling ``train()``, and a resumed run must compute what an undisturbed one does.
         """
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
