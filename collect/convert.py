@@ -7,23 +7,22 @@ them (``train.py backbone=NAME``).
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from collect.plan import FORMAT, USED, digest
 from collect.published import Found, match, read_lines, read_npz
 from collect.selection import NOT_FINITE, Selection, verdict
 from npnet.data.sidecars import Candidate, shard_path
-from npnet.errors import UserError, one_line
+from npnet.errors import OneLineParser, UserError, one_line
 
 CHUNK_SIZE = 256
 METRICS = {0: [], 1: ["hpsv2"], 4: ["pickscore", "hpsv2", "imagereward", "aes"]}
 """What the official script's score lists hold, by their length."""
-USAGE = "usage: python -m collect.convert DIR OUTPUT [--lines FILE] [--metrics NAME,NAME] [--chunk-size N]"
+USAGE = "python -m collect.convert DIR OUTPUT [--lines FILE] [--metrics NAME,NAME] [--chunk-size N]"
 
 
 def convert(folder: Path, output_dir: Path, lines: Path | None, metrics: list[str] | None, chunk_size: int) -> None:
@@ -125,14 +124,9 @@ def _metrics(pairs: Sequence[Found], given: list[str] | None, where: Path) -> li
     return metrics
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} ({USAGE})")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code."""
-    parser = _Parser(prog="python -m collect.convert", description="Pairs in the published layout to shards.")
+    parser = OneLineParser(usage=USAGE, description="Pairs in the published layout to shards.")
     parser.add_argument("folder", metavar="DIR", type=Path, help="holds INDEX_SEED.npz, in folders or not")
     parser.add_argument("output", metavar="OUTPUT", type=Path, help="the folder of the shards")
     parser.add_argument("--lines", type=Path, help="the JSON lines; by default the only .json or .jsonl file in DIR")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from collect.survey import Survey, survey
 from npnet.data.sidecars import sidecar_path
-from npnet.errors import UserError, one_line
+from npnet.errors import OneLineParser, UserError, one_line
 from npnet.work import lock
 
+USAGE = "python -m collect.status DIR [--json] [--pictures] [--verify]"
 WINDOW = 50
 """Shards, the last ones, whose times give the rate."""
 
@@ -123,14 +123,9 @@ def _mean(values: list[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (usage: python -m collect.status DIR [--json] [--pictures] [--verify])")
-
-
 def main(arguments: list[str]) -> int:
     """Run the command line; returns its exit code."""
-    parser = _Parser(prog="python -m collect.status", description="How far a collection is.")
+    parser = OneLineParser(usage=USAGE, description="How far a collection is.")
     parser.add_argument("folder", metavar="DIR", help="a folder that collect.py left or is filling")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("--pictures", action="store_true", help="draw the contact sheet and the histograms into DIR")

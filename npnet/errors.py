@@ -6,12 +6,26 @@ anything else is a bug and shows its traceback.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class UserError(Exception):
     """A mistake the user can mend: names the file, key or value, says what was got and what is allowed."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A command line that is no Hydra command's; ``usage`` is said with each mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing and leaving.
+
+        Raises:
+            UserError: says what was wrong with the arguments.
+        """
+        raise UserError(f"{message} (usage: {self.usage})")
 
 
 def one_line(message: object) -> str:

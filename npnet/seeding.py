@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-MAX_SEED = 2**63 - 1
+from npnet.checks import MAX_SEED
 
 
 def source_noise(seed: int, shape: Sequence[int]) -> torch.Tensor:

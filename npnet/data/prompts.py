@@ -10,11 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from npnet.checks import MAX_SEED
 from npnet.data import prompt_text
 from npnet.errors import UserError, one_line
-
-LARGEST_SEED = 2**63 - 1
-"""``npnet.seeding.MAX_SEED``; the checks here come before torch is imported."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def check_seeds(seeds: Mapping[str, Any]) -> None:
     """
 
     def whole(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_SEED
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
 
     def items(value: Any) -> list[Any]:
         return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []

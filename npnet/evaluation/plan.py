@@ -112,8 +112,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     backbone = build(placed(config["backbone"], "meta" if config["dry_run"] else None), "backbone")
     metrics = build_all(cfg.metric, "metric")
     methods = build_all(config["noise"], "noise")
-    check_parts(backbone, methods, metrics, config["num_inference_steps"] if config["sampler"] == "default" else None)
-    check_sampler(config["sampler"], backbone, config["num_inference_steps"])
+    check_parts(backbone, methods, metrics, config["num_inference_steps"], config["sampler"])
     for name in config["optimised"]:
         if name not in metrics:
             raise unknown("optimised metric", name, metrics)

@@ -8,18 +8,18 @@ draws the mean scores against the first of these settings. Imports no torch.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from npnet.errors import UserError, one_line
+from npnet.errors import OneLineParser, UserError, one_line
 from npnet.evaluation import markdown, wording
 from npnet.evaluation.wording import Results
 
+USAGE = "python -m npnet.evaluation.sweep DIR [DIR ...] [--plot FILE]"
 WITHOUT_MEANING = ("training_seeds", "keep_images", "num_pictures", "chunk_size", "batch_size")
 """Settings that change no number, or of which the method's label says enough."""
 
@@ -154,14 +154,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (usage: python -m npnet.evaluation.sweep DIR [DIR ...] [--plot FILE])")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code."""
-    parser = _Parser(prog="python -m npnet.evaluation.sweep", description="Several finished evaluations as one table.")
+    parser = OneLineParser(usage=USAGE, description="Several finished evaluations as one table.")
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder that evaluate.py left")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the mean scores too: .svg, .png, .pdf")
     try:

@@ -87,7 +87,7 @@ class ErasureInjection(NoiseMethod):
         self.weights = tuple(float(weight) for weight in weights) if weights else (1.0,) * len(self.positions)
         if len(self.weights) != len(self.positions) or not any(self.weights):
             raise UserError(f"weights={list(self.weights)}: one for each of the {len(self.positions)} positions")
-        self.guidance_scale = float(guidance_scale)
+        self.guidance_scale = float(at_least("guidance_scale", guidance_scale, 0, whole=False))
         if prediction not in ("epsilon", "velocity"):
             raise unknown("prediction", prediction, ("epsilon", "velocity"))
         self.prediction = prediction

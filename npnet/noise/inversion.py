@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from npnet import checks
 from npnet.errors import UserError, unknown
 from npnet.noise.base import NoiseMethod
+from npnet.noise.search import at_least
 from npnet.records import Branches, Conditioning, NoiseResult
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ class Inversion(NoiseMethod):
             raise UserError(f"cycles={cycles!r}: a whole number of at least 1 is needed")
         if time_label not in ("destination", "source"):
             raise unknown("time_label", time_label, ("destination", "source"))
-        given = {"guidance_scale": guidance_scale, "inversion_guidance_scale": inversion_guidance_scale}
-        self.guidance_scale, self.inversion_guidance_scale = (checks.number(given, name, low=0) for name in given)
-        self.num_inference_steps = checks.positive_int(
-            {"num_inference_steps": num_inference_steps}, "num_inference_steps"
+        self.guidance_scale = float(at_least("guidance_scale", guidance_scale, 0, whole=False))
+        self.inversion_guidance_scale = float(
+            at_least("inversion_guidance_scale", inversion_guidance_scale, 0, whole=False)
         )
+        self.num_inference_steps = at_least("num_inference_steps", num_inference_steps, 1)
         self.cycles = cycles
         self.time_label = time_label
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from npnet import paths
+from npnet import checks, paths
 from npnet.errors import UserError, one_line
 from npnet.noise.base import NoiseMethod
 from npnet.records import Conditioning, NoiseResult
@@ -58,8 +58,7 @@ class Network(NoiseMethod):
             return
         if isinstance(self.network_path, list):
             raise UserError(f"network_path={self.network_path}: one network is needed; several are for evaluate.py")
-        if not isinstance(self.network_path, str):
-            raise UserError(f"network_path={self.network_path}: a text is needed (quote a name of digits alone)")
+        checks.text({"network_path": self.network_path}, "network_path")
         path = Path(self.network_path)
         looks_local = path.is_absolute() or self.network_path.startswith(".") or self.network_path.count("/") != 1
         if looks_local and not path.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from npnet.backbones.samplers import check_sampler
 from npnet.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def check_parts(
     methods: Mapping[str, NoiseMethod],
     metrics: Mapping[str, Metric],
     num_inference_steps: int | None = None,
+    sampler: str = "default",
 ) -> None:
     """Check each part, then that they go together.
 
@@ -25,7 +27,8 @@ def check_parts(
         backbone: the model.
         methods: label -> noise method.
         metrics: label -> metric.
-        num_inference_steps: of the family's own sampler; None leaves them to ``check_sampler``.
+        num_inference_steps: of the sampling; None where nothing is sampled yet.
+        sampler: see ``Backbone.sample``.
 
     Raises:
         UserError: names the part, and what it lacks.
@@ -38,8 +41,7 @@ def check_parts(
             )
         metric.check()
     backbone.check()
-    if num_inference_steps is not None:
-        backbone.check_steps(num_inference_steps)
+    check_sampler(sampler, backbone, num_inference_steps)
     if "decode" not in backbone.capabilities:
         raise UserError(f"{type(backbone).__name__} makes no pictures by itself, so metrics cannot score it")
     for label, method in methods.items():

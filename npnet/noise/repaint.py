@@ -66,7 +66,7 @@ class Repaint(NoiseMethod):
     variance_bound = (0.5, 3.0)
 
     def __init__(self, guidance_scale: float, num_inference_steps: int, jump_length: int = 1, repeats: int = 1) -> None:
-        self.guidance_scale = float(guidance_scale)
+        self.guidance_scale = float(at_least("guidance_scale", guidance_scale, 0, whole=False))
         self.num_inference_steps = at_least("num_inference_steps", num_inference_steps, 1)
         self.jump_length = at_least("jump_length", jump_length, 1)
         self.repeats = at_least("repeats", repeats, 1)

@@ -158,7 +158,7 @@ class SearchMethod(NoiseMethod):
         self.weights = _weights(scorer)
         self.scorers = tuple(self.weights)
         self.num_inference_steps = at_least("num_inference_steps", num_inference_steps, 1)
-        self.guidance_scale = float(guidance_scale)
+        self.guidance_scale = float(at_least("guidance_scale", guidance_scale, 0, whole=False))
         self.budget = Budget.of(budget)
         self._metrics: dict[str, Any] = {}
 
@@ -227,7 +227,7 @@ def at_least(name: str, value: Any, low: float, whole: bool = True) -> Any:
     """
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < low:
-        raise UserError(f"{name}={value!r}: a {'whole ' if whole else ''}number of at least {low:g} is needed")
+        raise UserError(f"{name}={value}: a {'whole ' if whole else ''}number of at least {low:g} is needed")
     return value
 
 
