@@ -8,12 +8,47 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, Self
 
 
 class UserError(Exception):
     """A mistake the user can mend: names the file, key or value, says what was got and what is allowed."""
+
+
+class FieldError(UserError):
+    """A value that its field does not allow: ``KEY=VALUE: NEEDED``.
+
+    Whoever raises it knows only its own field; every level above adds its name with ``under``, so that the line names
+    the key as a person types it.
+
+    Attributes:
+        key: dotted, relative to whoever has the error in hand.
+        value: what was got.
+        needed: what is allowed, in words.
+    """
+
+    def __init__(self, key: str, value: object, needed: str) -> None:
+        self.key, self.value, self.needed = key, value, needed
+        super().__init__(f"{key}={shown(value)}: {needed}" if key else f"{shown(value)}: {needed}")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, object, str]]:
+        """Travel from a worker process with the three parts."""
+        return type(self), (self.key, self.value, self.needed)
+
+    def below(self, where: str) -> FieldError:
+        """Return the same error with its key named from one level further up."""
+        return FieldError(f"{where}.{self.key}" if self.key else where, self.value, self.needed)
+
+
+@contextmanager
+def under(where: str) -> Iterator[None]:
+    """Name the keys of errors raised inside from one level further up: ``cycles`` -> ``noise.inversion.cycles``."""
+    try:
+        yield
+    except FieldError as error:
+        raise error.below(where) from error
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -31,6 +66,29 @@ class OneLineParser(argparse.ArgumentParser):
 def one_line(message: object) -> str:
     """Return ``message`` as a single line: the first line that says something, with inner white space folded."""
     return " ".join(str(message).split())
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Write a value as a command line would: ``null``, ``true``, lists without quotes; long ones are cut."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        text = f"[{','.join(shown(item, most) for item in value)}]"
+    elif isinstance(value, dict):
+        text = "{" + ",".join(f"{key}:{shown(item, most)}" for key, item in value.items()) + "}"
+    else:
+        text = one_line(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def closest(got: object, allowed: Iterable[object]) -> str:
+    """Return ``allowed: ...``, with the nearest name as a hint in front where one is near."""
+    names = [shown(name) for name in allowed]
+    near = difflib.get_close_matches(str(got), names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}allowed: {', '.join(names)}"
 
 
 def unknown(kind: str, got: object, allowed: Iterable[object]) -> UserError:

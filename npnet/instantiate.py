@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from npnet.errors import UserError, one_line, unknown
+from npnet.errors import FieldError, UserError, one_line, unknown
 
 
-def build(node: Any, where: str, **kwargs: Any) -> Any:
+def build(node: Any, where: str, kind: type = object, **kwargs: Any) -> Any:
     """Build the object a ``_target_`` node describes; lists and dictionaries arrive as plain ones.
 
     Args:
         node: a configuration node with ``_target_``.
         where: the node's place in the configuration (``noise.inversion``), for the error line.
+        kind: what it must be an instance of.
         **kwargs: further constructor arguments.
 
     Raises:
-        UserError: the target is not found, a key is not its parameter, or the constructor refused a value.
+        UserError: the target is not found, a key is not its parameter, the constructor refused a value, or it made
+            something else.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
     from omegaconf.errors import OmegaConfBaseException
 
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise FieldError(where, node, "a group of keys with _target_ is needed, as a file of conf/ has it")
     try:
-        return instantiate(node, _convert_="all", **kwargs)
+        made = instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
         cause = error.__cause__
+        if isinstance(cause, FieldError):
+            raise cause.below(where) from error
         if cause is not None and not isinstance(cause, (ValueError, TypeError, OSError, UserError, ImportError)):
             raise
         raise UserError(f"{where}: {_reason(node, cause if cause is not None else error)}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {one_line(error)}") from error
+    if not isinstance(made, kind):
+        raise UserError(f"{where}: _target_={node['_target_']} makes no {kind.__name__}")
+    return made
 
 
 def _reason(node: Any, error: BaseException) -> str:
@@ -46,6 +56,6 @@ def _reason(node: Any, error: BaseException) -> str:
     return str(unknown("key", match[1], parameters))
 
 
-def build_all(nodes: Any, where: str) -> dict[str, Any]:
+def build_all(nodes: Any, where: str, kind: type = object) -> dict[str, Any]:
     """Build every labelled node of a group, ``{label: node}`` -> ``{label: object}``, in the order given."""
-    return {str(label): build(node, f"{where}.{label}") for label, node in (nodes or {}).items()}
+    return {str(label): build(node, f"{where}.{label}", kind) for label, node in (nodes or {}).items()}

@@ -7,7 +7,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"records", "seeding", "errors", "paths", "instantiate", "checks", "command", "labels"},
+    {
+        "records",
+        "seeding",
+        "errors",
+        "fields",
+        "description",
+        "settings",
+        "paths",
+        "instantiate",
+        "checks",
+        "command",
+        "labels",
+    },
     {"shapes", "work"},
     {"data"},
     {"backbones", "networks", "metrics"},

@@ -1,0 +1,46 @@
+"""What a YAML builds: a description, which says what is wanted; and what loading it returns: a runtime, which does it.
+
+A description is a frozen dataclass. Its fields are the keys of its YAML and its annotations say what they may hold, so
+it is checked where it is made (see ``fields``). It knows sizes and costs that need no weights, travels to workers by
+pickle, and imports no torch. Its runtime is named by ``runtime``, as a class or as ``"module:Class"``, which is
+imported when it is loaded: this is the one place where a description reaches what needs torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from npnet.fields import check_fields
+
+
+@dataclass(frozen=True)
+class Description:
+    """The base of the families' descriptions.
+
+    A subclass that has more to check than single fields does so in ``__post_init__``, after ``super()``'s.
+    """
+
+    runtime: ClassVar[type | str]
+    """What ``load`` makes: a class, or its place, ``"package.module:Class"``."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def check(self) -> None:
+        """Refuse, in one line and before any model is loaded, what only a look at the disk can tell.
+
+        Raises:
+            FieldError: a path that is not there, a file that is damaged, ...
+        """
+
+    def runtime_class(self) -> Any:
+        """Return the class of the runtime, importing it where it is given by name."""
+        return self.runtime if isinstance(self.runtime, type) else imported(self.runtime)
+
+
+def imported(place: str) -> Any:
+    """Return what ``"package.module:name"`` names, importing the module."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,291 @@
+"""The one checker: a value against its field's annotation.
+
+A description or a command's settings states what each key may be as the annotation of a field, and nothing else checks
+it again::
+
+    cycles: Count = 1                                         # a whole number of at least 1
+    share: Annotated[float, AtLeast(0), AtMost(1)] = 0.5
+    time_label: Literal["destination", "source"] = "destination"
+    budget: Budget = Budget()                                 # a dataclass, from a mapping of its fields
+
+A refusal is a ``FieldError``: one line that names key, value and what is allowed. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from npnet.errors import FieldError, closest, under
+
+T = TypeVar("T")
+MAX_RUN_SEED = 2**32 - 1
+"""The largest ``seed`` of a run: numpy's generators and Lightning take no larger one."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A bound that a value of the right type must keep, and how the error line says it."""
+
+    limit: float
+    words = ""
+
+    def holds(self, value: Any) -> bool:
+        """Say whether ``value`` keeps the bound."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Return the bound in words."""
+        return f"{self.words} {self.limit:g}"
+
+
+class AtLeast(Rule):
+    """``value >= limit``."""
+
+    words = "of at least"
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return value >= self.limit
+
+
+class AtMost(Rule):
+    """``value <= limit``."""
+
+    words = "of at most"
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return value <= self.limit
+
+
+class Above(Rule):
+    """``value > limit``."""
+
+    words = "above"
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return value > self.limit
+
+
+class Below(Rule):
+    """``value < limit``."""
+
+    words = "below"
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return value < self.limit
+
+
+class MultipleOf(Rule):
+    """A whole multiple of ``limit``."""
+
+    words = "that is a multiple of"
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return value % self.limit == 0
+
+
+class NotEmpty:
+    """A text, list or mapping with something in it."""
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return len(value) > 0
+
+    def __str__(self) -> str:
+        """Return the bound in words."""
+        return "that is not empty"
+
+
+Count = Annotated[int, AtLeast(1)]
+"""A whole number of at least 1."""
+Whole = Annotated[int, AtLeast(0)]
+"""A whole number of at least 0."""
+Seed = Annotated[int, AtLeast(0), AtMost(MAX_RUN_SEED)]
+Positive = Annotated[float, Above(0)]
+NotNegative = Annotated[float, AtLeast(0)]
+"""For guidance scales, weights, ..."""
+Share = Annotated[float, AtLeast(0), AtMost(1)]
+Name = Annotated[str, NotEmpty()]
+"""A text that is not empty: a path, a name."""
+
+_PLAIN: dict[Any, tuple[str, Any]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    float: (
+        "a number",
+        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    ),
+    str: ("a text (quote a name of digits alone)", lambda value: isinstance(value, str)),
+    type(None): ("null", lambda value: value is None),
+}
+
+
+def checked(annotation: Any, value: Any, key: str) -> Any:
+    """Return ``value`` as its field holds it: floats, tuples and dataclasses made of what a YAML gives.
+
+    Args:
+        annotation: of the field; see the module's docstring for what is understood.
+        value: what was got, plain values as a YAML gives them, or what is built from them.
+        key: the field's name.
+
+    Raises:
+        FieldError: the value is not what the annotation allows.
+    """
+    if annotation is Any:
+        return value
+    if annotation in _PLAIN:
+        words, fits = _PLAIN[annotation]
+        if not fits(value):
+            raise FieldError(key, value, _needed(words))
+        return float(value) if annotation is float else value
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _bounded(annotation, value, key)
+    if origin is Literal:
+        if not any(value == allowed and type(value) is type(allowed) for allowed in arguments):
+            raise FieldError(key, value, closest(value, arguments))
+        return value
+    if origin in (Union, types.UnionType):
+        return _one_of(arguments, value, key)
+    if origin in (tuple, list, Sequence):
+        return _sequence(origin, arguments, value, key)
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise FieldError(key, value, _needed(_words(annotation)))
+        return {
+            checked(arguments[0], name, key): checked(arguments[1], item, f"{key}.{name}")
+            for name, item in value.items()
+        }
+    if isinstance(annotation, type):
+        return _instance(annotation, value, key)
+    return value  # a callable, a protocol: what only code gives
+
+
+def check_fields(instance: Any) -> None:
+    """Check every field of a frozen dataclass against its annotation, and put what ``checked`` returns in its place.
+
+    Raises:
+        FieldError: names the first field that holds what it may not.
+    """
+    for name, annotation in annotations(type(instance)).items():
+        object.__setattr__(instance, name, checked(annotation, getattr(instance, name), name))
+
+
+@cache
+def annotations(cls: type) -> dict[str, Any]:
+    """Return the annotations of a dataclass's fields, by name."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Make a dataclass from a mapping of its fields.
+
+    Raises:
+        FieldError: a key is unknown or missing, or a value is not allowed.
+    """
+    known = fields(cls)  # type: ignore[arg-type]
+    for name in values:
+        if name not in {field.name for field in known}:
+            raise FieldError(str(name), values[name], f"no such key; {closest(name, [f.name for f in known])}")
+    for field in known:
+        if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise FieldError(field.name, None, "this key is missing")
+    return cls(**values)
+
+
+def _instance(annotation: type, value: Any, key: str) -> Any:
+    if isinstance(value, annotation):
+        return value
+    if annotation is Path and isinstance(value, str) and value:
+        return Path(value)
+    if is_dataclass(annotation) and isinstance(value, Mapping):
+        with under(key):
+            return from_mapping(annotation, value)
+    raise FieldError(key, value, _needed(_words(annotation)))
+
+
+def _bounded(annotation: Any, value: Any, key: str) -> Any:
+    kind, *rules = get_args(annotation)
+    words = _words(annotation)
+    try:
+        found = checked(kind, value, key)
+    except FieldError as error:
+        raise FieldError(error.key, error.value, _needed(words) if error.key == key else error.needed) from error
+    if not all(rule.holds(found) for rule in rules if hasattr(rule, "holds")):
+        raise FieldError(key, value, _needed(words))
+    return found
+
+
+def _one_of(arguments: Sequence[Any], value: Any, key: str) -> Any:
+    """Return what the first fitting alternative makes of ``value``; the error says them all, or the nearest's own."""
+    errors = []
+    for alternative in arguments:
+        try:
+            return checked(alternative, value, key)
+        except FieldError as error:
+            errors.append(error)
+    inner = [error for error in errors if error.key != key]  # a list or mapping of the right kind, one item wrong
+    if inner:
+        raise inner[0]
+    raise FieldError(key, value, _needed(_either(arguments)))
+
+
+def _sequence(origin: Any, arguments: Sequence[Any], value: Any, key: str) -> Any:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise FieldError(key, value, _needed("a list"))
+    fixed = origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis)
+    if fixed and len(value) != len(arguments):
+        raise FieldError(key, value, _needed(f"a list of {len(arguments)}"))
+    kinds = arguments if fixed else [arguments[0]] * len(value)
+    return tuple(checked(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+
+
+def _words(annotation: Any) -> str:
+    """Say what an annotation allows."""
+    if annotation in _PLAIN:
+        return _PLAIN[annotation][0]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        rules = [str(rule) for rule in arguments[1:] if hasattr(rule, "holds")]
+        kind = _words(arguments[0])
+        return f"{'a text' if arguments[0] is str else kind} {' and '.join(rules)}" if rules else kind
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return _either(arguments)
+    if origin in (tuple, list, Sequence):
+        inner = [a for a in arguments if a is not Ellipsis]
+        return f"a list of {_plural(inner[0])}" if inner else "a list"
+    if origin in (dict, Mapping) or (isinstance(annotation, type) and is_dataclass(annotation)):
+        return "a group of keys"
+    if annotation is Path:
+        return "a path"
+    return f"a {getattr(annotation, '__name__', annotation)}"
+
+
+def _plural(annotation: Any) -> str:
+    words = _words(annotation)
+    for one, many in (("a whole number", "whole numbers"), ("a number", "numbers"), ("a text", "texts")):
+        if words.startswith(one):
+            return words.replace(one, many, 1).replace(" (quote a name of digits alone)", "")
+    return words
+
+
+def _either(arguments: Sequence[Any]) -> str:
+    words = [_words(argument) for argument in arguments]
+    return ", or ".join(dict.fromkeys(words))
+
+
+def _needed(words: str) -> str:
+    return f"{words} is needed"
