@@ -21,6 +21,7 @@ LAYERS = [
         "labels",
     },
     {"shapes", "work"},
+    {"weights"},
     {"data"},
     {"backbones", "networks", "metrics"},
     {"noise", "training"},
@@ -80,5 +81,5 @@ def test_parts_that_stand_alone_stay_alone(part, forbidden):
     for path in (ROOT / "npnet" / part).rglob("*.py"):
         for name in imported(path):
             own = name.startswith(f"npnet.{part}") or name == "npnet"
-            allowed = own or name.startswith(("npnet.records", "npnet.errors", "npnet.seeding"))
+            allowed = own or name.startswith(("npnet.records", "npnet.errors", "npnet.seeding", "npnet.weights"))
             assert allowed or not name.startswith(forbidden), f"{path.name} imports {name}"

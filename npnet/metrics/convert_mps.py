@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from npnet.errors import UserError, one_line
+from npnet.weights.writing import write_tensors
 
 
 class Inert:
@@ -89,11 +90,9 @@ def _items(value: Any) -> list[Any]:
 
 def convert(source: Path, target: Path) -> int:
     """Write the tensors of ``source`` to ``target``; returns how many."""
-    from safetensors.torch import save_file
-
     # copies, because safetensors refuses tensors that share memory
     state = {name: value.clone().contiguous() for name, value in read_module(source).items()}
-    save_file(state, target)
+    write_tensors(target, state)
     return len(state)
 
 

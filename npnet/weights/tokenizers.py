@@ -1,0 +1,42 @@
+"""Tokenizers of transformers, which returns one that knows no word where its files are missing: refused here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from npnet.errors import FieldError, one_line
+from npnet.weights.files import TOKENIZER_FILES, has_vocabulary
+from npnet.weights.sources import fetch_folder
+
+FEWEST_WORDS = 8
+"""A vocabulary of fewer words than this, its marks apart, is an empty one."""
+
+
+def load_tokenizer(source: str, field: str, revision: str | None = None) -> Any:
+    """Return the tokenizer of a local folder or hub repository.
+
+    Raises:
+        FieldError: there is none, or its vocabulary is empty.
+    """
+    folder = fetch_folder(source, [*TOKENIZER_FILES, "config.json"], field, revision)
+    if not has_vocabulary(folder):
+        raise FieldError(field, source, "holds no tokenizer files")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # it raises errors of many kinds
+        raise FieldError(field, source, f"has no usable tokenizer: {one_line(error)[:200]}") from error
+    check_vocabulary(tokenizer, field, source)
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, field: str, source: object, name: str = "the tokenizer") -> None:
+    """Refuse a tokenizer that knows nothing but its marks.
+
+    Raises:
+        FieldError: says which one has an empty vocabulary.
+    """
+    marks = set(tokenizer.all_special_tokens) | {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    if len(set(tokenizer.get_vocab()) - marks) < FEWEST_WORDS:
+        raise FieldError(field, source, f"{name} has an empty vocabulary (its files are missing)")
