@@ -35,16 +35,18 @@ from hydra import compose, initialize_config_dir
 from straightforward import LETTERS, Pair, straightforward, write_model
 
 from collect.candidates import CandidateMaker
-from collect.plan import Plan, make_plan
-from collect.runner import CollectJob
+from collect.collection import CollectJob
+from collect.plan import CollectionPlan, make_plan
 from npnet.data.shards import read_shard, shard_path
 from npnet.paths import config_dir
-from npnet.work.runner import Workers, run_job, torch_settings
+from npnet.settings import read
+from npnet.work.job import WorkSettings, run_job
+from npnet.work.torch_settings import torch_settings
 
 Clock = Callable[[], float]
 
 
-def compare(label: str, plan_of: Callable[..., Plan], rounds: int, clock: Clock) -> None:
+def compare(label: str, plan_of: Callable[..., CollectionPlan], rounds: int, clock: Clock) -> None:
     """Note pairs a second of both ways, where ours spends its time, and how far their pairs lie apart."""
     gpu = torch.cuda.is_available()
     job = CollectJob(plan_of())
@@ -172,7 +174,7 @@ class TimedJob(CollectJob):
         (self.plan.output_dir.parent / f"times-{chunk}").write_text(json.dumps(times))
 
 
-def workers_ratio(label: str, plan_of: Callable[..., Plan], rounds: int) -> None:
+def workers_ratio(label: str, plan_of: Callable[..., CollectionPlan], rounds: int) -> None:
     """Print pairs a second of two workers with a thread each against one."""
     rates: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for turn in range(rounds):
@@ -180,7 +182,10 @@ def workers_ratio(label: str, plan_of: Callable[..., Plan], rounds: int) -> None
             with tempfile.TemporaryDirectory() as folder:
                 plan = plan_of(f"workers={count}", f"output_dir={folder}/shards")
                 run_job(
-                    TimedJob(plan), Workers.from_config(plan.config), title=f"{count} workers", describe=lambda _: ""
+                    TimedJob(plan),
+                    read(WorkSettings, plan.config).crew(),
+                    title=f"{count} workers",
+                    describe=lambda _: "",
                 )
                 times = [json.loads(path.read_text()) for path in Path(folder).glob("times-*")]
             wall = max(t["ended"] for t in times) - min(t["began"] for t in times)
@@ -208,8 +213,8 @@ def main() -> None:
         folder, numbers = Path(name), itertools.count()
         write_model(folder, args.channels)
 
-        def planner(*base: str) -> Callable[..., Plan]:
-            def plan_of(*overrides: str) -> Plan:
+        def planner(*base: str) -> Callable[..., CollectionPlan]:
+            def plan_of(*overrides: str) -> CollectionPlan:
                 out = f"output_dir={folder}/out-{next(numbers)}"
                 with initialize_config_dir(str(config_dir()), version_base="1.3"):
                     plan = make_plan(compose("collect", [out, *base, *overrides]))

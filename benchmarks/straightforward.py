@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from collect.runner import CollectJob
+from collect.collection import CollectJob
 from npnet import seeding
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

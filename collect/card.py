@@ -174,7 +174,7 @@ def _front_matter(found: Survey) -> str:
     from huggingface_hub import DatasetCardData
 
     # the hub's loader looks into the first file for the columns, so an empty shard must not be it
-    full = [f"{number:06d}" for number, shard in enumerate(found.shards) if shard.candidates]
+    full = [f"{number:06d}" for number, shard in enumerate(found.shards) if shard.written]
     paths: str | list[str] = "shard-*.tar"
     if len(full) < len(found.shards):
         paths = [f"shard-{number}.tar" for number in full]

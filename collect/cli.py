@@ -19,20 +19,21 @@ def collect(cfg: DictConfig) -> None:
         UserError: a value, path, folder or combination that cannot work.
     """
     from collect.plan import make_plan
-    from npnet.work.runner import Workers, run_job
+    from npnet.settings import read
+    from npnet.work.job import WorkSettings, run_job
 
     plan = make_plan(cfg)
-    workers = Workers.from_config(plan.config)
+    workers = read(WorkSettings, plan.config).crew()
     loggers = plan.config.get("logger")
-    if loggers and not workers.part.is_whole:
+    if loggers and not workers.share.is_whole:
         raise UserError(
             f"logger=[{','.join(loggers)}]: the workers of a job array would write over each other's rows; "
             "watch them with python -m collect.status DIR"
         )
 
     from collect.candidates import CandidateMaker
-    from collect.report import finish
-    from collect.runner import CollectJob
+    from collect.collection import CollectJob
+    from collect.finish import finish
     from collect.summary import dry_run_text, print_summary
     from collect.survey import survey
     from collect.watch import Watch
@@ -44,15 +45,15 @@ def collect(cfg: DictConfig) -> None:
     if plan.config["dry_run"]:
         print(dry_run_text(plan, maker))
         return
-    with lock.hold(plan.output_dir, plan.request, workers.part):
+    with lock.hold(plan.output_dir, plan.request, workers.share):
         started = time.monotonic()
         with Watch.from_config(plan.config) as watch:
             computed = run_job(CollectJob(plan), workers, title="collecting", describe=watch)
         found = survey(plan.output_dir)
         if not computed:
-            print(f"{workers.part}finished already: nothing to do")
-        if not workers.part.is_whole and not found.is_finished:  # the array's other workers are still to come
-            print(f"{workers.part}done; {len(found.shards)} of {plan.num_chunks} shards are there")
+            print(f"{workers.share}finished already: nothing to do")
+        if not workers.share.is_whole and not found.is_finished:  # the array's other workers are still to come
+            print(f"{workers.share}done; {len(found.shards)} of {plan.num_chunks} shards are there")
             return
         if plan.config["card"]:
             finish(found)

@@ -16,7 +16,7 @@ from typing import Any
 from collect.plan import FORMAT, USED, digest
 from collect.published import Found, match, read_lines, read_npz
 from collect.selection import NOT_FINITE, Selection, verdict
-from npnet.data.sidecars import Candidate, shard_path
+from npnet.data.sidecars import TriedPair, shard_path
 from npnet.errors import OneLineParser, UserError, one_line
 
 CHUNK_SIZE = 256
@@ -39,7 +39,7 @@ def convert(folder: Path, output_dir: Path, lines: Path | None, metrics: list[st
     pairs, counts = match(folder, read_lines(where), where)
     metrics = _metrics(pairs, metrics, where)
 
-    from collect.report import finish
+    from collect.finish import finish
     from collect.summary import print_summary
     from collect.survey import survey
     from collect.writer import is_finished
@@ -82,7 +82,7 @@ def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], asked: di
 
     from collect.writer import ShardWriter, write_sidecar
     from npnet.records import NoisePair
-    from npnet.work.runner import Report
+    from npnet.work.job import Advance
 
     candidates = []
     with ShardWriter(path) as writer:
@@ -98,10 +98,10 @@ def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], asked: di
                 made = NoisePair(sample.key, sample.prompt, sample.seed, source, golden, scores, kept)
                 writer.add(made, sample.prompt_index)
             candidates.append(
-                Candidate(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
+                TriedPair(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
             )
     write_sidecar(path, writer, candidates, {"request": asked, "request_sha256": digest(asked)})
-    return Report(len(pairs), {})
+    return Advance(len(pairs), {})
 
 
 def _only_lines(folder: Path) -> Path:

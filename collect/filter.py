@@ -19,7 +19,7 @@ from collect.plan import FORMAT, check_weights, digest
 from collect.selection import NOT_FINITE, RULES, Selection, verdict
 from npnet import checks
 from npnet.command import run_command
-from npnet.data.sidecars import Candidate, Shard, list_shards, shard_path
+from npnet.data.sidecars import Shard, TriedPair, list_shards, shard_path
 from npnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class FilterPlan:
         """Return the keep rule."""
         return Selection.from_config(self.config)
 
-    def judge(self, candidate: Candidate) -> Candidate:
+    def judge(self, candidate: TriedPair) -> TriedPair:
         """Return a candidate as the new rule sees it."""
         reason = NOT_FINITE
         if candidate.reason != NOT_FINITE:
@@ -152,7 +152,7 @@ def filter_pairs(cfg: DictConfig) -> None:
         print(f"written to {plan.output_dir}")
         return
 
-    from collect.report import finish
+    from collect.finish import finish
     from collect.summary import print_summary
     from collect.survey import survey
     from collect.writer import is_finished
@@ -179,7 +179,7 @@ def _filter_shard(plan: FilterPlan, source: Shard, path: Path) -> Any:
     from collect.writer import ShardWriter, write_sidecar
     from npnet.data import schema
     from npnet.data.shards import iterate_shard
-    from npnet.work.runner import Report
+    from npnet.work.job import Advance
 
     tried = [plan.judge(candidate) for candidate in source.tried]
     by_key = {candidate.key: candidate for candidate in tried}
@@ -192,12 +192,12 @@ def _filter_shard(plan: FilterPlan, source: Shard, path: Path) -> Any:
             found += 1
             if candidate.written:
                 writer.copy(schema.with_kept(sample, candidate.kept, str(source.path)))
-        if found != len(source.candidates):
-            raise UserError(f"{source.path}: holds {found} pairs, its sidecar lists {len(source.candidates)}")
+        if found != len(source.written):
+            raise UserError(f"{source.path}: holds {found} pairs, its sidecar lists {len(source.written)}")
     copied = {name: source.sidecar[name] for name in COPIED if name in source.sidecar}
     facts = {**copied, "request": plan.request, "request_sha256": plan.request_sha256}
     write_sidecar(path, writer, tried, facts)
-    return Report(len(tried), {})
+    return Advance(len(tried), {})
 
 
 def main() -> None:

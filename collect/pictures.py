@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collect.survey import Survey
-from npnet.data.sidecars import Candidate
+from npnet.data.sidecars import TriedPair
 from npnet.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _margin(found: Survey, metric: str) -> float | None:
     return float(margin) if metric in selected_by and alone and isinstance(margin, (int, float)) else None
 
 
-def _pairs(found: Survey) -> Iterator[tuple[Candidate, Any, Any]]:
+def _pairs(found: Survey) -> Iterator[tuple[TriedPair, Any, Any]]:
     """Return some kept pairs with their two pictures."""
     from npnet.data import schema
     from npnet.data.shards import iterate_shard
@@ -137,7 +137,7 @@ def _open(data: bytes, where: str) -> Image.Image:
         raise UserError(f"{where}: is no picture: {one_line(error)}") from error
 
 
-def _cell(candidate: Candidate, source: Image.Image, golden: Image.Image) -> Image.Image:
+def _cell(candidate: TriedPair, source: Image.Image, golden: Image.Image) -> Image.Image:
     from PIL import Image, ImageDraw
 
     scale = SIDE / max(source.size)

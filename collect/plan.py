@@ -30,7 +30,7 @@ NOT_REQUESTED = ("output_dir", "dry_run", "workers", "worker", "engine", "task_n
 
 
 @dataclass(frozen=True)
-class Plan:
+class CollectionPlan:
     """A collection; plain data, so that it travels to workers.
 
     Attributes:
@@ -91,7 +91,7 @@ def digest(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def make_plan(cfg: DictConfig) -> Plan:
+def make_plan(cfg: DictConfig) -> CollectionPlan:
     """Check the configuration's values, read the prompts and give them their seeds; loads no model.
 
     Raises:
@@ -108,7 +108,7 @@ def make_plan(cfg: DictConfig) -> Plan:
         LONG: count_long(prompts),
         **{f"left out: {reason}": count for reason, count in sorted(getattr(source, "left_out", {}).items())},
     }
-    return Plan(config, assign_seeds(prompts, config["seeds"], config["seed"]), counts)
+    return CollectionPlan(config, assign_seeds(prompts, config["seeds"], config["seed"]), counts)
 
 
 def check(config: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def _pairs_per_second(found: Survey, holders: list[Any]) -> float | None:
     times = sorted(times)[-WINDOW:]
     if holders:
         # a lock file is as old as its run; files of runs that are over mean nothing
-        names = [f".run-{holder.part.index}-of-{holder.part.count}.lock" for holder in holders]
+        names = [f".run-{holder.share.index}-of-{holder.share.count}.lock" for holder in holders]
         files = [path for path in (found.folder / name for name in names) if path.exists()]
         began = min((path.stat().st_mtime for path in files), default=-math.inf)
         # the shards of earlier runs say nothing about the rate of this one
@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> int:
         found = survey(Path(options.folder), options.verify)
         facts = status(found, time.time())
         if options.pictures:
-            from collect.report import write_pictures
+            from collect.finish import write_pictures
 
             facts["pictures"] = [str(path) for path in write_pictures(found)]
     except UserError as error:

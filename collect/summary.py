@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from collect.plan import USED, Plan
+from collect.plan import USED, CollectionPlan
 from collect.status import size_text
 from collect.survey import Survey
 
@@ -49,7 +49,7 @@ def print_summary(found: Survey, seconds: float | None = None) -> None:
     Console().print(table)
 
 
-def dry_run_text(plan: Plan, maker: CandidateMaker) -> str:
+def dry_run_text(plan: CollectionPlan, maker: CandidateMaker) -> str:
     """Say what would be done, from the built parts alone; nothing is loaded."""
     config, samples = plan.config, plan.samples
     seeds = config["seeds"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from collect.plan import digest
-from npnet.data.sidecars import PATTERN, Candidate, Shard, num_chunks, read_shard
+from npnet.data.sidecars import PATTERN, Shard, TriedPair, num_chunks, read_shard
 from npnet.errors import UserError
 from npnet.work import request as requests
 
@@ -38,7 +38,7 @@ class Survey:
         """Say whether every shard is there and whole."""
         return len(self.shards) == self.num_chunks and not self.broken
 
-    def candidates(self) -> Iterator[Candidate]:
+    def pairs(self) -> Iterator[TriedPair]:
         """Return every pair that was tried, in order."""
         for shard in self.shards:
             yield from shard.tried
@@ -51,17 +51,17 @@ class Survey:
     @property
     def num_kept(self) -> int:
         """Return how many pairs were kept."""
-        return sum(candidate.kept for candidate in self.candidates())
+        return sum(candidate.kept for candidate in self.pairs())
 
     @property
     def num_written(self) -> int:
         """Return how many pairs the tars hold."""
-        return sum(candidate.written for candidate in self.candidates())
+        return sum(candidate.written for candidate in self.pairs())
 
     @property
     def rejected(self) -> dict[str, int]:
         """Return how many pairs were rejected for each reason."""
-        return dict(sorted(Counter(c.reason for c in self.candidates() if not c.kept).items()))
+        return dict(sorted(Counter(c.reason for c in self.pairs() if not c.kept).items()))
 
     @property
     def num_bytes(self) -> int:
@@ -71,12 +71,12 @@ class Survey:
     @property
     def metrics(self) -> list[str]:
         """Return the metrics that scored the pairs."""
-        return list(next((candidate.scores for candidate in self.candidates()), {}))
+        return list(next((candidate.scores for candidate in self.pairs()), {}))
 
     def gains(self, metric: str) -> list[tuple[float, bool]]:
         """Return golden - source and whether it was kept, for each pair whose two scores are finite."""
         gains = []
-        for candidate in self.candidates():
+        for candidate in self.pairs():
             source, golden = candidate.scores.get(metric, (math.nan, math.nan))
             if math.isfinite(golden - source):
                 gains.append((golden - source, candidate.kept))

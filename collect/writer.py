@@ -17,7 +17,7 @@ import webdataset
 from torch import Tensor
 
 from npnet.data import schema
-from npnet.data.sidecars import Candidate, read_shard, sidecar_path
+from npnet.data.sidecars import TriedPair, read_shard, sidecar_path
 from npnet.errors import UserError
 from npnet.records import NoisePair
 from npnet.work import atomic
@@ -68,7 +68,7 @@ def is_finished(path: Path, request_sha256: str) -> bool:
     return True
 
 
-def write_sidecar(path: Path, writer: ShardWriter, candidates: Sequence[Candidate], facts: dict[str, Any]) -> None:
+def write_sidecar(path: Path, writer: ShardWriter, candidates: Sequence[TriedPair], facts: dict[str, Any]) -> None:
     """Write the sidecar of the finished shard at ``path``, the last act of a chunk.
 
     Args:
@@ -94,7 +94,7 @@ def write_sidecar(path: Path, writer: ShardWriter, candidates: Sequence[Candidat
     atomic.write_json(sidecar_path(path), sidecar)
 
 
-def summarise(candidates: Sequence[Candidate]) -> dict[str, dict[str, float | int | None]]:
+def summarise(candidates: Sequence[TriedPair]) -> dict[str, dict[str, float | int | None]]:
     """Return for each metric, over the candidates whose scores are finite: count, mean of each side, mean gain."""
     table: dict[str, dict[str, float | int | None]] = {}
     for metric in candidates[0].scores if candidates else ():

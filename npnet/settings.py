@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_args, get_origin
 
+from npnet.description import Description
 from npnet.errors import FieldError, closest
 from npnet.fields import annotations
 from npnet.instantiate import build
@@ -53,10 +54,9 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
 
 def _built(annotation: Any, value: Any, key: str) -> Any:
     """Build a node, or the labelled nodes of a group; any other value is left to the dataclass's own check."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        kinds = [
-            kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and kind is not type(None)
-        ]
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and kind is not type(None)]
+    described = any(issubclass(kind, Description) for kind in kinds)
+    if isinstance(value, Mapping) and ("_target_" in value or described):
         return build(value, key, kinds[0] if kinds else object)
     if get_origin(annotation) is dict and isinstance(value, Mapping):
         kind = get_args(annotation)[1]

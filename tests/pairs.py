@@ -57,7 +57,7 @@ def write_folder(folder: Path, sizes: Sequence[int], num_prompts: int | None = N
                 prompt = f"prompt {number % (num_prompts or 10**9)}"
                 made = pair(prompt, number, f"{number:07d}-{number:010d}", number % 5 != 4, with_embeds)
                 tar.write(schema.encode(made, number))
-                candidates.append(shards.Candidate(made.key, prompt, number, number, made.scores, made.kept).to_json())
+                candidates.append(shards.TriedPair(made.key, prompt, number, number, made.scores, made.kept).to_json())
                 number += 1
         sidecar = {
             "candidates": candidates,

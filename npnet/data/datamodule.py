@@ -142,7 +142,7 @@ class PairData(L.LightningDataModule):
         """Return the distinct prompts of both splits, from the sidecars."""
         found: dict[str, None] = {}
         for shard, entry in zip(self._found(), self.entries, strict=True):
-            chosen = zip(shard.candidates, entry.splits, strict=True)
+            chosen = zip(shard.written, entry.splits, strict=True)
             found |= dict.fromkeys(candidate.prompt for candidate, split in chosen if split != LEFT_OUT)
         return list(found)
 

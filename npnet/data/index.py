@@ -51,7 +51,7 @@ def make_index(
     drawn: list[tuple[int, int, int]] = []
     for shard in shards:
         splits = bytearray()
-        for candidate in shard.candidates:
+        for candidate in shard.written:
             split = VALIDATION if is_validation(candidate.prompt, validation_share) else TRAINING
             if kept_only and not candidate.kept:
                 split = LEFT_OUT

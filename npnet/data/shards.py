@@ -17,8 +17,8 @@ from typing import Any
 from npnet.data import schema
 from npnet.data.sidecars import (
     PATTERN,
-    Candidate,
     Shard,
+    TriedPair,
     changed,
     file_sha256,
     list_shards,
@@ -33,8 +33,8 @@ from npnet.records import NoisePair
 
 __all__ = [
     "PATTERN",
-    "Candidate",
     "Shard",
+    "TriedPair",
     "file_sha256",
     "group_samples",
     "iterate_shard",
@@ -141,5 +141,5 @@ def read_pairs(folder: Path, kept_only: bool = True, embeds: bool = False) -> It
             pair = schema.decode(sample, str(shard.path))
             if pair.kept or not kept_only:
                 yield pair
-        if count != len(shard.candidates):
-            raise UserError(f"{shard.path}: holds {count} pairs, its sidecar lists {len(shard.candidates)}")
+        if count != len(shard.written):
+            raise UserError(f"{shard.path}: holds {count} pairs, its sidecar lists {len(shard.written)}")

@@ -1,6 +1,6 @@
 """What a folder of shards says about itself, read without the pairs and without torch.
 
-``shard-000000.tar`` holds the written pairs of chunk 0, ``shard-000000.json``, its *sidecar*, the candidates of that
+``shard-000000.tar`` holds the written pairs of chunk 0, ``shard-000000.json``, its *sidecar*, the tried pairs of that
 chunk with their scores, the rejected ones included, and the tar's checksum. The sidecar is written last: a tar without
 one is unfinished.
 """
@@ -21,7 +21,7 @@ PATTERN = "shard-[0-9][0-9][0-9][0-9][0-9][0-9]"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TriedPair:
     """One tried pair, as the sidecar lists it; ``reason`` says why it was rejected, and is empty for kept ones."""
 
     key: str
@@ -38,13 +38,13 @@ class Candidate:
         return {**vars(self), "scores": scores_to_json(self.scores)}
 
     @staticmethod
-    def from_json(entry: Mapping[str, Any]) -> Candidate:
+    def from_json(entry: Mapping[str, Any]) -> TriedPair:
         """Read a sidecar's entry.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it is not one.
         """
-        candidate = Candidate(**{**entry, "scores": scores_from_json(entry["scores"])})
+        candidate = TriedPair(**{**entry, "scores": scores_from_json(entry["scores"])})
         for name, kind in _KINDS.items():
             value = getattr(candidate, name)
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -79,18 +79,18 @@ class Shard:
     Attributes:
         path: of the tar; a text where it is an address.
         sidecar: the whole sidecar.
-        tried: every candidate of the chunk, in order.
+        tried: every pair of the chunk, in order.
         request: the folder's request; empty where the shards came without one.
     """
 
     path: Path | str
     sidecar: dict[str, Any]
-    tried: tuple[Candidate, ...]
+    tried: tuple[TriedPair, ...]
     request: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """Return the candidates that are in the tar, in its order."""
+    def written(self) -> tuple[TriedPair, ...]:
+        """Return the pairs that are in the tar, in its order."""
         return tuple(candidate for candidate in self.tried if candidate.written)
 
 
@@ -186,7 +186,7 @@ def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, 
     """
     try:
         sidecar = json.loads(text)
-        tried = tuple(Candidate.from_json(entry) for entry in sidecar["candidates"])
+        tried = tuple(TriedPair.from_json(entry) for entry in sidecar["candidates"])
         int(sidecar["num_bytes"]), str(sidecar["sha256"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{place}: is not a shard's sidecar: {one_line(error)}") from error

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from npnet.evaluation.plan import Plan
-    from npnet.work.runner import Workers
+    from npnet.work.job import Workers
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -28,16 +28,17 @@ def evaluate(cfg: DictConfig) -> None:
         score_images(cfg)
         return
     from npnet.evaluation.plan import make_plan
+    from npnet.settings import read
     from npnet.work import lock
-    from npnet.work.runner import Workers
+    from npnet.work.job import WorkSettings
 
-    workers = Workers.from_config(cfg)
+    workers = read(WorkSettings, cfg).crew()
     plan = make_plan(cfg)
     if cfg.dry_run:
         print(f"would evaluate into {cfg.output_dir}:\n{plan.describe()}")
         return
     output_dir = Path(cfg.output_dir)
-    with lock.hold(output_dir, plan.request(), workers.part, folders=["chunks"]):
+    with lock.hold(output_dir, plan.request(), workers.share, folders=["chunks"]):
         if (output_dir / "results.json").is_file() and (output_dir / "report.html").is_file():
             print(f"{output_dir}: finished already, nothing to do")
             show(output_dir)
@@ -55,14 +56,14 @@ def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
     from npnet.evaluation.results import make_results, to_json
     from npnet.evaluation.runner import EvaluationJob, describe_wins
     from npnet.work import atomic
-    from npnet.work.runner import run_job
+    from npnet.work.job import run_job
 
     job = EvaluationJob(plan.config, plan.samples, output_dir)
     job.prepare()
     run_job(job, workers, title="evaluate", describe=describe_wins)
     missing = sum(not job.is_done(chunk) for chunk in range(job.num_chunks))
     if missing:
-        print(f"{workers.part}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
+        print(f"{workers.share}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
         return
     results = make_results(plan, job)
     atomic.write_bytes(output_dir / "results.json", to_json(results))

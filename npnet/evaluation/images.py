@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from npnet.metrics import Metric
-    from npnet.work.runner import Report, Workers
+    from npnet.work.job import Advance, Workers
 
 Scores = dict[str, dict[str, float | None]]
 """Metric -> picture and prompt -> score; None where it is not finite."""
@@ -43,11 +43,12 @@ def score_images(cfg: DictConfig) -> None:
     checks.boolean(cfg, "dry_run")
     from omegaconf import OmegaConf
 
+    from npnet.settings import read
     from npnet.work import lock
-    from npnet.work.runner import Workers
+    from npnet.work.job import WorkSettings
 
-    workers = Workers.from_config(cfg)
-    if not workers.part.is_whole:
+    workers = read(WorkSettings, cfg).crew()
+    if not workers.share.is_whole:
         raise UserError("worker.index: with images=... one command scores all pictures; workers=N makes it faster")
     pictures = find_pictures(Path(cfg.images), lambda: build(cfg.prompts, "prompts").read())
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -77,7 +78,7 @@ def run(
     from npnet.evaluation.images_results import make_results, print_results, to_lines
     from npnet.evaluation.results import to_json
     from npnet.work import atomic
-    from npnet.work.runner import run_job
+    from npnet.work.job import run_job
 
     atomic.make_folder(output_dir / "cache")
     uses_prompt = {label: metric.uses_prompt for label, metric in metrics.items()}
@@ -96,7 +97,7 @@ def run(
 
 
 class ImagesJob:
-    """The ``npnet.work.runner.Job`` of scoring files; plain data until ``setup``.
+    """The ``npnet.work.job.Job`` of scoring files; plain data until ``setup``.
 
     Args:
         config: the resolved configuration.
@@ -145,10 +146,10 @@ class ImagesJob:
         for metric in self.metrics.values():
             metric.load(device)
 
-    def run(self, chunk: int, report: Callable[[Report], None]) -> None:
+    def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
         """See ``Job.run``: one cache file, named by what it holds."""
         from npnet.work import atomic
-        from npnet.work.runner import Report
+        from npnet.work.job import Advance
 
         work = self.chunk(chunk)
         scores: Scores = {key: {} for key in self.keys.values()}
@@ -162,7 +163,7 @@ class ImagesJob:
                     names = [content_key(batch[i][0], self.uses_prompt[label]) for i in new]
                     values = map(_or_null, found.double().cpu().tolist())
                     scores[self.keys[label]] |= dict(zip(names, values, strict=True))
-            report(Report(len(batch)))
+            report(Advance(len(batch)))
         prompts = {picture.prompt for picture, _ in work}
         facts = {
             self.keys[label]: {"truncated": sorted(prompts & metric.truncated), "smoke": metric.smoke}

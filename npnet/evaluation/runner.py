@@ -23,7 +23,7 @@ from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.records import Cost
 from npnet.work import atomic
-from npnet.work.runner import Report
+from npnet.work.job import Advance
 
 METHODS_SHOWN = 3
 """In the progress; all of them are in the tables at the end."""
@@ -32,7 +32,7 @@ QUALITY = 95
 
 
 class EvaluationJob:
-    """The ``npnet.work.runner.Job`` of an evaluation; plain data until ``setup``.
+    """The ``npnet.work.job.Job`` of an evaluation; plain data until ``setup``.
 
     Args:
         config: the resolved configuration (``Plan.config``).
@@ -84,14 +84,14 @@ class EvaluationJob:
             method.load(self.backbone, {name: self.metrics[name] for name in method.scorers})
         self.batches_before = 0
 
-    def run(self, chunk: int, report: Callable[[Report], None]) -> None:
+    def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
         """See ``Job.run``."""
         config, done = self.config, 0
         prompts = {sample.prompt for sample in self.chunk(chunk)}
 
         def after_batch(count: int, records: dict[str, MethodScores]) -> None:
             nonlocal done
-            report(Report(count - done, wins_of_batch(records, done)))
+            report(Advance(count - done, wins_of_batch(records, done)))
             done = count
 
         records = evaluate_methods(

@@ -13,8 +13,8 @@ from npnet.data import places, schema
 from npnet.data.embeddings import EmbeddingCache
 from npnet.errors import UserError
 from npnet.instantiate import build
+from npnet.work.job import Advance
 from npnet.work.progress import Progress
-from npnet.work.runner import Report
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -88,4 +88,4 @@ def fill(cache: EmbeddingCache, prompts: list[str], node: dict[str, Any], batch_
                 for row, prompt in enumerate(batch):
                     tensors = schema.prompt_embeds(conditioning, row)
                     cache.write(prompt, {name: schema.to_half(tensor) for name, tensor in tensors.items()})
-                progress.add(Report(len(batch), {}))
+                progress.add(Advance(len(batch), {}))

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from npnet.errors import UserError
 from npnet.work import request
 from npnet.work.atomic import cannot_write, make_folder, remove_leftovers
-from npnet.work.part import WHOLE, Part
+from npnet.work.share import WHOLE, Share
 
 NAME = ".lock"
 GUARD_SECONDS = 60.0
@@ -34,38 +34,38 @@ class Holder:
     """A run that is at work in a folder.
 
     Attributes:
-        part: which chunks it computes.
+        share: which chunks it computes.
         who: host, process and start, as it wrote them; empty where it could not (a full disk).
     """
 
-    part: Part
+    share: Share
     who: str
 
 
 @contextmanager
 def hold(
-    output_dir: Path, asked: Mapping[str, Any] | None = None, part: Part = WHOLE, folders: Sequence[str] = ()
+    output_dir: Path, asked: Mapping[str, Any] | None = None, share: Share = WHOLE, folders: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Make ``output_dir``, hold ``part`` of its work for this process, and check that it was made for this request.
+    """Make ``output_dir``, hold ``share`` of its work for this process, and check that it was made for this request.
 
     Whoever finds nobody else at work, at its start or its end, removes what killed runs left half-written.
 
     Args:
         output_dir: the folder.
         asked: see ``request.claim``; None leaves that to the caller.
-        part: of the work.
+        share: of the work.
         folders: names of further folders in it that hold temporary files.
 
     Raises:
-        UserError: the same part, or parts of another division, are being worked on; the folder cannot be made or
+        UserError: the same share, or parts of another division, are being worked on; the folder cannot be made or
             written, or is another request's; its file system has no locks.
     """
     output_dir = Path(output_dir)
     make_folder(output_dir, "output_dir")
-    path = output_dir / f".run-{part.index}-of-{part.count}.lock"
+    path = output_dir / f".run-{share.index}-of-{share.count}.lock"
     with _guard(output_dir):
         others = active(output_dir)
-        _refuse_beside(output_dir, part, others)
+        _refuse_beside(output_dir, share, others)
         if not others:
             _clear(output_dir, folders)
         if asked is not None:
@@ -91,25 +91,25 @@ def active(output_dir: Path) -> list[Holder]:
         with suppress(FileNotFoundError):  # it ended while we looked
             if match and not _is_free(path):
                 who = path.read_text(encoding="utf-8", errors="replace")
-                found.append(Holder(Part(int(match[1]), int(match[2])), _one_who(who)))
-    return sorted(found, key=lambda holder: (holder.part.count, holder.part.index))
+                found.append(Holder(Share(int(match[1]), int(match[2])), _one_who(who)))
+    return sorted(found, key=lambda holder: (holder.share.count, holder.share.index))
 
 
-def _refuse_beside(output_dir: Path, part: Part, others: Sequence[Holder]) -> None:
+def _refuse_beside(output_dir: Path, share: Share, others: Sequence[Holder]) -> None:
     for other in others:
         who = f" ({other.who})" if other.who else ""
-        if other.part == part and part.is_whole:
+        if other.share == share and share.is_whole:
             raise UserError(
                 f"output_dir={output_dir}: another run is working in this folder{who}; "
                 "wait for it, or choose another one"
             )
-        if other.part == part:
+        if other.share == share:
             raise UserError(
-                f"worker.index={part.index}: this worker of {part.count} is at work already in {output_dir}{who}"
+                f"worker.index={share.index}: this worker of {share.count} is at work already in {output_dir}{who}"
             )
-        if other.part.count != part.count:
-            got = "a run without worker.index" if part.is_whole else f"worker.count={part.count}"
-            there = "a run without worker.index" if other.part.is_whole else f"worker.count={other.part.count}"
+        if other.share.count != share.count:
+            got = "a run without worker.index" if share.is_whole else f"worker.count={share.count}"
+            there = "a run without worker.index" if other.share.is_whole else f"worker.count={other.share.count}"
             raise UserError(
                 f"output_dir={output_dir}: {there} is at work in this folder{who}, and {got} would divide the work "
                 "differently; wait for it, or choose another folder"

@@ -13,7 +13,7 @@ LINE_SECONDS = 10.0
 """Between two plain lines."""
 
 
-class _Report(Protocol):
+class _Advance(Protocol):
     done: int
     values: dict[str, float]
 
@@ -58,7 +58,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, report: _Report) -> None:
+    def add(self, report: _Advance) -> None:
         """Count what a report says."""
         self.done += report.done
         self.values.update(report.values)

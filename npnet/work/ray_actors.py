@@ -1,284 +1,32 @@
-"""``engine=ray``: the workers are Ray actors, on one machine or many; a lost one is replaced, and its chunk redone.
-
-The queue of chunks is the driver's, the process that was started. Every machine needs the project at the same path,
-and the folders that it reads and writes on a shared file system. An actor gets a GPU where the cluster has any.
-"""
+"""``engine=ray``: the workers are Ray actors, on one machine or many; a lost one is replaced, and its chunk redone."""
 
 from __future__ import annotations
 
 import importlib.util
-import logging
-import os
-import re
-import socket
-import threading
-import time
-import traceback
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from npnet import checks
-from npnet.errors import UserError, one_line
-from npnet.work.progress import Progress
-from npnet.work.runner import Job, Report, WorkerError, torch_settings
-
-POLL_SECONDS = 1.0
-SHARED_SECONDS = 60.0
-"""Within this time a network file system shows here what another machine wrote."""
+from npnet.errors import UserError
+from npnet.fields import Name, Whole
+from npnet.work.job import Engine
 
 
-class RayActors:
-    """See ``npnet.work.runner.Engine``.
+@dataclass(frozen=True)
+class RayActors(Engine):
+    """Computes on a Ray cluster; see ``npnet.work.ray_crew``.
 
-    Args:
+    Attributes:
         address: of a Ray cluster: ``auto`` finds the one this machine is part of, ``HOST:PORT`` another one; null takes
             what the environment's ``RAY_ADDRESS`` names, or else this machine alone.
         retries: how often a chunk is tried again whose worker was lost, before the run ends.
     """
 
-    def __init__(self, address: str | None = None, retries: int = 3) -> None:
-        self.address = None if address is None else checks.text({"address": address}, "address")
-        self.retries = checks.whole_number({"retries": retries}, "retries")
+    compute: ClassVar[str] = "npnet.work.ray_crew:compute"
+
+    address: Name | None = None
+    retries: Whole = 3
 
     def check(self) -> None:
         """Refuse to start without Ray."""
         if importlib.util.find_spec("ray") is None:
             raise UserError("engine=ray: Ray is not installed; the extra has it: pip install 'npnet-lightning[ray]'")
-
-    def run(self, job: Job, chunks: Sequence[int], workers: Sequence[int], threads: int, progress: Progress) -> None:
-        """See ``Engine.run``. Workers for which the cluster has no room wait for it."""
-        import ray
-
-        ours = not ray.is_initialized()
-        if ours:
-            _connect(self.address)
-        try:
-            _Crew(job, threads, progress, self.retries).compute(chunks, workers)
-        finally:
-            if ours:
-                ray.shutdown()
-
-
-def _connect(address: str | None) -> None:
-    import ray
-
-    where = address or os.environ.get("RAY_ADDRESS", "")
-    if re.fullmatch(r"[^/]+:\d+", where):  # Ray itself tries for minutes
-        host, _, port = where.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise UserError(f"engine.address={where}: no Ray cluster answers there: {one_line(error)}") from error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what will be the default; Ray warns without it
-    # results travel through the file system, so Ray's own store stays at its smallest
-    alone = {"include_dashboard": False, "object_store_memory": 80_000_000}
-    options = {} if where else alone
-    try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"engine.address={where}: Ray cannot be started or joined: {one_line(error)}") from error
-
-
-# --- the driver's side ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Worker:
-    """An actor, and what it is doing: setting up while ``chunk`` is None."""
-
-    number: int
-    actor: Any
-    chunk: int | None = None
-    counted: Report = field(default_factory=lambda: Report(0))
-    """What the progress knows of the chunk."""
-    question: Any = None
-    """The reference to its answer on how far it is."""
-    has_delivered: bool = False
-
-
-class _Crew:
-    def __init__(self, job: Job, threads: int, progress: Progress, retries: int) -> None:
-        import ray
-
-        self.ray, self.job, self.progress, self.retries = ray, job, progress, retries
-        gpus = int(ray.cluster_resources().get("GPU", 0) >= 1)
-        cpus = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
-        if not gpus and threads > cpus:
-            raise UserError(f"threads_per_worker={threads}: no machine of the Ray cluster has more than {cpus:g} CPUs")
-        # two calls at once: one computes, the other says how far it is
-        self.make = ray.remote(num_cpus=1 if gpus else threads, num_gpus=gpus, max_concurrency=2)(_Actor).remote
-        self.arguments = (ray.put(job), threads, "cuda:0" if gpus else "cpu", str(Path.cwd()))
-        self.queue: deque[int] = deque()
-        self.busy: dict[Any, _Worker] = {}
-        """By the reference to what each does."""
-        self.losses: Counter[int | None] = Counter()
-        self.expected: dict[int, float] = {}
-        """Chunks computed elsewhere, and until when their done-markers must be seen here."""
-
-    def compute(self, chunks: Sequence[int], workers: Sequence[int]) -> None:
-        self.queue.extend(chunks)
-        try:
-            for number in workers:
-                self._hire(number)
-            while self.busy or self.expected:
-                self._wait()
-                for worker in self.busy.values():
-                    self._ask(worker)
-                self._look_for_files()
-                self.progress.tick()
-        finally:
-            for worker in self.busy.values():
-                self._release(worker)
-
-    def _hire(self, number: int) -> None:
-        actor = self.make(number, *self.arguments)
-        self.busy[actor.setup.remote()] = _Worker(number, actor)
-
-    def _release(self, worker: _Worker) -> None:
-        with suppress(self.ray.exceptions.RayError, ValueError):
-            self.ray.kill(worker.actor)
-
-    def _wait(self) -> None:
-        if not self.busy:
-            time.sleep(POLL_SECONDS)
-            return
-        ready, _ = self.ray.wait(list(self.busy), timeout=POLL_SECONDS)
-        for reference in ready:
-            worker = self.busy.pop(reference)
-            try:
-                kind, content = self.ray.get(reference)
-            except self.ray.exceptions.RayError as error:
-                self._replace(worker, error)
-                continue
-            if kind != "done":
-                self._release(worker)
-                raise UserError(content) if kind == "user error" else WorkerError(f"a worker failed:\n{content}")
-            self._finish(worker, content)
-            self._give(worker)
-
-    def _finish(self, worker: _Worker, total: Report) -> None:
-        self.progress.begin()
-        if worker.chunk is None:
-            self.losses[None] = 0
-            return
-        self._count(worker, total)
-        if not worker.has_delivered:
-            worker.has_delivered = True
-            self.expected[worker.chunk] = time.monotonic() + SHARED_SECONDS
-
-    def _give(self, worker: _Worker) -> None:
-        """Give a free worker the next chunk; without one, nobody who is still setting up is needed either."""
-        if self.queue:
-            worker.chunk, worker.counted, worker.question = self.queue.popleft(), Report(0), None
-            self.busy[worker.actor.run.remote(worker.chunk)] = worker
-            return
-        self._release(worker)
-        for reference, other in list(self.busy.items()):
-            if other.chunk is None:
-                self._release(self.busy.pop(reference))
-
-    def _replace(self, worker: _Worker, error: Exception) -> None:
-        """Take back what a lost worker reported, and let a new one do its chunk again."""
-        self._release(worker)
-        self._count(worker, Report(0))
-        self.losses[worker.chunk] += 1
-        what = "while loading" if worker.chunk is None else f"with chunk {worker.chunk}"
-        if self.losses[worker.chunk] > self.retries:
-            raise WorkerError(
-                f"a worker was lost {what} more than engine.retries={self.retries} times; finished chunks stay, "
-                f"run the same command to resume; Ray says: {error}"
-            )
-        self.progress.say(f"worker {worker.number} was lost {what}; another one takes over")
-        if worker.chunk is not None:
-            self.queue.appendleft(worker.chunk)
-        self._hire(worker.number)
-
-    def _ask(self, worker: _Worker) -> None:
-        if worker.chunk is None:
-            return
-        if worker.question is None:
-            worker.question = worker.actor.reported.remote()
-        ready, _ = self.ray.wait([worker.question], timeout=0)
-        if ready:
-            worker.question = None
-            with suppress(self.ray.exceptions.RayError):  # it is lost, which _wait will hear too
-                chunk, total = self.ray.get(ready[0])
-                if chunk == worker.chunk:
-                    self._count(worker, total)
-
-    def _count(self, worker: _Worker, total: Report) -> None:
-        before, worker.counted = worker.counted, total
-        names = before.values.keys() | total.values.keys()
-        difference = {name: total.values.get(name, 0) - before.values.get(name, 0) for name in sorted(names)}
-        if total != before:
-            self.progress.add(Report(total.done - before.done, difference))
-
-    def _look_for_files(self) -> None:
-        """Refuse to go on where the machines do not write into one folder."""
-        for chunk, end in list(self.expected.items()):
-            if self.job.is_done(chunk):
-                del self.expected[chunk]
-            elif time.monotonic() > end:
-                raise UserError(
-                    f"output_dir: chunk {chunk} was computed on another machine and is not here after "
-                    f"{SHARED_SECONDS:.0f} s; with engine=ray it must be on a file system that all machines share"
-                )
-
-
-# --- the worker's side ------------------------------------------------------------------------------------------------
-
-
-class _Actor:
-    """A worker; ``setup`` and ``run`` return a kind with its content.
-
-    These are ("done", what was reported of the chunk), ("user error", message) or ("error", traceback).
-    """
-
-    def __init__(self, number: int, job: Job, threads: int, device: str, folder: str) -> None:
-        self.number, self.job, self.threads, self.device, self.folder = number, job, threads, device, folder
-        self.lock = threading.Lock()
-        self.chunk: int | None = None
-        self.total = Report(0)
-
-    def setup(self) -> tuple[str, Any]:
-        return self._do(self._setup)
-
-    def run(self, chunk: int) -> tuple[str, Any]:
-        with self.lock:
-            self.chunk, self.total = chunk, Report(0)
-        return self._do(lambda: self.job.run(chunk, self._add))
-
-    def reported(self) -> tuple[int | None, Report]:
-        with self.lock:
-            return self.chunk, self.total
-
-    def _setup(self) -> None:
-        try:
-            os.chdir(self.folder)  # relative paths mean the same everywhere
-        except OSError as error:
-            raise UserError(
-                f"engine=ray: {self.folder} is not on {socket.gethostname()} ({error.strerror}); the project must lie "
-                "at the same path on every machine"
-            ) from error
-        self.job.setup(self.number, self.device)
-
-    def _do(self, function: Callable[[], None]) -> tuple[str, Any]:
-        try:
-            with torch_settings(self.threads, self.device):  # at every call: threads have their own settings
-                function()
-        except UserError as error:
-            return "user error", str(error)
-        except Exception:
-            return "error", traceback.format_exc()
-        return "done", self.reported()[1]
-
-    def _add(self, report: Report) -> None:
-        with self.lock:
-            values = Counter(self.total.values)
-            values.update(report.values)
-            self.total = Report(self.total.done + report.done, dict(values))

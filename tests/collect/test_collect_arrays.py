@@ -8,7 +8,7 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.work import lock
-from npnet.work.part import WHOLE, Part
+from npnet.work.share import WHOLE, Share
 from tests.collected import SMALL, collect_small, contents, start, wait_until
 
 
@@ -47,13 +47,13 @@ def test_the_array_is_no_part_of_the_request(tmp_path):
     ("there", "overrides", "message"),
     [
         (WHOLE, [], "another run is working in this folder"),
-        (Part(0, 2), [], "worker.count=2 is at work"),
-        (Part(0, 2), ["worker.index=0", "worker.count=2"], "worker.index=0: this worker of 2 is at work already"),
-        (Part(0, 2), ["worker.index=0", "worker.count=3"], "worker.count=3 would divide the work differently"),
+        (Share(0, 2), [], "worker.count=2 is at work"),
+        (Share(0, 2), ["worker.index=0", "worker.count=2"], "worker.index=0: this worker of 2 is at work already"),
+        (Share(0, 2), ["worker.index=0", "worker.count=3"], "worker.count=3 would divide the work differently"),
     ],
 )
 def test_two_commands_that_would_do_the_same_work_are_refused(tmp_path, there, overrides, message):
-    with lock.hold(tmp_path, part=there), pytest.raises(UserError) as caught:
+    with lock.hold(tmp_path, share=there), pytest.raises(UserError) as caught:
         collect_small(tmp_path, *overrides)
     assert message in str(caught.value)
     assert not contents(tmp_path)
@@ -61,7 +61,7 @@ def test_two_commands_that_would_do_the_same_work_are_refused(tmp_path, there, o
 
 def test_a_worker_of_another_configuration_is_refused_though_no_shard_is_there_yet(tmp_path):
     collect_small(tmp_path, "worker.index=2", "worker.count=9")
-    with lock.hold(tmp_path, part=Part(0, 2)), pytest.raises(UserError, match=r"another configuration: margin"):
+    with lock.hold(tmp_path, share=Share(0, 2)), pytest.raises(UserError, match=r"another configuration: margin"):
         collect_small(tmp_path, "margin=1", "worker.index=1", "worker.count=2")
 
 
@@ -85,7 +85,7 @@ def test_an_array_at_work_at_once_with_a_killed_and_restarted_worker_ends_with_t
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["worker.index=0"], "worker.count: is needed too"),
+        (["worker.index=0"], "worker.count=null: is needed too"),
         (["worker.index=3", "worker.count=3"], "worker.index=3: with worker.count=3, allowed are 0 to 2"),
         (["worker.index=0", "worker.count=2", "logger=[csv]"], "logger=[csv]: the workers of a job array"),
         (["engine=rai"], "engine"),

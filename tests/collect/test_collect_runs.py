@@ -35,7 +35,7 @@ def test_the_sidecar_tells_every_candidate_and_what_it_cost(undisturbed):
         assert shard.sidecar["request"] == request
         assert shard.sidecar["versions"].keys() >= {"npnet", "python", "torch", "diffusers"}
         kept = sum(candidate.kept for candidate in shard.tried)
-        assert shard.sidecar["num_kept"] == shard.sidecar["num_written"] == kept == len(shard.candidates)
+        assert shard.sidecar["num_kept"] == shard.sidecar["num_written"] == kept == len(shard.written)
         assert sum(shard.sidecar["rejected"].values()) == shard.sidecar["num_tried"] - kept
         assert shard.sidecar["forwards_per_pair"] == 13
         gains = [golden - source for source, golden in (c.scores["target"] for c in shard.tried)]
@@ -106,7 +106,7 @@ def test_keep_all_writes_the_rejected_pairs_too_and_the_reader_leaves_them_out(u
 
 def test_a_chunk_with_nothing_kept_leaves_an_empty_shard_and_its_sidecar(tmp_path):
     collect_small(tmp_path, "margin=100")
-    assert [len(shard.candidates) for shard in list_shards(tmp_path)] == [0, 0, 0]
+    assert [len(shard.written) for shard in list_shards(tmp_path)] == [0, 0, 0]
     assert list(read_pairs(tmp_path)) == []
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from collect.writer import ShardWriter, write_sidecar
-from npnet.data.shards import Candidate
+from npnet.data.shards import TriedPair
 from npnet.data.sidecars import shard_path, sidecar_path
 from npnet.records import NoisePair
 
@@ -25,7 +25,7 @@ def bytes_per_kept_pair(folder, with_embeds):
             scores = dict.fromkeys(("hpsv2", "pickscore", "aes", "imagereward"), (0.2812345678, 0.2912345678))
             key = f"{number:07d}-{number:010d}"
             writer.add(NoisePair(key, PROMPT, number, source, golden, scores, True, embeds if with_embeds else None), 0)
-            candidates.append(Candidate(key, PROMPT, number, number, scores, True))
+            candidates.append(TriedPair(key, PROMPT, number, number, scores, True))
     write_sidecar(path, writer, candidates, {})
     in_tar = path.stat().st_size / NUM_PAIRS
     return in_tar + TRIED_PER_KEPT * sidecar_path(path).stat().st_size / NUM_PAIRS

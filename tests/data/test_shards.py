@@ -43,8 +43,8 @@ def test_webdataset_reads_the_same_samples(folder):
 
 def test_a_shard_lists_its_candidates(folder):
     first, empty, _ = shards.list_shards(folder)
-    assert [candidate.kept for candidate in first.candidates] == [True] * 4 + [False, True]
-    assert empty.candidates == ()
+    assert [candidate.kept for candidate in first.written] == [True] * 4 + [False, True]
+    assert empty.written == ()
     assert list(shards.iterate_shard(empty.path)) == []
 
 

@@ -29,7 +29,7 @@ def prompts(batches):
 
 
 def everything(shards, kept_only=True):
-    return sorted(c.prompt for shard in shards for c in shard.candidates if c.kept or not kept_only)
+    return sorted(c.prompt for shard in shards for c in shard.written if c.kept or not kept_only)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
@@ -50,7 +50,7 @@ def test_the_order_is_a_function_of_the_seed_and_the_epoch(shards):
 
 def test_without_a_buffer_the_order_is_that_of_the_shards(shards):
     found = prompts(ResumableLoader(stream(shards, buffer=0), 0))
-    assert found == [c.prompt for shard in shards for c in shard.candidates if c.kept]
+    assert found == [c.prompt for shard in shards for c in shard.written if c.kept]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2, 3])

@@ -91,7 +91,7 @@ def write_shapes(folder, prompts):
             noise = seeding.source_noise(number, (4, 16, 16))
             pair = NoisePair(f"{number:07d}-{number:010d}", prompt, number, noise, noise + 0.1, {"f": (0.0, 1.0)}, True)
             tar.write(schema.encode(pair, number))
-            entry = shards.Candidate(pair.key, prompt, number, number, pair.scores, True).to_json()
+            entry = shards.TriedPair(pair.key, prompt, number, number, pair.scores, True).to_json()
             candidates.append(entry)
     path = folder / "shard-000000.tar"
     sidecar = {"candidates": candidates, "num_bytes": path.stat().st_size, "sha256": shards.file_sha256(path)}

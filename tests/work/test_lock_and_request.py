@@ -8,7 +8,7 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.work import lock, request
-from npnet.work.part import WHOLE, Part
+from npnet.work.share import WHOLE, Share
 
 
 def names(folder):
@@ -19,8 +19,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from npnet.work import lock
-from npnet.work.part import Part
-with lock.hold(Path(sys.argv[1]), {"a": 1}, Part(*map(int, sys.argv[2:]))):
+from npnet.work.share import Share
+with lock.hold(Path(sys.argv[1]), {"a": 1}, Share(*map(int, sys.argv[2:]))):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -106,63 +106,63 @@ def test_a_damaged_request_is_one_line(tmp_path, text):
 
 
 def test_workers_of_one_array_hold_a_folder_together(tmp_path):
-    with lock.hold(tmp_path, part=Part(0, 3)), lock.hold(tmp_path, part=Part(2, 3)):
-        assert [holder.part for holder in lock.active(tmp_path)] == [Part(0, 3), Part(2, 3)]
+    with lock.hold(tmp_path, share=Share(0, 3)), lock.hold(tmp_path, share=Share(2, 3)):
+        assert [holder.share for holder in lock.active(tmp_path)] == [Share(0, 3), Share(2, 3)]
         assert all(f"process {os.getpid()}" in holder.who for holder in lock.active(tmp_path))
     assert lock.active(tmp_path) == []
     assert names(tmp_path) == [".lock"]
 
 
 @pytest.mark.parametrize(
-    ("there", "part", "message"),
+    ("there", "share", "message"),
     [
         (
-            Part(1, 3),
-            Part(1, 3),
+            Share(1, 3),
+            Share(1, 3),
             r"^worker\.index=1: this worker of 3 is at work already in .*process \d+, since ",
         ),
         (
-            Part(1, 3),
-            Part(1, 4),
+            Share(1, 3),
+            Share(1, 4),
             r"^output_dir=.*: worker\.count=3 is at work .* and worker\.count=4 would",
         ),
-        (Part(1, 3), WHOLE, r"^output_dir=.*: worker\.count=3 is at work .* a run without worker\.index would"),
-        (WHOLE, Part(1, 3), r"^output_dir=.*: a run without worker\.index is at work .* and worker\.count=3 would"),
+        (Share(1, 3), WHOLE, r"^output_dir=.*: worker\.count=3 is at work .* a run without worker\.index would"),
+        (WHOLE, Share(1, 3), r"^output_dir=.*: a run without worker\.index is at work .* and worker\.count=3 would"),
         (WHOLE, WHOLE, "^output_dir=.*: another run is working in this folder"),
     ],
 )
-def test_what_would_compute_a_chunk_twice_is_refused(tmp_path, there, part, message):
-    with lock.hold(tmp_path, part=there):
-        with pytest.raises(UserError, match=message), lock.hold(tmp_path, part=part):
+def test_what_would_compute_a_chunk_twice_is_refused(tmp_path, there, share, message):
+    with lock.hold(tmp_path, share=there):
+        with pytest.raises(UserError, match=message), lock.hold(tmp_path, share=share):
             pass
-        assert [holder.part for holder in lock.active(tmp_path)] == [there]
+        assert [holder.share for holder in lock.active(tmp_path)] == [there]
 
 
 def test_temporary_files_stay_while_others_work_and_go_with_the_last_one(tmp_path):
     mine, inside = tmp_path / ".x.host-1.partial", tmp_path / "chunks" / ".y.host-1.partial"
     inside.parent.mkdir()
-    with lock.hold(tmp_path, part=Part(0, 2), folders=["chunks"]):
+    with lock.hold(tmp_path, share=Share(0, 2), folders=["chunks"]):
         mine.touch(), inside.touch()
-        with lock.hold(tmp_path, part=Part(1, 2), folders=["chunks"]):
+        with lock.hold(tmp_path, share=Share(1, 2), folders=["chunks"]):
             pass
         assert mine.exists() and inside.exists()
     assert not mine.exists() and not inside.exists()
 
 
 def test_a_request_is_not_replaced_under_a_run_that_has_no_result_yet(tmp_path):
-    with lock.hold(tmp_path, {"a": 1}, Part(0, 2)):
-        with pytest.raises(UserError, match="another configuration: a"), lock.hold(tmp_path, {"a": 2}, Part(1, 2)):
+    with lock.hold(tmp_path, {"a": 1}, Share(0, 2)):
+        with pytest.raises(UserError, match="another configuration: a"), lock.hold(tmp_path, {"a": 2}, Share(1, 2)):
             pass
         assert request.read(tmp_path) == {"a": 1}
-    with lock.hold(tmp_path, {"a": 2}, Part(1, 2)):
+    with lock.hold(tmp_path, {"a": 2}, Share(1, 2)):
         assert request.read(tmp_path) == {"a": 2}
 
 
 def test_a_lock_file_that_nobody_holds_means_nothing(tmp_path):
     (tmp_path / ".run-0-of-1.lock").write_text("\x00not JSON")
     assert lock.active(tmp_path) == []
-    with lock.hold(tmp_path, part=Part(1, 3)):
-        assert [holder.part for holder in lock.active(tmp_path)] == [Part(1, 3)]
+    with lock.hold(tmp_path, share=Share(1, 3)):
+        assert [holder.share for holder in lock.active(tmp_path)] == [Share(1, 3)]
 
 
 def test_many_that_start_at_once_are_let_in_one_after_another(tmp_path):

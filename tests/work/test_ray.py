@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import pytest
 
 from npnet.errors import UserError
-from npnet.work.part import WHOLE
+from npnet.settings import read
+from npnet.work.job import Advance, WorkerError, WorkSettings
 from npnet.work.progress import Progress
 from npnet.work.ray_actors import RayActors
-from npnet.work.runner import Report, WorkerError, Workers
+from npnet.work.share import WHOLE
 from tests.collected import contents, start, wait_until
-from tests.work.test_work_runner import Squares, results
+from tests.work.test_job import Squares, results
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra [ray]")
 
@@ -24,7 +25,7 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     config = {"engine": {"_target_": "npnet.work.ray_actors.RayActors"}, "workers": 2, "threads_per_worker": 1}
     with pytest.raises(UserError, match=r"^engine=ray: Ray is not installed.*pip install 'npnet-lightning\[ray\]'$"):
-        Workers.from_config(config)
+        read(WorkSettings, config).crew()
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Mortal(Squares):
     def run(self, chunk, report):
         died = len(list(self.folder.glob("died-*")))
         if chunk == 2 and died < self.deaths:
-            report(Report(2, {"square": 8}))
+            report(Advance(2, {"square": 8}))
             time.sleep(3)  # so that the driver hears of it
             (self.folder / f"died-{died}").touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -32,7 +32,7 @@ def test_a_finished_folder_has_a_card_and_pictures_and_they_are_the_same_whoever
 
 
 def test_an_unfinished_folder_has_none(folder, tmp_path, monkeypatch):
-    from collect.runner import CollectJob
+    from collect.collection import CollectJob
 
     real = CollectJob.run
 
@@ -106,7 +106,7 @@ def test_empty_shards_do_not_keep_the_hubs_loader_from_the_pairs(folder, tmp_pat
     found = survey(folder)
     gains = sorted(gain for gain, _ in found.gains("target"))
     best = filter_small(folder, tmp_path / "best", f"margin={gains[-2]}")
-    sizes = [len(shard.candidates) for shard in survey(best).shards]
+    sizes = [len(shard.written) for shard in survey(best).shards]
     assert sorted(sizes) == [0, 0, 1]
     rows = list(datasets.load_dataset(str(best), split="train", streaming=True))
     assert [row["json"]["prompt"] for row in rows] == [pair.prompt for pair in read_pairs(best)]

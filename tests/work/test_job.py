@@ -10,10 +10,11 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.work import atomic
-from npnet.work.part import Part
-from npnet.work.processes import Processes, device_of
+from npnet.work.job import Advance, WorkerError, Workers, run_job
+from npnet.work.pool import device_of
+from npnet.work.processes import Processes
 from npnet.work.progress import Progress, duration
-from npnet.work.runner import Report, WorkerError, Workers, run_job
+from npnet.work.share import Share
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Squares:
         if chunk == 2 and self.fault:
             self.fail()
         for _ in range(3):
-            report(Report(1, {"square": chunk**2}))
+            report(Advance(1, {"square": chunk**2}))
         line = f"{chunk**2} {self.threads}"
         atomic.write_bytes(self.folder / str(chunk), line.encode())
         atomic.write_bytes(self.folder / f"worker-{self.worker}", b"")
@@ -115,10 +116,10 @@ def test_worker_number_w_gets_the_gpu_w_modulo_their_number(monkeypatch, gpus, d
 
 def test_a_part_of_a_job_is_its_chunks_and_its_workers_count_on(tmp_path):
     job = Squares(tmp_path)
-    assert run(job, part=Part(1, 3)) == 2
+    assert run(job, share=Share(1, 3)) == 2
     assert set(results(tmp_path)) == {"1", "4"}
     assert job.worker == 1
-    assert run(job, part=Part(1, 3)) == 0
+    assert run(job, share=Share(1, 3)) == 0
 
 
 def test_an_interrupt_passes_through(tmp_path):
@@ -142,8 +143,8 @@ def test_progress_counts_earlier_runs_but_not_in_the_rate(monkeypatch, capsys):
         clock[0] = 5.0
         progress.begin()
         clock[0] = 15.0
-        progress.add(Report(10, {"kept": 4}))
-        progress.add(Report(10, {"kept": 3}))
+        progress.add(Advance(10, {"kept": 4}))
+        progress.add(Advance(10, {"kept": 3}))
     assert progress.line() == "making: 70 of 100, 7,200/h, 15 s left, kept 7"
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0] == "making: 60 of 100, 3,600/h, 40 s left, kept 4"

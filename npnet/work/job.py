@@ -1,24 +1,23 @@
-"""A job's chunks: what a job is, and which of its chunks an engine is given to compute.
+"""A job's chunks: what a job is, who computes it, and which of its chunks an engine is given to compute.
 
 An *engine* computes chunks: ``processes.Processes`` on this machine, ``ray_actors.RayActors`` on many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
-from npnet import checks
-from npnet.instantiate import build
-from npnet.work.part import WHOLE, Part, part_of
+from npnet.description import Description, imported
+from npnet.fields import Count
 from npnet.work.progress import Progress
+from npnet.work.share import WHOLE, ArrayWorker, Share
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was done since the last report: ``done`` samples, and named ``values``, which are added up."""
+class Advance:
+    """What was done since the last advance: ``done`` samples, and named ``values``, which are added up."""
 
     done: int
     values: dict[str, float] = field(default_factory=dict)
@@ -41,17 +40,17 @@ class Job(Protocol):
         """Load what computing needs; called once in each worker's process. ``device`` is ``cpu`` or ``cuda:N``."""
         ...
 
-    def run(self, chunk: int, report: Callable[[Report], None]) -> None:
-        """Compute the chunk and write its files atomically, the done-marker last; report along the way."""
+    def run(self, chunk: int, advance: Callable[[Advance], None]) -> None:
+        """Compute the chunk and write its files atomically, the done-marker last; tell ``advance`` along the way."""
         ...
 
 
-class Engine(Protocol):
+@dataclass(frozen=True)
+class Engine(Description):
     """Where chunks are computed: a node of ``conf/engine``."""
 
-    def check(self) -> None:
-        """Refuse, before anything is loaded or written, what this machine lacks."""
-        ...
+    compute: ClassVar[str]
+    """The place of what computes, ``"module:function"``: it is given the engine, and then what ``run`` is given."""
 
     def run(self, job: Job, chunks: Sequence[int], workers: Sequence[int], threads: int, progress: Progress) -> None:
         """Compute ``chunks`` with one worker for each number in ``workers``, each with ``threads`` CPU threads.
@@ -60,7 +59,7 @@ class Engine(Protocol):
             UserError: a worker met a user's mistake.
             WorkerError: a worker failed otherwise, or was lost for good.
         """
-        ...
+        imported(self.compute)(self, job, chunks, workers, threads, progress)
 
 
 class WorkerError(RuntimeError):
@@ -73,39 +72,46 @@ class Workers:
 
     Attributes:
         engine: where.
-        part: which chunks are ours; the others are neither computed nor looked at.
-        count: how many compute at the same time. Worker w of part i has the number i * count + w, which decides its GPU
-            where there are several.
+        share: which chunks are ours; the others are neither computed nor looked at.
+        count: how many compute at the same time. Worker w of share i has the number i * count + w, which decides its
+            GPU where there are several.
         threads: CPU threads of each.
     """
 
     engine: Engine
-    part: Part = WHOLE
+    share: Share = WHOLE
     count: int = 1
     threads: int = 1
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Workers:
-        """Read the keys ``engine``, ``worker``, ``workers`` and ``threads_per_worker``.
+
+@dataclass(frozen=True, kw_only=True)
+class WorkSettings(Description):
+    """The keys of every command that computes a job."""
+
+    engine: Engine
+    workers: Count = 1
+    threads_per_worker: Count = 1
+    worker: ArrayWorker | None = None
+
+    def crew(self) -> Workers:
+        """Return who computes.
 
         Raises:
-            UserError: a value that cannot be, or what the engine needs is not installed.
+            UserError: what the engine needs is not on this machine.
         """
-        count, threads = (checks.positive_int(config, key) for key in ("workers", "threads_per_worker"))
-        part = part_of(config)
-        engine = build(config["engine"], "engine")
-        engine.check()
-        return cls(engine, part, count, threads)
+        self.engine.check()
+        share = WHOLE if self.worker is None else self.worker.share
+        return Workers(self.engine, share, self.workers, self.threads_per_worker)
 
 
 def run_job(job: Job, workers: Workers, *, title: str, describe: Callable[[dict[str, float]], str]) -> int:
-    """Compute every chunk of ``workers.part`` that is not done, in order.
+    """Compute every chunk of ``workers.share`` that is not done, in order.
 
     Args:
         job: see ``Job``.
         workers: compute them.
         title: what the progress bar says in front.
-        describe: makes the bar's text from the summed values of the reports (``kept 61 %``).
+        describe: makes the bar's text from the summed values of the advances (``kept 61 %``).
 
     Returns:
         How many chunks were computed now; 0 where all were done before.
@@ -113,34 +119,14 @@ def run_job(job: Job, workers: Workers, *, title: str, describe: Callable[[dict[
     Raises:
         UserError, WorkerError: see ``Engine.run``.
     """
-    chunks = workers.part.chunks(job.num_chunks)
+    chunks = workers.share.chunks(job.num_chunks)
     pending = [chunk for chunk in chunks if not job.is_done(chunk)]
     if not pending:
         return 0
     total = sum(job.num_samples(chunk) for chunk in chunks)
     finished = total - sum(job.num_samples(chunk) for chunk in pending)
-    first = workers.part.index * workers.count
+    first = workers.share.index * workers.count
     numbers = range(first, first + min(workers.count, len(pending)))
     with Progress(title, describe, finished=finished, total=total) as progress:
         workers.engine.run(job, pending, numbers, workers.threads, progress)
     return len(pending)
-
-
-@contextmanager
-def torch_settings(threads: int, device: str) -> Iterator[None]:
-    """Fix what changes the last bits of a sum, the thread count and the choice of convolution algorithms, and the GPU.
-
-    The GPU is also made the process's current one, so that nothing lands on the first GPU by default.
-    """
-    import torch
-
-    before = torch.get_num_threads(), torch.backends.cudnn.deterministic
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cudnn.deterministic = before[1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from collect.plan import Plan
-from npnet.data.sidecars import Candidate, shard_path
-from npnet.work.runner import Report
+from collect.plan import CollectionPlan
+from npnet.data.sidecars import TriedPair, shard_path
+from npnet.work.job import Advance
 
 if TYPE_CHECKING:
     from collect.candidates import CandidateMaker, Candidates
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class CollectJob:
-    """See ``npnet.work.runner.Job``."""
+    """See ``npnet.work.job.Job``."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: CollectionPlan) -> None:
         self.plan = plan
         self.num_chunks = plan.num_chunks
         self.maker: CandidateMaker | None = None
@@ -42,7 +42,7 @@ class CollectJob:
 
         self.maker = CandidateMaker.from_config(self.plan.config, device).load()
 
-    def run(self, chunk: int, report: Callable[[Report], None]) -> None:
+    def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
         """Try the pairs of the chunk, write the shard, then the sidecar."""
         from collect.writer import ShardWriter, write_sidecar
 
@@ -50,7 +50,7 @@ class CollectJob:
         assert maker is not None, "setup comes first"
         maker.start_chunk()
         before = _spent(maker)
-        tried: list[Candidate] = []
+        tried: list[TriedPair] = []
         path = shard_path(plan.output_dir, chunk)
         with ShardWriter(path) as writer:
             for candidates in self._batches(chunk, maker):
@@ -61,7 +61,7 @@ class CollectJob:
                         pair = self._pair(candidates, row, entry)
                         writer.add(pair, entry.prompt_index, images if plan.config["keep_images"] else None)
                 tried += entries
-                report(Report(len(entries), {"tried": len(entries), "kept": sum(entry.kept for entry in entries)}))
+                report(Advance(len(entries), {"tried": len(entries), "kept": sum(entry.kept for entry in entries)}))
         cost = _spent(maker) - before
         facts: dict[str, Any] = {
             "request": plan.request,
@@ -78,15 +78,15 @@ class CollectJob:
         samples = self.plan.chunk(chunk)
         return maker.batches(samples, maker.encode(samples), self.plan.config["batch_size"])
 
-    def _judge(self, candidates: Candidates, row: int) -> Candidate:
+    def _judge(self, candidates: Candidates, row: int) -> TriedPair:
         from collect.selection import verdict
 
         sample, scores = candidates.samples[row], candidates.scores[row]
         reason = self.plan.selection.reject_reason(scores)
         kept, written = verdict(reason, self.plan.config["keep_all"])
-        return Candidate(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
+        return TriedPair(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
 
-    def _pair(self, candidates: Candidates, row: int, entry: Candidate) -> NoisePair:
+    def _pair(self, candidates: Candidates, row: int, entry: TriedPair) -> NoisePair:
         from npnet.data import schema
         from npnet.records import NoisePair
 
