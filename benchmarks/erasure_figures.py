@@ -31,9 +31,9 @@ from npnet import seeding
 from npnet.backbones import Shapes
 from npnet.data.prompts import Sample
 from npnet.evaluation.scoring import Sampling, evaluate_methods
-from npnet.evaluation.wording import with_interval
 from npnet.metrics import Metric, ShapesJudge, ShapesScorer, statistics
 from npnet.noise import ErasureInjection, NoiseMethod, SemanticErasure, Standard
+from npnet.report.wording import with_interval
 from npnet.shapes import grammar
 
 SETTING_LEVELS = ((0.0,), (0.0, 0.5), (0.0, 0.5, 1.0))

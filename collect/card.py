@@ -6,10 +6,11 @@ import json
 import math
 from typing import Any
 
-from collect.pictures import CONTACT_SHEET, GAINS
 from collect.survey import Survey
 
 CARD = "README.md"
+CONTACT_SHEET, GAINS = "kept_pairs.webp", "gains.png"
+"""The pictures that it shows, files beside it."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The hub's size categories, by number of samples."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from collect.pictures import CONTACT_SHEET, GAINS, contact_sheet, plot_gains
+from collect.card import CONTACT_SHEET, GAINS
+from collect.showcase import contact_sheet, plot_gains
 from collect.survey import Survey
 
 

@@ -25,7 +25,7 @@ def train() -> None:
 def evaluate() -> None:
     """Run ``evaluate.py``."""
     from npnet.command import run_command
-    from npnet.evaluation.command import evaluate as function
+    from npnet.report.command import evaluate as function
 
     run_command("evaluate", function)
 

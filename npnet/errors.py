@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, Self
 
+from npnet.text import visible
+
 
 class UserError(Exception):
     """A mistake the user can mend: names the file, key or value, says what was got and what is allowed."""
@@ -64,8 +66,8 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def one_line(message: object) -> str:
-    """Return ``message`` as a single line: the first line that says something, with inner white space folded."""
-    return " ".join(str(message).split())
+    """Return ``message`` as a single line, inner white space folded and what a terminal obeys written as escapes."""
+    return visible(" ".join(str(message).split()))
 
 
 def shown(value: object, most: int = 200) -> str:

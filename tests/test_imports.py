@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {
+        "text",
         "records",
         "seeding",
         "errors",
@@ -21,11 +22,13 @@ LAYERS = [
         "labels",
     },
     {"shapes", "work"},
-    {"weights"},
+    {"weights", "drawing"},
     {"data"},
+    {"pictures"},
     {"backbones", "networks", "metrics"},
     {"noise", "training"},
     {"evaluation"},
+    {"report"},
     {"cli", "__main__", "collect"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

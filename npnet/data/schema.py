@@ -24,8 +24,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from npnet.data.pictures import encode_webp
 from npnet.data.sidecars import scores_from_json, scores_to_json
+from npnet.drawing.webp import encode_webp
 from npnet.errors import UserError, one_line
 from npnet.records import Conditioning, NoisePair
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts, Sample, assign_seeds, check_seeds
+from npnet.drawing.sheets import draw_side_by_side
 from npnet.errors import UserError
 from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
-from npnet.evaluation.side_by_side import draw_side_by_side
 from npnet.metrics import Metric, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.parts import check_parts, check_prompts

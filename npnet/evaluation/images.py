@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from npnet import checks
 from npnet.errors import UserError, one_line
-from npnet.evaluation.images_layout import Picture, find_pictures
 from npnet.instantiate import build, build_all
+from npnet.pictures.layout import Picture, find_pictures
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

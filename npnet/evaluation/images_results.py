@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from npnet.evaluation.images_layout import Picture
+from npnet.pictures.layout import Picture
 
 if TYPE_CHECKING:
     from npnet.metrics import Metric

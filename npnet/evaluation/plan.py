@@ -14,8 +14,8 @@ from npnet import checks, paths
 from npnet.data.sidecars import file_sha256
 from npnet.errors import UserError, unknown
 from npnet.evaluation.training_seeds import expand
-from npnet.evaluation.wording import count
 from npnet.instantiate import build, build_all
+from npnet.text import count
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

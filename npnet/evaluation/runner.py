@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from npnet.backbones import Backbone
-from npnet.data.pictures import encode_webp
 from npnet.data.prompts import Sample
+from npnet.drawing.webp import encode_webp
 from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
 from npnet.instantiate import build, build_all
 from npnet.metrics import Metric

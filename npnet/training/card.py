@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from npnet.drawing.curves import Curves, plot_curves
 from npnet.training.figures import cell
 
 CURVES = "curves.png"
+WINS = "winning rate against standard"
 CARD = """---
 tags: [npnet, golden-noise, initial-noise]
 library_name: npnet
@@ -78,8 +80,6 @@ def held_out_table(held_out: Mapping[str, Any]) -> str:
 
 def draw_curves(metrics: Path, target: Path) -> None:
     """Draw ``metrics.csv`` over the epochs: errors, direction share, gates, and winning rates where there are any."""
-    from matplotlib.figure import Figure
-
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     table = {name: [(int(r["epoch"]) + 1, float(r[name])) for r in rows if r[name]] for name in rows[0]} if rows else {}
@@ -88,20 +88,8 @@ def draw_curves(metrics: Path, target: Path) -> None:
         "squared error": {n: table[n] for n in ("train/mse", "val/mse") if table.get(n)},
         "share of the golden direction": {n: table[n] for n in ("val/direction_share",) if table.get(n)},
         "raw gates": {n: table[n] for n in ("alpha", "beta") if table.get(n)},
-        "winning rate against standard": wins,
+        WINS: {n.removeprefix("evaluation/").removesuffix("/winning_rate"): v for n, v in wins.items()},
     }
-    panels = {title: lines for title, lines in panels.items() if lines}
-    if not panels:
-        return
-    figure = Figure(figsize=(3.2 * len(panels), 2.7), layout="constrained")
-    for axis, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for (name, points), marker in zip(lines.items(), "os^D" * len(lines), strict=False):
-            label = name.removeprefix("evaluation/").removesuffix("/winning_rate")
-            axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=label)
-        if lines is wins:
-            axis.axhline(0.5, color="grey", linewidth=0.8)
-        axis.set(title=title, xlabel="epoch")
-        axis.title.set_fontsize(9)
-        axis.legend(fontsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(target, dpi=120, metadata={"Software": None})
+    drawn = [Curves(title, lines, 0.5 if title == WINS else None) for title, lines in panels.items() if lines]
+    if drawn:
+        target.write_bytes(plot_curves(drawn))

@@ -11,9 +11,10 @@ import torch
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from collect import pictures
+from collect import showcase
 from collect.survey import survey
 from npnet.data.shards import read_pairs
+from npnet.drawing import sheets
 from npnet.errors import UserError
 from tests.collected import collect_small, contents, filter_small
 
@@ -125,11 +126,11 @@ def test_a_folder_with_nothing_kept_still_has_a_card(folder, tmp_path):
 
 def test_the_contact_sheet_shows_kept_pairs_source_left_golden_right(folder):
     found = survey(folder)
-    shown = list(pictures._pairs(found))
-    assert 0 < len(shown) <= pictures.NUM_PAIRS
+    shown = list(showcase.kept_pictures(found))
+    assert 0 < len(shown) <= showcase.NUM_PAIRS
     assert all(candidate.kept for candidate, _, _ in shown)
-    sheet = np.asarray(Image.open(io.BytesIO(pictures.contact_sheet(found))).convert("RGB")).astype(int)
-    top, side, gap = 2 * pictures.GAP + pictures.LINE, pictures.SIDE, pictures.GAP
+    sheet = np.asarray(Image.open(io.BytesIO(showcase.contact_sheet(found))).convert("RGB")).astype(int)
+    top, side, gap = 2 * sheets.SPACE + sheets.ROW, sheets.SIDE, sheets.SPACE
     for picture, left in ((shown[0][1], gap), (shown[0][2], gap + side + 4)):
         there = sheet[top : top + side, left : left + side]
         exact = np.asarray(picture.resize((side, side), Image.Resampling.NEAREST)).astype(int)
@@ -138,18 +139,8 @@ def test_the_contact_sheet_shows_kept_pairs_source_left_golden_right(folder):
 
 def test_without_pictures_there_is_no_contact_sheet(tmp_path):
     found = survey(collect_small(tmp_path / "x", "keep_all=true"))
-    assert pictures.contact_sheet(found) is None
-    assert Image.open(io.BytesIO(pictures.plot_gains(found))).format == "PNG"
-
-
-@pytest.mark.parametrize("text", ["short", "word " * 80, "x" * 500, "", "a\nb", "übermäßig langes Wort " * 9])
-def test_long_prompts_are_cut_to_two_lines_that_fit(text):
-    font = pictures._font()
-    lines = pictures._wrap(text, 300, font)
-    assert len(lines) <= 2
-    assert all(font.getlength(line) <= 300 for line in lines)
-    whole = " ".join(text.split())
-    assert " ".join(lines) == whole or lines[-1].endswith("…")
+    assert showcase.contact_sheet(found) is None
+    assert Image.open(io.BytesIO(showcase.plot_gains(found))).format == "PNG"
 
 
 def test_no_picture_of_another_format_is_opened(folder, tmp_path, monkeypatch):
@@ -164,4 +155,4 @@ def test_no_picture_of_another_format_is_opened(folder, tmp_path, monkeypatch):
     iterate = shards.iterate_shard
     monkeypatch.setattr(shards, "iterate_shard", tampered)
     with pytest.raises(UserError, match=r"shard-000000\.tar: .*\.source\.webp: is no picture"):
-        pictures.contact_sheet(survey(folder))
+        showcase.contact_sheet(survey(folder))

@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from npnet.evaluation.command import evaluate
+from npnet.report.command import evaluate
 from tests.evaluation.extra_fakes import config
 
 

@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from npnet.errors import UserError
-from npnet.evaluation.command import evaluate
 from npnet.evaluation.plan import make_plan, optimised_for
 from npnet.noise import Network
+from npnet.report.command import evaluate
 from npnet.work import atomic
 from tests.evaluation.extra_fakes import config
 
@@ -203,7 +203,7 @@ def test_a_stopped_run_goes_on_and_comes_out_as_an_undisturbed_one(tmp_path, fin
 
 SCRIPT = """
 from omegaconf import OmegaConf
-from npnet.evaluation.command import evaluate
+from npnet.report.command import evaluate
 from tests.evaluation.extra_fakes import config
 value = config(output_dir={folder!r}, chunk_size=2, batch_size=2, workers={workers})
 value["backbone"]["delay_seconds"] = {delay}

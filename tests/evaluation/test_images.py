@@ -10,8 +10,8 @@ from PIL import Image
 
 from npnet.errors import UserError
 from npnet.evaluation.images import score_images
-from npnet.evaluation.images_layout import find_pictures
 from npnet.paths import config_dir
+from npnet.pictures.layout import find_pictures
 from tests.evaluation.images_fakes import SCORED
 from tests.metrics import tiny
 

@@ -8,10 +8,10 @@ import torch
 from omegaconf import OmegaConf
 
 from npnet.errors import UserError
-from npnet.evaluation.command import evaluate
 from npnet.evaluation.plan import make_plan
 from npnet.evaluation.training_seeds import expand
 from npnet.networks import NPNet
+from npnet.report.command import evaluate
 from tests.evaluation.extra_fakes import config
 from tests.fakes import SHAPE
 

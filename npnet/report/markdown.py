@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from npnet.evaluation import wording
-from npnet.evaluation.wording import Results
+from npnet.report import wording
+from npnet.report.wording import Results
+from npnet.text import markdown
 
 
 def tables(results: Results) -> str:
     """Return the scores, each method against standard, and the methods against each other."""
     names = list(results["metrics"])
-    parts = [f"{wording.headline(results)}. [95 % interval over prompts]."]
+    parts = [f"{markdown(wording.headline(results))}. [95 % interval over prompts]."]
     scores = [[row.method, *row.scores, row.forwards] for row in wording.score_rows(results)]
     headings = [wording.metric_heading(results, name) for name in names]
     parts += _titled(results, "Mean score", ["method", *headings, "forwards a picture"], scores)
@@ -30,17 +31,17 @@ def tables(results: Results) -> str:
         rows = [[row.method, row.other, row.metric, row.gain, row.winning_rate, row.p_value] for row in among]
         heading = ["method", "against", "metric", "mean gain", "winning rate", "p"]
         parts += _titled(results, "Against each other", heading, rows)
-    notes = [*wording.method_notes(results), *wording.metric_notes(results)]
+    notes = map(markdown, [*wording.method_notes(results), *wording.metric_notes(results)])
     return "\n\n".join([*parts, *notes]) + "\n"
 
 
 def _titled(results: Results, title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the title, with what stands across a table too small to tell methods apart, and the table."""
     smoke = wording.banner(results)
-    return [f"**{title}**" + (f" ({smoke})" if smoke else ""), table(heading, rows)]
+    return [f"**{title}**" + (f" ({markdown(smoke)})" if smoke else ""), table(heading, rows)]
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table, which shows every cell's text as it is."""
     lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(markdown, line)) + " |" for line in lines)

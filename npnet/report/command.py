@@ -51,10 +51,10 @@ def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
 
     Of a job array's workers, the one that ends last makes the report.
     """
-    from npnet.evaluation.markdown import tables
-    from npnet.evaluation.report import write_report
     from npnet.evaluation.results import make_results, to_json
     from npnet.evaluation.runner import EvaluationJob, describe_wins
+    from npnet.report.markdown import tables
+    from npnet.report.page import write_report
     from npnet.work import atomic
     from npnet.work.job import run_job
 
@@ -74,7 +74,7 @@ def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
 
 def show(output_dir: Path) -> None:
     """Print the tables of ``results.json``, and where the report is."""
-    from npnet.evaluation.table import print_tables
+    from npnet.report.tables import print_tables
 
     print_tables(json.loads((output_dir / "results.json").read_text(encoding="utf-8")))
     print(f"report: {output_dir / 'report.html'}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from npnet.text import count
+
 DAGGER = "†"
 MARKED = f"{DAGGER} optimised: the method searched or was trained with this metric, so a gain on it proves little"
 """Follows a number whose metric was used to select or optimise."""
@@ -217,11 +219,6 @@ def p_text(p_value: float | None) -> str:
 def seconds_text(seconds: float) -> str:
     """Write seconds a picture, as milliseconds where that reads better."""
     return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def count(value: int, noun: str) -> str:
-    """Write ``1,152 pairs``, ``1 prompt``."""
-    return f"{value:,} {noun}" + ("" if value == 1 else "s")
 
 
 def picked_from(num_kept: int, num_pairs: int) -> str:

@@ -2,63 +2,58 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import IO
 
-from npnet.evaluation import wording
-from npnet.evaluation.wording import Results
+from rich import box
+from rich.table import Table
 
-LOG_COLUMNS = 400
-"""Width where the output is a file: enough that no line is broken."""
+from npnet.drawing.terminal import add_row, cell, console
+from npnet.report import wording
+from npnet.report.wording import Results
+
 METRICS_ABREAST = 3
 """More metrics go into further tables, each with the costs."""
 MOST_ROWS = 24
 """A longer table of methods against each other is left to the report."""
 
 
-def print_tables(results: Results, file: Any = None) -> None:
+def print_tables(results: Results, file: IO[str] | None = None) -> None:
     """Print scores with costs, each method against standard, and the methods against each other."""
-    from rich.console import Console
-    from rich.text import Text
-
-    file = sys.stdout if file is None else file
-    console = Console(file=file, width=None if file.isatty() else LOG_COLUMNS, highlight=False)
+    screen = console(file)
     smoke = wording.banner(results)
-    console.print(Text(wording.headline(results), style="bold"))
+    screen.print(cell(wording.headline(results), style="bold"))
 
     names = list(results["metrics"])
     for start in range(0, len(names), METRICS_ABREAST):
-        console.print(_scores(results, start, names[start : start + METRICS_ABREAST], smoke))
+        screen.print(_scores(results, start, names[start : start + METRICS_ABREAST], smoke))
 
     versus_standard = wording.comparison_rows(results, wording.pairs_versus_standard(results))
     if versus_standard:
-        console.print(_comparisons("Against standard", smoke, versus_standard))
+        screen.print(_comparisons("Against standard", smoke, versus_standard))
     among = wording.comparison_rows(results, wording.pairs_among_others(results))
     if len(among) > MOST_ROWS:
-        console.print(Text(f"Against each other: {len(among)} rows, see the report"))
+        screen.print(cell(f"Against each other: {len(among)} rows, see the report"))
     elif among:
-        console.print(_comparisons("Against each other", smoke, among))
+        screen.print(_comparisons("Against each other", smoke, among))
     lines = ["[95 % interval over prompts]; winning rate is strict, ties are no wins; p corrected for several metrics"]
-    console.print(
-        Text("\n".join([*lines, *wording.method_notes(results), *wording.metric_notes(results)]), style="dim")
-    )
+    screen.print(cell("\n".join([*lines, *wording.method_notes(results), *wording.metric_notes(results)]), style="dim"))
 
 
-def _scores(results: Results, start: int, names: Sequence[str], smoke: str | None) -> Any:
+def _scores(results: Results, start: int, names: Sequence[str], smoke: str | None) -> Table:
     """Return the table of the metrics ``names``, of which the first has number ``start``."""
     table = _table("Mean score and cost of a picture", smoke)
     for name in ("method", *names):
-        table.add_column(name, justify="left" if name == "method" else "right", overflow="fold")
+        table.add_column(cell(name), justify="left" if name == "method" else "right", overflow="fold")
     for name in ("forwards", "backwards", "scorer calls", "time", "peak memory"):
         table.add_column(name, justify="right", style="dim")
     for row in wording.score_rows(results):
         scores = row.scores[start : start + len(names)]
-        table.add_row(row.method, *scores, row.forwards, row.backwards, row.scorer_calls, row.seconds, row.peak)
+        add_row(table, [row.method, *scores, row.forwards, row.backwards, row.scorer_calls, row.seconds, row.peak])
     return table
 
 
-def _comparisons(title: str, smoke: str | None, rows: Sequence[wording.ComparisonRow]) -> Any:
+def _comparisons(title: str, smoke: str | None, rows: Sequence[wording.ComparisonRow]) -> Table:
     table = _table(title, smoke)
     for name in ("method", "against", "metric"):
         table.add_column(name, overflow="fold")
@@ -71,16 +66,12 @@ def _comparisons(title: str, smoke: str | None, rows: Sequence[wording.Compariso
     for row in rows:
         preference = (row.preference,) if preferences else ()
         numbers = (row.gain, row.winning_rate, row.ties, row.p_value, *preference)
-        table.add_row(row.method, row.other, row.metric, *numbers, wording.VERDICTS[row.verdict])
+        add_row(table, [row.method, row.other, row.metric, *numbers, wording.VERDICTS[row.verdict]])
     return table
 
 
-def _table(title: str, smoke: str | None) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    heading = Text(title)
+def _table(title: str, smoke: str | None) -> Table:
+    heading = cell(title)
     if smoke:
-        heading.append(f"\n{smoke}", style="bold reverse")
+        heading.append_text(cell(f"\n{smoke}", style="bold reverse"))
     return Table(title=heading, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)

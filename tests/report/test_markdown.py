@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from npnet.evaluation.markdown import tables
+from npnet.report.markdown import tables
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from npnet.data.prompts import Sample
+from npnet.drawing.webp import data_uri
 from npnet.evaluation.runner import picture_path
 from npnet.evaluation.scoring import MethodScores
-from npnet.evaluation.wording import DAGGER, Results, first_member, metric_decimals, number
+from npnet.report.wording import DAGGER, Results, first_member, metric_decimals, number
 
 EXTREMES = 6
 """Pictures of the largest gains, and as many of the largest losses."""
-SHOWN_PIXELS = 320
-"""Longer side of a picture in the page; larger ones are made smaller, smaller ones are shown enlarged, unsmoothed."""
-ENLARGED_PIXELS = 96
-"""Pictures smaller than this are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Picture:
+class View:
     """One method's picture: ``uri`` holds it whole."""
 
     method: str
@@ -42,12 +37,12 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Card:
+class Exhibit:
     """Pictures of one prompt and seed; ``remark`` says why it is shown, where that is not by order."""
 
     prompt: str
     seed: int
-    pictures: tuple[Picture, ...]
+    views: tuple[View, ...]
     remark: str = ""
 
 
@@ -57,13 +52,13 @@ class Strip:
 
     method: str
     metric: str
-    gains: list[Card] = field(default_factory=list)
-    losses: list[Card] = field(default_factory=list)
+    gains: list[Exhibit] = field(default_factory=list)
+    losses: list[Exhibit] = field(default_factory=list)
 
 
-def first_cards(
+def first_exhibits(
     samples: Sequence[Sample], records: Mapping[str, MethodScores], results: Results, output_dir: Path, count: int
-) -> list[Card]:
+) -> list[Exhibit]:
     """Return every method's pictures of the first sample of each of the first ``count`` prompts.
 
     With fewer prompts the remaining places go to the first samples left over.
@@ -73,7 +68,7 @@ def first_cards(
         seen.setdefault(sample.prompt, index)
     chosen = list(seen.values())[:count]
     chosen += [index for index in range(len(samples)) if index not in set(chosen)][: count - len(chosen)]
-    return [make_card(samples, records, results, output_dir, index, list(records)) for index in sorted(chosen)]
+    return [make_exhibit(samples, records, results, output_dir, index, list(records)) for index in sorted(chosen)]
 
 
 def strips(
@@ -97,11 +92,11 @@ def strips(
         order = sorted((i for i, d in differences.items() if math.isfinite(d)), key=lambda i: (-differences[i], i))
         optimised = results["methods"][label]["metrics"][metric]["optimised"]
         strip = Strip(label, metric + (DAGGER if optimised else ""))
-        for ranked, cards in ((order, strip.gains), (order[::-1], strip.losses)):
+        for ranked, shown in ((order, strip.gains), (order[::-1], strip.losses)):
             for index in _leading(ranked, samples):
                 gain = number(differences[index], scale, metric_decimals(results, metric), signed=True)
                 remark = f"{strip.metric} {gain}"
-                cards.append(make_card(samples, records, results, output_dir, index, ["standard", label], remark))
+                shown.append(make_exhibit(samples, records, results, output_dir, index, ["standard", label], remark))
         found.append(strip)
     return found
 
@@ -116,7 +111,7 @@ def _leading(ranked: Sequence[int], samples: Sequence[Sample]) -> list[int]:
     return list(best.values())[:EXTREMES]
 
 
-def make_card(
+def make_exhibit(
     samples: Sequence[Sample],
     records: Mapping[str, MethodScores],
     results: Results,
@@ -124,15 +119,15 @@ def make_card(
     index: int,
     labels: Sequence[str],
     remark: str = "",
-) -> Card:
+) -> Exhibit:
     """Return the pictures of sample ``index`` by the methods ``labels``, each with its scores."""
     sample = samples[index]
-    pictures = []
+    views = []
     for label in labels:
-        uri, pixelated = data_uri(picture_path(output_dir, first_member(results, label), sample))
+        uri, pixelated = data_uri(picture_path(output_dir, first_member(results, label), sample).read_bytes())
         scores = tuple(_score(results, name, values[index]) for name, values in records[label].scores.items())
-        pictures.append(Picture(label, uri, scores, pixelated))
-    return Card(sample.prompt, sample.seed, tuple(pictures), remark)
+        views.append(View(label, uri, scores, pixelated))
+    return Exhibit(sample.prompt, sample.seed, tuple(views), remark)
 
 
 def _score(results: Results, name: str, value: float) -> Score:
@@ -142,18 +137,3 @@ def _score(results: Results, name: str, value: float) -> Score:
     if facts["zero_or_one"]:
         return Score(name, "right" if value else "wrong", right=bool(value))
     return Score(name, number(value, facts["display_scale"], metric_decimals(results, name)))
-
-
-def data_uri(path: Path) -> tuple[str, bool]:
-    """Return a picture as a ``data:`` address of WebP, at most ``SHOWN_PIXELS`` wide; and whether it is enlarged."""
-    from PIL import Image
-
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        longer = max(image.size)
-        if longer > SHOWN_PIXELS:
-            image.thumbnail((SHOWN_PIXELS, SHOWN_PIXELS), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            image.save(buffer, "WEBP", quality=88)
-            data = buffer.getvalue()
-    return f"data:image/webp;base64,{base64.b64encode(data).decode()}", longer < ENLARGED_PIXELS

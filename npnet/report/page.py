@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from npnet.data.prompts import Sample
-from npnet.evaluation import pictures, plots, wording
 from npnet.evaluation.plan import Plan
 from npnet.evaluation.results import join_records
 from npnet.evaluation.runner import EvaluationJob, num_kept, read_chunk
 from npnet.evaluation.scoring import MethodScores
-from npnet.evaluation.wording import Results
+from npnet.report import exhibits, plots, wording
+from npnet.report.wording import Results
+from npnet.text import visible
 from npnet.work import atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -47,13 +51,11 @@ def render(
         output_dir: where ``images/`` lies.
         num_pictures: samples shown side by side, in their order.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
     versus_standard, among = wording.pairs_versus_standard(results), wording.pairs_among_others(results)
     template = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,12 +76,17 @@ def render(
         winning_rates_among=Markup(plots.plot_winning_rates(results, among)) if among else "",
         gains_among=Markup(plots.plot_gains(results, among)) if among else "",
         cost=Markup(plots.plot_score_against_cost(results)),
-        cards=pictures.first_cards(samples, records, results, output_dir, num_pictures),
-        strips=pictures.strips(samples, records, results, output_dir),
+        exhibits=exhibits.first_exhibits(samples, records, results, output_dir, num_pictures),
+        strips=exhibits.strips(samples, records, results, output_dir),
         picked_from=wording.picked_from(len(samples), results["num_pairs"]),
         settings=settings_rows(results),
         configuration=json.dumps(results["settings"], indent=2, ensure_ascii=False),
     )
+
+
+def _visible(value: object) -> object:
+    """Take from what is put into the page what a reader would not see; ``autoescape`` then takes the markup."""
+    return value if isinstance(value, Markup) else visible(value, keep="\n\t")
 
 
 def settings_rows(results: Results) -> list[tuple[str, str]]:

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 from omegaconf import OmegaConf
 
-from npnet.evaluation import wording
-from npnet.evaluation.command import evaluate
-from npnet.evaluation.table import print_tables
+from npnet.report import wording
+from npnet.report.command import evaluate
+from npnet.report.tables import print_tables
 from tests.evaluation.extra_fakes import PROMPTS, config
 
 

@@ -4,9 +4,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from npnet.errors import UserError
-from npnet.evaluation import wording
-from npnet.evaluation.command import evaluate
-from npnet.evaluation.sweep import main, read_runs, table
+from npnet.report import wording
+from npnet.report.command import evaluate
+from npnet.report.sweep import main, read_runs, table
 from tests.evaluation.extra_fakes import config
 
 

@@ -1,0 +1,33 @@
+"""Tables and lines on a terminal. What is shown is text and nothing else: neither markup nor escapes have an effect."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from npnet.text import visible
+
+LOG_COLUMNS = 400
+"""Width where the output is a file: enough that no line is broken."""
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """Return a console on a stream, by default standard output, that shows strings as they are."""
+    file = sys.stdout if file is None else file
+    width = None if file.isatty() else LOG_COLUMNS
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+
+def cell(text: object, style: str = "") -> Text:
+    """Return a piece of text that is shown as it is, whoever wrote it."""
+    return Text(visible(text, keep="\n"), style=style)
+
+
+def add_row(table: Table, texts: Iterable[object]) -> None:
+    """Add a row of texts, whoever wrote them."""
+    table.add_row(*map(cell, texts))

@@ -1,0 +1,1 @@
+"""Other people's pictures: how they are opened, found, and given their prompts."""

@@ -1,0 +1,176 @@
+"""Several finished evaluations as one table: what a sweep (``evaluate.py --multirun ...``) found.
+
+    python -m npnet.report.sweep outputs/tables/figure4/* [--plot FILE.svg]
+
+Prints Markdown: a row for each method of each evaluation, with the settings in which the evaluations differ. ``--plot``
+draws the mean scores against the first of these settings. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npnet.drawing.curves import Series, SeriesPanel, plot_series
+from npnet.errors import OneLineParser, UserError, one_line
+from npnet.report import markdown, wording
+from npnet.report.wording import Results
+from npnet.text import markdown as escaped
+
+USAGE = "python -m npnet.report.sweep DIR [DIR ...] [--plot FILE]"
+WITHOUT_MEANING = ("training_seeds", "keep_images", "num_pictures", "chunk_size", "batch_size")
+"""Settings that change no number, or of which the method's label says enough."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished evaluation: ``varied`` holds the settings in which it may differ from the others, as texts."""
+
+    folder: Path
+    results: Results
+    varied: dict[str, str]
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read finished evaluations, in the order of the settings in which they differ, numbers by their size.
+
+    Raises:
+        UserError: a folder holds no results, or two evaluations have different metrics.
+    """
+    read = [(folder, _read(folder)) for folder in folders]
+    flat = [_flatten(results["settings"]) for _, results in read]
+    found: dict[tuple[str, ...], str] = {}  # a setting that follows another one says nothing more
+    for key in sorted(flat[0], key=lambda key: key.startswith("noise.")):
+        if all(key in one for one in flat):
+            found.setdefault(tuple(_text(one[key]) for one in flat), key)
+    keys = [key for values, key in found.items() if len(set(values)) > 1]
+    for folder, results in read:
+        if list(results["metrics"]) != list(read[0][1]["metrics"]):
+            names = ", ".join(results["metrics"])
+            raise UserError(f"{folder}: has other metrics ({names}) than {read[0][0]}; a table needs the same")
+    order = sorted(range(len(read)), key=lambda i: [_rank(flat[i].get(key)) for key in keys])
+    return [Run(*read[i], {key: _text(flat[i].get(key)) for key in keys}) for i in order]
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Return the Markdown table of ``runs``."""
+    names, first = list(runs[0].results["metrics"]), runs[0].results
+    headings = [wording.metric_heading(first, name) for name in names]
+    keys = list(runs[0].varied)
+    has_standard = any("standard" in run.results["methods"] for run in runs)
+    heading = [*keys, "method", *headings, *(f"{name}, gain on standard" for name in names if has_standard)]
+    rows, notes = [], {}
+    for run in runs:
+        against = wording.pairs_versus_standard(run.results)
+        for label in run.results["methods"]:
+            scores = [wording.score_text(run.results, label, name) for name in names]
+            pair = [(label, "standard")] if (label, "standard") in against else []
+            gains = [row.gain + row.mark for row in wording.comparison_rows(run.results, pair)]
+            gains += [""] * (len(names) * has_standard - len(gains))
+            rows.append([*run.varied.values(), wording.shown(run.results, label), *scores, *gains])
+        notes |= dict.fromkeys([*wording.method_notes(run.results), *wording.metric_notes(run.results)])
+    counts = sorted({wording.count(run.results["num_pairs"], "pair") for run in runs})
+    smoke = _smoke(runs)
+    title = f"{' to '.join(counts)} in each evaluation. [95 % interval over prompts]."
+    return (
+        "\n\n".join([title, *([escaped(smoke)] if smoke else []), markdown.table(heading, rows), *map(escaped, notes)])
+        + "\n"
+    )
+
+
+def plot(runs: Sequence[Run], path: Path) -> None:
+    """Draw each method's mean scores, with intervals, against the first setting in which the evaluations differ.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    key = next(iter(runs[0].varied), None)
+    places = [run.varied[key] if key else run.folder.name for run in runs]
+    panels = [_panel(runs, name) for name in runs[0].results["metrics"]]
+    try:
+        plot_series(path, places, key or "evaluation", panels, _smoke(runs))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--plot {path}: cannot be written: {one_line(error)}") from error
+
+
+def _panel(runs: Sequence[Run], name: str) -> SeriesPanel:
+    """Return the scores of all methods on one metric, by the place of the evaluation."""
+    scale = runs[0].results["metrics"][name]["display_scale"]
+    methods = dict.fromkeys(label for run in runs for label in run.results["methods"])
+    series = []
+    for label in methods:
+        found = [(place, run.results) for place, run in enumerate(runs) if label in run.results["methods"]]
+        entries = [(place, results["methods"][label]["metrics"][name]) for place, results in found]
+        points = [
+            (place, scale * entry["mean"], scale * entry["interval"][0], scale * entry["interval"][1])
+            for place, entry in entries
+            if None not in (entry["mean"], *entry["interval"])
+        ]
+        series.append(Series(wording.shown(found[0][1], label), points))
+    marked = any(m["metrics"][name]["optimised"] for run in runs for m in run.results["methods"].values())
+    note = f" ({wording.DAGGER} for some)" if marked else ""
+    return SeriesPanel(wording.metric_heading(runs[0].results, name) + note, series)
+
+
+def _smoke(runs: Sequence[Run]) -> str | None:
+    """Return what stands across the table where an evaluation is too small to tell methods apart."""
+    return next((banner for run in runs if (banner := wording.banner(run.results))), None)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no finished evaluation there (results.json is missing)") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {one_line(error)}") from error
+    if not isinstance(results, dict) or "settings" not in results or "methods" not in results:
+        raise UserError(f"{path}: are no results of evaluate.py that compared noise methods")
+    return results
+
+
+def _flatten(node: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Return the settings by dotted key; a list counts as one value."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if not where and key in WITHOUT_MEANING:
+            continue
+        flat |= _flatten(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return flat
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    while isinstance(value, list) and value:
+        value = value[0]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if is_number else (1, 0.0, str(value))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns its exit code."""
+    parser = OneLineParser(usage=USAGE, description="Several finished evaluations as one table.")
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder that evaluate.py left")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the mean scores too: .svg, .png, .pdf")
+    try:
+        options = parser.parse_args(arguments)
+        runs = read_runs(options.folders)
+        if options.plot:
+            plot(runs, options.plot)
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(table(runs), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

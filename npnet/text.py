@@ -1,0 +1,58 @@
+"""Text on its way to a reader: what strangers wrote made harmless, once and here, and counts in words.
+
+Names of files, members of a tar, labels of metrics, prompts and the words of a lock come from other people, and may
+hold what a terminal obeys (escape sequences), what hides or turns letters round, or what a page reads as markup.
+Nothing of the kind is shown as it is: ``errors.one_line`` makes every error line ``visible``, the report and the cards
+do so with what they were given, and ``markdown`` also takes a page's markup its meaning.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Unicode categories that are written as escapes: controls, invisible formatting, surrogates, private use."""
+JOINERS = "\u200b\u200c\u200d"
+"""Of the invisible ones, those that scripts, emoji and the breaks of a line need."""
+
+MEANING = re.compile(r"[\\`*|$]|<(?=[A-Za-z/!?])|\](?=[(\[:])")
+"""What Markdown reads as more than a letter."""
+
+
+def visible(text: object, keep: str = "") -> str:
+    """Write characters that a terminal obeys, or that nobody sees, as escapes of their code points.
+
+    Args:
+        text: anything; it is turned into a text first.
+        keep: characters that stay as they are, such as the line end.
+    """
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escape(character)
+        if unicodedata.category(character) in HIDDEN and character not in JOINERS + keep
+        else character
+        for character in text
+    )
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def markdown(text: object) -> str:
+    """Return a text as one line of Markdown that shows it and does nothing: no markup, no HTML, no link, no cell's end.
+
+    Only what would have a meaning is escaped, so that names and intervals stay readable in the raw file too.
+    """
+    return MEANING.sub(lambda found: f"\\{found[0]}", visible(" ".join(str(text).split())))
+
+
+def count(value: int, noun: str) -> str:
+    """Write ``1,152 pairs``, ``1 prompt``."""
+    return f"{value:,} {noun}" + ("" if value == 1 else "s")

@@ -1,0 +1,3 @@
+from tests.evaluation.conftest import finished
+
+__all__ = ["finished"]
