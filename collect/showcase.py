@@ -34,10 +34,8 @@ def contact_sheet(found: Survey) -> bytes | None:
 
 def plot_gains(found: Survey) -> bytes:
     """Draw the histogram of golden - source for each metric, the kept pairs in colour; a PNG file."""
-    panels = [
-        Gains(metric, gains, _margin(found, metric)) for metric in found.metrics if (gains := found.gains(metric))
-    ]
-    return plot_histograms(panels)
+    panels = [Gains(metric, found.gains(metric), _margin(found, metric)) for metric in found.metrics]
+    return plot_histograms([panel for panel in panels if panel.gains])
 
 
 def kept_pictures(found: Survey) -> Iterator[tuple[TriedPair, Image.Image, Image.Image]]:

@@ -30,15 +30,12 @@ def visible(text: object, keep: str = "") -> str:
     text = str(text)
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        _escape(character)
-        if unicodedata.category(character) in HIDDEN and character not in JOINERS + keep
-        else character
-        for character in text
-    )
+    return "".join(character if character in JOINERS + keep else _shown(character) for character in text)
 
 
-def _escape(character: str) -> str:
+def _shown(character: str) -> str:
+    if unicodedata.category(character) not in HIDDEN:
+        return character
     code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"

@@ -75,11 +75,9 @@ def table(runs: Sequence[Run]) -> str:
         notes |= dict.fromkeys([*wording.method_notes(run.results), *wording.metric_notes(run.results)])
     counts = sorted({wording.count(run.results["num_pairs"], "pair") for run in runs})
     smoke = _smoke(runs)
-    title = f"{' to '.join(counts)} in each evaluation. [95 % interval over prompts]."
-    return (
-        "\n\n".join([title, *([escaped(smoke)] if smoke else []), markdown.table(heading, rows), *map(escaped, notes)])
-        + "\n"
-    )
+    above = [f"{' to '.join(counts)} in each evaluation. [95 % interval over prompts]."]
+    above += [escaped(smoke)] if smoke else []
+    return "\n\n".join([*above, markdown.table(heading, rows), *map(escaped, notes)]) + "\n"
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
