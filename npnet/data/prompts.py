@@ -64,6 +64,16 @@ class Prompts:
             raise UserError(f"{self.where}: holds no prompt" + (f" (left out: {reasons})" if reasons else ""))
         return prompts[: self.limit]
 
+    def published(self) -> list[str]:
+        """Return the texts by their rows as published, empty and repeated ones included, up to the last one used.
+
+        Raises:
+            UserError: the source cannot be read, or holds no prompt.
+        """
+        last, rows = self.read()[-1], self._read()
+        places = [number for number, row in enumerate(rows) if row.strip() == last]
+        return rows if self.limit is None else rows[: places[0] + 1]
+
     def _read(self) -> list[str]:
         raise NotImplementedError
 

@@ -18,6 +18,7 @@ from npnet import checks
 from npnet.errors import UserError, one_line
 from npnet.instantiate import build, build_all
 from npnet.pictures.layout import Picture, find_pictures
+from npnet.pictures.opener import READING, open_picture
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,7 +51,7 @@ def score_images(cfg: DictConfig) -> None:
     workers = read(WorkSettings, cfg).crew()
     if not workers.share.is_whole:
         raise UserError("worker.index: with images=... one command scores all pictures; workers=N makes it faster")
-    pictures = find_pictures(Path(cfg.images), lambda: build(cfg.prompts, "prompts").read())
+    pictures = find_pictures(Path(cfg.images), lambda: build(cfg.prompts, "prompts").published())
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     metrics: dict[str, Metric] = build_all(cfg.metric, "metric")
     for label, metric in metrics.items():
@@ -155,7 +156,7 @@ class ImagesJob:
         scores: Scores = {key: {} for key in self.keys.values()}
         for start in range(0, len(work), self.config["batch_size"]):
             batch = work[start : start + self.config["batch_size"]]
-            opened = [open_picture(picture.path) for picture, _ in batch]
+            opened = [open_picture(picture.path, f"images: {picture.path}") for picture, _ in batch]
             for label, metric in self.metrics.items():
                 new = [i for i, (_, lacking) in enumerate(batch) if label in lacking]
                 if new:
@@ -186,23 +187,8 @@ def fingerprint(label: str, node: Mapping[str, Any]) -> str:
         if path is not None and path.exists():
             inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
             files += [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in inside]
-    text = json.dumps([dict(node), files], sort_keys=True)
+    text = json.dumps([dict(node), files, READING], sort_keys=True)
     return f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def open_picture(path: Path) -> Any:
-    """Return the RGB picture of a file.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"images: {path}: cannot be read as a picture: {one_line(error)}") from error
 
 
 def require_shapes(label: str, pictures: Sequence[Picture]) -> None:

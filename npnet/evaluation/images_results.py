@@ -7,7 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich import table as tables
+
+from npnet.drawing.terminal import add_row, cell, console
 from npnet.pictures.layout import Picture
+from npnet.pictures.opener import rotation_note
 
 if TYPE_CHECKING:
     from npnet.metrics import Metric
@@ -41,6 +45,7 @@ def make_results(
     from npnet.metrics import statistics
 
     prompts = [picture.prompt for picture in pictures]
+    note = rotation_note(sum(picture.is_rotated for picture in pictures))
     numbers = [[math.nan if score is None else score for score in table[label]] for label in metrics]
     averages = statistics.means(numbers, prompts, config["num_resamples"])
     entries, noted = {}, {}
@@ -69,6 +74,7 @@ def make_results(
             "smoke": any(metric.smoke for metric in metrics.values()),
             "methods": {LABEL: {"metrics": entries, "versus": {}}},
             "metrics": noted,
+            "notes": [note] if note else [],
             "settings": {key: config[key] for key in ("images", "prompts", "metric", "num_resamples", "seed")},
             "versions": versions(),
         }
@@ -77,10 +83,7 @@ def make_results(
 
 def print_results(results: Mapping[str, Any]) -> None:
     """Print the means as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{results['num_pairs']} pictures, {results['num_prompts']} prompts")
+    table = tables.Table(title=cell(f"{results['num_pairs']} pictures, {results['num_prompts']} prompts"))
     for name in ("metric", "mean", "95 % interval", "pictures"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for label, entry in results["methods"][LABEL]["metrics"].items():
@@ -88,9 +91,11 @@ def print_results(results: Mapping[str, Any]) -> None:
             "-" if value is None else f"{entry['display_scale'] * value:.4g}"
             for value in (entry["mean"], *entry["interval"])
         )
-        table.add_row(label, mean, f"{low} to {high}", str(entry["count"]))
-    console = Console(highlight=False)
-    console.print(table)
+        add_row(table, [label, mean, f"{low} to {high}", entry["count"]])
+    screen = console()
+    screen.print(table)
     for label, noted in results["metrics"].items():
         for note in noted["notes"]:
-            console.print(f"{label}: {note}")
+            screen.print(cell(f"{label}: {note}"))
+    for note in results["notes"]:
+        screen.print(cell(note))

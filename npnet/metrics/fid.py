@@ -14,6 +14,7 @@ safetensors. clean-fid runs the original graph as TorchScript; its features and 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,13 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npnet.errors import UserError, one_line
+from npnet.pictures.layout import find_files
+from npnet.pictures.opener import open_picture, read_header, rotation_note
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 SIZE = 299
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff")
 
 
 def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -97,16 +100,20 @@ def features_of(
 def fid_of_folders(
     a: str | Path, b: str | Path, weights: str | Path, batch_size: int = 32, device: Any = "cpu"
 ) -> float:
-    """Return the FID of two folders of pictures.
+    """Return the FID of two sets of pictures: folders, or whatever else ``images=`` reads, opened in the same way.
 
     Raises:
-        UserError: a folder or the weights are missing, or hold too little.
+        UserError: a set or the weights are missing, or hold too little.
     """
     from npnet.metrics.inception import load_inception
 
     files = [_files(Path(folder)) for folder in (a, b)]
+    rotated = sum(read_header(path, f"fid: {path}").is_rotated for paths in files for path in paths)
+    if note := rotation_note(rotated):
+        log.warning("fid: %s", note)
     network = load_inception(weights, device)
-    sets = [features_of(_opened(paths), network, batch_size, device) for paths in files]
+    pictures = [(open_picture(path, f"fid: {path}") for path in paths) for paths in files]
+    sets = [features_of(one, network, batch_size, device) for one in pictures]
     return frechet_distance(*sets)
 
 
@@ -121,21 +128,11 @@ def _batches(pictures: Iterable[Image], size: int) -> Iterator[list[Image]]:
         yield batch
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"fid: {folder}: no such folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def _files(source: Path) -> list[Path]:
+    files = find_files(source, "fid")
     if len(files) < 2:
-        raise UserError(f"fid: {folder}: at least two pictures are needed, got {len(files)}")
+        raise UserError(f"fid={source}: at least two pictures are needed, got {len(files)}")
     return files
-
-
-def _opened(files: Sequence[Path]) -> Iterator[Image]:
-    from PIL import Image as Images
-
-    for path in files:
-        with Images.open(path) as picture:
-            yield picture.convert("RGB")
 
 
 def main(arguments: Sequence[str]) -> int:

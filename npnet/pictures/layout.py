@@ -3,135 +3,127 @@
 - ``images=FILE.jsonl``, or a folder with ``metadata.jsonl``: one record a line with the picture's path (``image``,
   ``path``, ``filename`` or ``file_name``, relative to the file) and its prompt (``prompt``, ``caption`` or ``text``);
 - a folder in GenEval's layout: ``00000/metadata.jsonl`` with the prompt, ``00000/samples/0000.png`` and so on;
-- any other folder of picture files, with prompts from ``prompts=file prompts.path=FILE``. Files whose names begin with
-  a number (``12.png``, ``0000012-0000000345.webp``, ``12_3.png``) belong to the prompt of that number, counted from 0,
-  or from 1 where the numbers run from 1 to the number of prompts; otherwise there is one file for each prompt, in the
-  natural order of their names.
+- any other folder of picture files, with prompts from ``prompts=file prompts.path=FILE``, by their names: see
+  ``matching``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from npnet.data.json_lines import read_json_lines
-from npnet.data.sidecars import file_sha256
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError
+from npnet.pictures.matching import match
+from npnet.pictures.opener import SUFFIXES, content_digest, is_hidden, picture_files, read_header
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PATH_KEYS = ("image", "path", "filename", "file_name")
 PROMPT_KEYS = ("prompt", "caption", "text")
+Found = tuple[Path, str | None, str | None]
+"""File, prompt, GenEval's task."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file with its prompt; ``tag`` is GenEval's task. ``digest`` is the SHA-256 of the file's content."""
+    """A file with its prompt.
+
+    Attributes:
+        path: of the file.
+        prompt: what it was made for.
+        tag: GenEval's task.
+        digest: SHA-256 of the file's content.
+        size: width and height as stored.
+        is_rotated: EXIF asks for a rotation, which scoring does not apply; see ``opener``.
+    """
 
     path: Path
     prompt: str
     tag: str | None
     digest: str
     size: tuple[int, int]
+    is_rotated: bool = False
 
 
-def find_pictures(source: Path, read_prompts: Callable[[], Sequence[str]]) -> list[Picture]:
+def find_pictures(source: Path, read_rows: Callable[[], Sequence[str]]) -> list[Picture]:
     """Return every picture that ``source`` names, in order.
 
     Args:
         source: file or folder; see the module's docstring.
-        read_prompts: called where the layout holds no prompts.
+        read_rows: called where the layout holds no prompts: the texts of the prompt set by their rows **as published**,
+            repeated and empty ones included.
 
     Raises:
         UserError: nothing there, a file is no picture, or pictures and prompts do not match.
     """
-    if source.is_file() and source.suffix.lower() == ".jsonl":
-        found = list(_listed(source))
-    elif not source.is_dir():
-        raise UserError(f"images={source}: no such folder, and no .jsonl file")
-    elif (source / "metadata.jsonl").is_file():
-        found = list(_listed(source / "metadata.jsonl"))
-    elif folders := sorted(path.parent for path in source.glob("*/metadata.jsonl")):
-        found = [item for folder in folders for item in _geneval(folder)]
-    else:
-        files = sorted((path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES), key=_natural)
-        if not files:
-            raise UserError(f"images={source}: holds no picture ({', '.join(SUFFIXES)})")
-        found = [(path, prompt, None) for path, prompt in _matched(source, files, read_prompts())]
+    found = _found(source, "images")
     if not found:
-        raise UserError(f"images={source}: names no picture")
-    return [Picture(path, prompt, tag, *_identify(path)) for path, prompt, tag in found]
+        raise UserError(f"images={source}: holds no picture ({', '.join(SUFFIXES)})")
+    if any(prompt is None for _, prompt, _ in found):
+        found = [(path, prompt, None) for path, prompt in match(source, [path for path, _, _ in found], read_rows())]
+    return [_described(path, prompt or "", tag) for path, prompt, tag in found]
 
 
-def _listed(file: Path) -> Iterator[tuple[Path, str, str | None]]:
-    for number, record in _records(file):
-        path = next((record[key] for key in PATH_KEYS if key in record), None)
-        prompt = next((record[key] for key in PROMPT_KEYS if key in record), None)
+def find_files(source: Path, key: str) -> list[Path]:
+    """Return the files of the pictures that ``find_pictures`` would return, for what needs no prompts.
+
+    Args:
+        source: see ``find_pictures``.
+        key: names the source in an error line.
+
+    Raises:
+        UserError: nothing there.
+    """
+    return [path for path, _, _ in _found(source, key)]
+
+
+def _found(source: Path, key: str) -> list[Found]:
+    """Return every picture that ``source`` names; prompts are None where the layout holds none."""
+    if source.is_file() and source.suffix.lower() == ".jsonl":
+        return list(_listed(source, key))
+    if not source.is_dir():
+        raise UserError(f"{key}={source}: no such folder, and no .jsonl file")
+    if (source / "metadata.jsonl").is_file():
+        return list(_listed(source / "metadata.jsonl", key))
+    if folders := sorted(p.parent for p in source.glob("*/metadata.jsonl") if not is_hidden(p, source)):
+        return [item for folder in folders for item in _geneval(folder, key)]
+    return [(path, None, None) for path in picture_files(source)]
+
+
+def _described(path: Path, prompt: str, tag: str | None) -> Picture:
+    where = f"images: {path}"
+    header = read_header(path, where)
+    return Picture(path, prompt, tag, content_digest(path, where), header.size, header.is_rotated)
+
+
+def _listed(file: Path, key: str) -> Iterator[Found]:
+    for number, record in _records(file, key):
+        path = next((record[name] for name in PATH_KEYS if name in record), None)
+        prompt = next((record[name] for name in PROMPT_KEYS if name in record), None)
         if not isinstance(path, str) or not isinstance(prompt, str):
             raise UserError(
-                f"images={file}: line {number} needs a picture ({', '.join(PATH_KEYS)}) and a prompt "
+                f"{key}={file}: line {number} needs a picture ({', '.join(PATH_KEYS)}) and a prompt "
                 f"({', '.join(PROMPT_KEYS)})"
             )
-        tag = record.get("tag")
-        yield file.parent / path, prompt, None if tag is None else str(tag)
+        yield file.parent / path, prompt, _tag(record)
 
 
-def _geneval(folder: Path) -> Iterator[tuple[Path, str, str | None]]:
-    record = next((record for _, record in _records(folder / "metadata.jsonl")), {})
+def _geneval(folder: Path, key: str) -> Iterator[Found]:
+    record = next((record for _, record in _records(folder / "metadata.jsonl", key)), {})
     if not isinstance(record.get("prompt"), str):
-        raise UserError(f"images={folder}: metadata.jsonl names no prompt")
-    samples = sorted(p for p in (folder / "samples").glob("*") if p.suffix.lower() in SUFFIXES)
+        raise UserError(f"{key}={folder}: metadata.jsonl names no prompt")
+    samples = folder / "samples"
+    yield from ((path, record["prompt"], _tag(record)) for path in picture_files(samples) if path.parent == samples)
+
+
+def _tag(record: dict[str, Any]) -> str | None:
     tag = record.get("tag")
-    yield from ((path, record["prompt"], None if tag is None else str(tag)) for path in samples)
+    return None if tag is None else str(tag)
 
 
-def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, record in read_json_lines(file, f"images={file}"):
+def _records(file: Path, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, record in read_json_lines(file, f"{key}={file}"):
         if not isinstance(record, dict):
-            raise UserError(f"images={file}: line {number} is no record")
+            raise UserError(f"{key}={file}: line {number} is no record")
         yield number, record
-
-
-def _matched(source: Path, files: Sequence[Path], prompts: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    numbers = [_leading_number(path) for path in files]
-    known = [number for number in numbers if number is not None]
-    if len(known) == len(files):
-        first = 1 if set(known) == set(range(1, len(prompts) + 1)) else 0
-        wrong = next((path for path, n in zip(files, known, strict=True) if n - first >= len(prompts)), None)
-        if wrong is None:
-            yield from ((path, prompts[n - first]) for path, n in zip(files, known, strict=True))
-            return
-    elif len(files) == len(prompts):
-        yield from zip(files, prompts, strict=True)
-        return
-    raise UserError(
-        f"images={source}: {len(files)} pictures do not match {len(prompts)} prompts; give their prompts with "
-        "prompts=file prompts.path=FILE, one for each picture in the order of the names, or name the files NUMBER.png "
-        "or NUMBER-ANYTHING.png by their prompt's number from 0"
-    )
-
-
-def _leading_number(path: Path) -> int | None:
-    match = re.match(r"(\d+)(?:[-_].*)?$", path.stem)
-    return int(match[1]) if match else None
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """Order ``2.png`` before ``10.png``."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
-def _identify(path: Path) -> tuple[str, tuple[int, int]]:
-    from PIL import Image
-
-    try:
-        digest = file_sha256(path)
-        with Image.open(path) as picture:  # reads the header only
-            return digest, picture.size
-    except FileNotFoundError as error:
-        raise UserError(f"images: {path}: no such file") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"images: {path}: cannot be read as a picture: {one_line(error)}") from error

@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from PIL import Image
+from PIL import ExifTags, Image
 
 from npnet.errors import UserError
 from npnet.evaluation.images import score_images
@@ -81,6 +82,35 @@ def test_numbers_may_begin_at_one(prompts, tmp_path):
         picture(tmp_path / "made" / f"{number}.jpg", "black")
     lines = score(tmp_path / "made", tmp_path / "o", *prompts)
     assert lines[0]["prompt"] == "one"
+
+
+def test_pictures_are_scored_against_the_rows_of_the_file_as_published(tmp_path):
+    (tmp_path / "p.txt").write_text("a dog\na cat\na dog\n\na fish\na worm\n")
+    for name in ("0.png", "1.png", "2.png", "4.png", "._4.png", ".ipynb_checkpoints/1-checkpoint.png"):
+        picture(tmp_path / "made" / name, "black")
+    lines = score(tmp_path / "made", tmp_path / "o", "prompts=file", f"prompts.path={tmp_path / 'p.txt'}")
+    assert [line["prompt"] for line in lines] == ["a dog", "a cat", "a dog", "a fish"]
+    limited = ("prompts=file", f"prompts.path={tmp_path / 'p.txt'}", "prompts.limit=3")
+    assert len(score(tmp_path / "made", tmp_path / "limited", *limited)) == 4
+    with pytest.raises(UserError, match="4 pictures do not match 2 prompts"):
+        score(tmp_path / "made", tmp_path / "fewer", *limited[:2], "prompts.limit=2")
+
+
+def test_a_rotation_that_is_not_applied_is_said(folder, prompts, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (8, 6), "red").save(folder / "picture 2.png", exif=exif)
+    score(folder, tmp_path / "out", *prompts)
+    assert "1 picture with an EXIF rotation, read as stored" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())["notes"]) == 1
+
+
+def test_a_gray_picture_with_16_bits_keeps_its_levels(tmp_path, prompts):
+    pixels = np.full((8, 8), 32896, np.uint16)
+    (tmp_path / "made").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "made" / "0.png")
+    score(tmp_path / "made", tmp_path / "out", *prompts, metrics=("blueness",))
+    assert means(tmp_path / "out")["blueness"] == pytest.approx(128 / 255)
 
 
 def test_genevals_layout_brings_its_prompts_and_tags(tmp_path):

@@ -131,6 +131,24 @@ def test_folders_are_compared_end_to_end(inception, tmp_path, capsys):
         assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_what_images_reads_is_compared_and_hidden_files_are_not(inception, tmp_path, caplog):
+    rng = np.random.default_rng(8)
+    for number in range(3):
+        folder = tmp_path / "a" / f"{number:05d}"
+        (folder / "samples").mkdir(parents=True)
+        (folder / "metadata.jsonl").write_text('{"prompt": "x"}')
+        pixels = rng.integers(0, 256, (20, 20, 3)).astype(np.uint8)
+        exif = Image.Exif()
+        exif[274] = 6
+        Image.fromarray(pixels).save(folder / "samples" / "0.png", exif=exif)
+        (folder / "grid.png").write_bytes(b"no picture")
+        (tmp_path / "b").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "b" / f"{number}.tif")
+        (tmp_path / "b" / f"._{number}.png").write_bytes(b"no picture")
+    assert fid.fid_of_folders(tmp_path / "a", tmp_path / "b", inception[0]) == pytest.approx(0, abs=1e-3)
+    assert "3 pictures with an EXIF rotation" in caplog.text
+
+
 def test_too_few_pictures_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least two"):
         fid.fid_of_folders(tmp_path, tmp_path, "x.safetensors")
