@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # for tests.pairs, which 
 
 from npnet.data.datamodule import PairData
 from npnet.networks import NPNet, svd
-from npnet.training.figures import predict
+from npnet.training.accuracy import predict
 from tests import pairs
 
 LENGTH, WIDTH, POOLED, SIDE = 77, 2048, 1280, 128

@@ -19,7 +19,7 @@ class UserError(Exception):
     """A mistake the user can mend: names the file, key or value, says what was got and what is allowed."""
 
 
-class FieldError(UserError):
+class FieldError(UserError, ValueError):
     """A value that its field does not allow: ``KEY=VALUE: NEEDED``.
 
     Whoever raises it knows only its own field; every level above adds its name with ``under``, so that the line names

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -179,6 +179,18 @@ def check_fields(instance: Any) -> None:
     """
     for name, annotation in annotations(type(instance)).items():
         object.__setattr__(instance, name, checked(annotation, getattr(instance, name), name))
+
+
+def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments ``given`` to ``function``, each as ``checked`` by the annotation that the function states.
+
+    For a class that cannot be a dataclass, such as a torch module.
+
+    Raises:
+        FieldError: names the first argument that may not be.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    return {name: checked(hints[name], value, name) for name, value in given.items()}
 
 
 @cache

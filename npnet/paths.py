@@ -22,3 +22,17 @@ def config_dir() -> Path:
 def shapes_weights(variant: str = "a") -> Path:
     """Return the folder of the shipped Shapes weights: ``pipeline/``, ``scorer/`` and ``network/``."""
     return _PACKAGE / "shapes" / "weights" / variant
+
+
+def network_nearby(path: Path) -> str:
+    """Say where a run's network lies, for somebody who named something else of the run; empty where there is no run.
+
+    Args:
+        path: a run's folder, its ``checkpoints/``, or a file in there.
+    """
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / "network" / "config.json").is_file():
+            return f"the network of this run is {folder / 'network'}"
+        if (folder / "checkpoints").is_dir() and (folder / "request.json").is_file():
+            return f"the run in {folder} has exported no network yet: finish it, or export one of its checkpoints"
+    return ""

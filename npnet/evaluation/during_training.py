@@ -108,12 +108,10 @@ class Evaluation(Callback):
             self.backbone.load()
             for metric in self.metrics.values():
                 metric.load(self.backbone.device)
-        config, dims = pl_module.network.config, self.backbone.embed_dims()
-        expected = {"latent_shape": [config["latent_channels"], *config["latent_size"]]}
-        found: dict[str, Any] = {"latent_shape": list(self.backbone.latent_shape())}
-        if config["text_term"] != "off":
-            expected |= {name: config[name] for name in ("prompt_embed_dim", "pooled_embed_dim") if config[name]}
-            found |= dims
+        shape = trainer.datamodule.first().source_noise.shape
+        expected = {"latent_shape": list(shape), **pl_module.network.sizes, "latent_channels": shape[0]}
+        there = self.backbone.latent_shape()
+        found = {"latent_shape": list(there), "latent_channels": there[0], **self.backbone.embed_dims()}
         for name, value in expected.items():
             if found[name] != value:
                 raise UserError(

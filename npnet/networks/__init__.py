@@ -1,7 +1,8 @@
-"""The learned map noise x prompt -> golden noise: NPNet, its parts, and how it is stored."""
+"""The learned map noise x prompt -> golden noise: the contract, NPNet, its parts, and how it is stored."""
 
-from npnet.networks.checkpoint import initialise_from
+from npnet.networks.base import NoiseNetwork, Start, initialise_from
+from npnet.networks.named import network_class
 from npnet.networks.npnet import NPNet
 from npnet.networks.svd import Decomposition, decompose
 
-__all__ = ["Decomposition", "NPNet", "decompose", "initialise_from"]
+__all__ = ["Decomposition", "NPNet", "NoiseNetwork", "Start", "decompose", "initialise_from", "network_class"]

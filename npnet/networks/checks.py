@@ -1,4 +1,4 @@
-"""What a network may be built with and given: one line says what was got and what is expected."""
+"""What a network may be given: one line says what was got and what is expected."""
 
 from __future__ import annotations
 
@@ -7,51 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-CHOICES = {
-    "text_term": ("spatial", "ada_group_norm", "off"),
-    "singular_value_branch": ("attention", "no_attention", "off"),
-    "singular_vector_signs": ("canonical", "lapack"),
-    "feature_layout": ("official", "spatial"),
-}
-"""The values that each of these constructor arguments may take."""
-
-LEAST = {"latent_channels": 1, "prompt_embed_dim": 1, "prompt_length": 1, "pooled_embed_dim": 0}
-"""The least value of each whole number among the constructor arguments."""
-
-
-def check_config(config: Mapping[str, Any]) -> None:
-    """Check an NPNet's constructor arguments.
-
-    Raises:
-        ValueError: a value is not among those allowed, or every part is off.
-    """
-    for name, allowed in CHOICES.items():
-        if config[name] not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {config[name]!r}")
-    for name, least in LEAST.items():
-        if not isinstance(config[name], int) or config[name] < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {config[name]!r}")
-    size = config["latent_size"]
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"latent_size must be (h, w) in latent cells, got {size!r}")
-    if (config["text_term"], config["singular_value_branch"], config["residual_branch"]) == ("off", "off", False):
-        raise ValueError("text_term, singular_value_branch and residual_branch are all off: nothing is left to learn")
-
-
-def check_arguments(latent_size: Any, trunk: Any, gates: Mapping[str, Any]) -> None:
-    """Check the kinds of an NPNet's constructor arguments that are converted before ``check_config`` sees them.
-
-    Raises:
-        ValueError: one is of another kind.
-    """
-    if not isinstance(latent_size, int | Sequence) or isinstance(latent_size, bool | str):
-        raise ValueError(f"latent_size must be (h, w) in latent cells, got {latent_size!r}")
-    if not isinstance(trunk, str | Mapping):
-        raise ValueError(f"trunk must be a timm name or a mapping of sizes, got {trunk!r}")
-    for name, value in gates.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name} must be a number, got {value!r}")
 
 
 def check_noise(noise: Tensor, channels: int) -> None:
@@ -93,6 +48,8 @@ def check_prompt(
     fits = len(shape) == 3 and shape[0] == batch and shape[2] == config["prompt_embed_dim"]
     if not fits or not (spatial or shape[1] == length):
         raise ValueError(f"prompt_embeds must be {wanted}, got {shape}")
+    if not prompt_embeds.is_floating_point():
+        raise ValueError(f"prompt_embeds must be floating, got {prompt_embeds.dtype}")
     if not spatial:
         return
     pooled_width = config["pooled_embed_dim"]

@@ -8,27 +8,27 @@ Eq. 8. The published code's alpha is 2 sigmoid(raw alpha) - 1, in (-1, 1); ``alp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
-from npnet.networks import checkpoint, residual, svd
-from npnet.networks.checks import check_arguments, check_config, check_decomposition, check_noise, check_prompt
+from npnet.errors import under
+from npnet.fields import Count, Whole, check_arguments, from_mapping
+from npnet.networks import base, residual, svd
+from npnet.networks.checks import check_decomposition, check_noise, check_prompt
+from npnet.networks.official import read_official
 from npnet.networks.sizes import Windows
 from npnet.networks.text import AdaGroupNormText, SpatialText
-from npnet.networks.unet import UNetBranch, check_unet, is_unet
+from npnet.networks.unet import UNetBranch, UNetSizes, is_unet
+
+TEXT = ("text.", "alpha")
+"""Beginnings of the names of the text term's weights."""
 
 
-class NPNet(
-    nn.Module,
-    ModelHubMixin,
-    library_name="npnet",
-    tags=["diffusion", "initial-noise", "golden-noise"],
-    paper_url="https://arxiv.org/abs/2411.09502",
-):
+class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/abs/2411.09502"):
     """Predict golden noise from source noise and a prompt.
 
     The defaults are the published SDXL network. Weights are random until ``from_pretrained`` or training sets them.
@@ -44,8 +44,8 @@ class NPNet(
         singular_value_branch: ``attention``, ``no_attention`` or ``off``, which puts the noise itself in its place.
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
-        trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.TRUNK_KEYS``; or a
-            U-Net: a mapping of ``npnet.networks.unet.UNET_KEYS``, to which the next three do not apply.
+        trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.SwinSizes``; or a
+            U-Net: a mapping of ``npnet.networks.unet.UNetSizes``, to which the next three do not apply.
         pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
             loaded instead makes it unnecessary.
         feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.
@@ -60,15 +60,22 @@ class NPNet(
         ValueError: a value is not among those allowed, or sizes do not fit.
     """
 
+    text_weights = TEXT
+    switches: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {
+        ("text_term", "off"): TEXT,
+        ("singular_value_branch", "off"): ("singular_values.",),
+        ("singular_value_branch", "no_attention"): ("singular_values.attention.",),
+    }
+
     def __init__(
         self,
-        latent_channels: int = 4,
-        latent_size: int | Sequence[int] = (128, 128),
-        text_term: str = "ada_group_norm",
-        prompt_embed_dim: int = 2048,
-        prompt_length: int = 77,
-        pooled_embed_dim: int = 0,
-        singular_value_branch: str = "attention",
+        latent_channels: Count = 4,
+        latent_size: residual.Size | tuple[residual.Size, residual.Size] = (128, 128),
+        text_term: Literal["spatial", "ada_group_norm", "off"] = "ada_group_norm",
+        prompt_embed_dim: Count = 2048,
+        prompt_length: Count = 77,
+        pooled_embed_dim: Whole = 0,
+        singular_value_branch: Literal["attention", "no_attention", "off"] = "attention",
         singular_vector_signs: svd.Signs = "canonical",
         residual_branch: bool = True,
         trunk: str | Mapping[str, Any] = "swin_tiny_patch4_window7_224",
@@ -78,28 +85,20 @@ class NPNet(
         alpha_init: float = 0.0,
         beta_init: float = 0.0,
     ) -> None:
-        super().__init__()
-        check_arguments(latent_size, trunk, {"alpha_init": alpha_init, "beta_init": beta_init})
-        self.config: dict[str, Any] = {
-            "latent_channels": latent_channels,
-            "latent_size": [latent_size] * 2 if isinstance(latent_size, int) else list(latent_size),
-            # YAML reads a bare ``off`` as False
-            "text_term": text_term or "off",
-            "prompt_embed_dim": prompt_embed_dim,
-            "prompt_length": prompt_length,
-            "pooled_embed_dim": pooled_embed_dim,
-            "singular_value_branch": singular_value_branch or "off",
-            "singular_vector_signs": singular_vector_signs,
-            "residual_branch": bool(residual_branch),
-            "trunk": trunk if isinstance(trunk, str) else residual.plain_sizes(trunk),
-            "feature_layout": feature_layout,
-            "position_map": bool(position_map),
-            "alpha_init": float(alpha_init),
-            "beta_init": float(beta_init),
-        }
-        check_config(self.config)
-        c = self.config
-        size = c["latent_size"]
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        for name in ("text_term", "singular_value_branch"):
+            given[name] = given[name] or "off"  # YAML reads a bare ``off`` as False
+        c = check_arguments(NPNet.__init__, given)
+        size = [latent_size] * 2 if isinstance(latent_size, int) else list(latent_size)
+        if isinstance(trunk, Mapping):
+            with under("trunk"):
+                from_mapping(UNetSizes if is_unet(trunk) else residual.SwinSizes, trunk)
+        if (c["text_term"], c["singular_value_branch"], residual_branch) == ("off", "off", False):
+            raise ValueError(
+                "text_term, singular_value_branch and residual_branch are all off: nothing is left to learn"
+            )
+        c |= {"latent_size": size, "trunk": trunk if isinstance(trunk, str) else residual.plain_sizes(trunk)}
+        super().__init__({name: value for name, value in c.items() if name != "pretrained_trunk"})
         self.text: AdaGroupNormText | SpatialText | None = None
         if c["text_term"] == "ada_group_norm":
             self.text = AdaGroupNormText(latent_channels, prompt_length, prompt_embed_dim)
@@ -112,7 +111,6 @@ class NPNet(
             self.singular_values = svd.SingularValueBranch(latent_channels, size, attends)
         self.residual: residual.ResidualBranch | UNetBranch | None = None
         if residual_branch and is_unet(c["trunk"]):
-            check_unet(c["trunk"])
             self.residual = UNetBranch(latent_channels, **c["trunk"])
         elif residual_branch:
             self.residual = residual.ResidualBranch(latent_channels, size, c["trunk"], feature_layout, position_map)
@@ -184,6 +182,33 @@ class NPNet(
         """Return the SVD that ``forward`` would compute for noise of the trained size, with this network's signs."""
         return svd.decompose(noise, self.config["singular_vector_signs"])
 
+    def decomposer(self) -> base.Decompose | None:
+        """See ``NoiseNetwork.decomposer``: the SVD, where there is a branch that needs it."""
+        if self.singular_values is None:
+            return None
+        return partial(svd.decompose, signs=self.config["singular_vector_signs"])
+
+    def gates(self) -> dict[str, Tensor]:
+        """See ``NoiseNetwork.gates``: at 0 the text term and the residual branch are closed."""
+        return {name: gate for name, gate in (("alpha", self.alpha), ("beta", self.beta)) if gate is not None}
+
+    @classmethod
+    def reads_prompt(cls, arguments: Mapping[str, Any]) -> bool:
+        """See ``NoiseNetwork.reads_prompt``; YAML reads a bare ``off`` as False."""
+        return arguments.get("text_term") not in ("off", False)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """See ``NoiseNetwork.sizes``: without a text term it is tied to no embeddings, the spatial one to no length."""
+        c, tied = self.config, ["latent_channels"]
+        if c["text_term"] != "off":
+            tied.append("prompt_embed_dim")
+        if c["text_term"] == "ada_group_norm":
+            tied.append("prompt_length")
+        if c["text_term"] == "spatial" and c["pooled_embed_dim"]:
+            tied.append("pooled_embed_dim")
+        return {name: c[name] for name in tied}
+
     def load(self) -> Self:
         """Download and copy the pretrained trunk, where ``pretrained_trunk`` asks for it; later calls do nothing."""
         if self._trunk_to_load is not None:
@@ -191,56 +216,55 @@ class NPNet(
             self._trunk_to_load = None
         return self
 
-    def save_pretrained(
-        self,
-        save_directory: str | Path,
-        *,
-        dtype: torch.dtype = torch.float32,
-        config: dict[str, Any] | None = None,
-        model_card_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Write ``model.safetensors``, ``config.json`` and, if there is none, a model card to a directory.
-
-        ``push_to_hub(repo_id)`` uploads the same files.
-
-        Args:
-            save_directory: made where it does not exist; older weights in it are replaced, a model card is kept.
-            dtype: of the stored weights; half precision halves the file, and loading makes float32 of it again.
-            config: has no effect; ``push_to_hub`` passes it.
-            model_card_kwargs: values for the model card's template.
-        """
-        directory = Path(save_directory)
-        checkpoint.save(self, directory, dtype)
-        if not (directory / "README.md").exists():
-            self.generate_model_card(**(model_card_kwargs or {})).save(directory / "README.md")
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """See ``NoiseNetwork.from_config``: stored weights take the place of pretrained ones."""
+        return cls(**{**config, "pretrained_trunk": False})
 
     @classmethod
     def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        text_term: str | None = None,
-        singular_value_branch: str | None = None,
-        **hub_options: Any,
+        cls, pretrained_model_name_or_path: str | Path, *, torch_dtype: torch.dtype | None = None, **options: Any
     ) -> Self:
-        """Load a network, in float32 on the CPU and in ``eval()`` mode; nothing but the checkpoint is downloaded.
+        """Load a network, in ``eval()`` mode and on the CPU; see ``NoiseNetwork.from_pretrained``.
 
         Args:
             pretrained_model_name_or_path: a directory that ``save_pretrained`` wrote, a Hub repository of that form
                 (``owner/name``), or an official ``.pth`` file (SDXL, DreamShaper, Hunyuan-DiT).
-            text_term: ``off`` drops the text term; the network then needs no embeddings and serves any backbone with
-                the same latents, as table 7 of the paper does. None keeps what was trained.
-            singular_value_branch: ``no_attention`` applies a network without its attention: the form that the published
-                SDXL training script builds, from the same keys, while its inference code builds ``attention``. ``off``
-                drops the branch. None keeps what was trained.
-            **hub_options: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` for the Hub.
+            torch_dtype: of the weights, float32 by default.
+            **options: ``text_term="off"`` drops the text term; the network then needs no embeddings and serves any
+                backbone with the same latents, as table 7 of the paper does. ``singular_value_branch="no_attention"``
+                applies a network without its attention: the form that the published SDXL training script builds, from
+                the same keys, while its inference code builds ``attention``; ``"off"`` drops the branch. None keeps
+                what was trained. Else ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``force_download``
+                for the Hub.
 
         Raises:
             FileNotFoundError: no such directory, file or repository, or a file is missing in it.
-            ValueError: keys or shapes are not those of an NPNet; the message names them.
+            ValueError: it is of another class, or keys or shapes are not those of an NPNet; the message names them.
+            TypeError: an unknown option.
         """
-        overrides = {"text_term": text_term, "singular_value_branch": singular_value_branch}
-        return checkpoint.load(cls, pretrained_model_name_or_path, overrides, hub_options)
+        return super().from_pretrained(pretrained_model_name_or_path, torch_dtype=torch_dtype, **options)
+
+    @classmethod
+    def import_line(cls) -> str:
+        """See ``NoiseNetwork.import_line``."""
+        return "from npnet import NPNet" if cls is NPNet else super().import_line()
+
+    def _stored_config(self) -> dict[str, Any]:
+        return dict(self.config) if type(self) is NPNet else super()._stored_config()
+
+    def _check_start(self, config: Mapping[str, Any], source: str | Path) -> None:
+        signs = "singular_vector_signs"
+        own = self.config[signs]
+        if self.singular_values is not None and config.get(signs, own) != own:
+            raise ValueError(f"{source} was trained with {signs}={config[signs]}, this network has {own}")
+
+    @classmethod
+    def _read(cls, source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        path = Path(source)
+        if path.is_file() and path.suffix in (".pth", ".pt"):
+            return read_official(path, NPNet)
+        return super()._read(source, hub_options)
 
     def _given(self, decomposition: Sequence[Tensor], noise: Tensor) -> svd.Decomposition:
         matrix = svd.matrix_shape(noise.shape[1], noise.shape[-2:])

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from npnet.networks.checks import differences
 
@@ -52,8 +52,12 @@ OLD_LAYOUT = "unet_embedding/swin.layers.0.downsample."
 """Beginning of a key that only timm 0.6 and older wrote: each stage ended with the downsampling it now begins with."""
 
 
-def read_official(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_official(path: Path, network: Callable[..., nn.Module]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read an official file, every key and shape checked.
+
+    Args:
+        path: of the file.
+        network: builds the network of the constructor's arguments, to compare keys and shapes with.
 
     Returns:
         The constructor arguments of its network, with LAPACK's signs, and float32 weights under our names.
@@ -72,7 +76,7 @@ def read_official(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "singular_vector_signs": "lapack",
     }
     ours = {_our_name(name): tensor.float() for name, tensor in tensors.items() if name not in UNUSED}
-    expected, buffers = _expected(config)
+    expected, buffers = _expected(network, config)
     got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     present = {name: shape for name, shape in buffers.items() if name in got}
     faults = differences(expected | present, got)
@@ -125,14 +129,14 @@ def _prompt_embed_dim(tensors: Mapping[str, Tensor]) -> int:
     return weight.shape[1] // PROMPT_LENGTH
 
 
-def _expected(config: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+def _expected(
+    network: Callable[..., nn.Module], config: Mapping[str, Any]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     """Return the shapes an official file must have and those of the buffers it may have, by official name."""
-    from npnet.networks.npnet import NPNet
-
     with torch.device("meta"):
-        network = NPNet(**config)
-    needed = {_official_name(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    buffers = {_official_name(name): tuple(tensor.shape) for name, tensor in network.named_buffers()}
+        built = network(**config)
+    needed = {_official_name(name): tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+    buffers = {_official_name(name): tuple(tensor.shape) for name, tensor in built.named_buffers()}
     return needed | UNUSED, buffers
 
 

@@ -7,7 +7,8 @@ latents' size and ``to_latents``. The 1 x 1 convolution and the nearest resize c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
@@ -15,12 +16,34 @@ from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npnet.errors import FieldError
+from npnet.fields import AtLeast, AtMost, Below, Count, NotEmpty, check_fields
 from npnet.networks.sizes import nearest_index
 
 FeatureLayout = Literal["official", "spatial"]
 
-TRUNK_KEYS = ("img_size", "patch_size", "embed_dim", "depths", "num_heads", "window_size", "drop_path_rate")
-"""What an explicit trunk may state: arguments of timm's ``SwinTransformer``."""
+Size = Annotated[int, AtLeast(1), AtMost(8192)]
+"""A size that a network may have; more is a mistake, or a file that means harm."""
+
+MOST_LEVELS = 16
+
+
+@dataclass(frozen=True)
+class SwinSizes:
+    """An explicit trunk, in words of timm's ``SwinTransformer``."""
+
+    img_size: Size | tuple[Size, Size]
+    embed_dim: Size
+    depths: Annotated[tuple[Annotated[int, AtLeast(1), AtMost(64)], ...], NotEmpty()]
+    num_heads: Annotated[tuple[Count, ...], NotEmpty()]
+    patch_size: Size = 4
+    window_size: Size | tuple[Size, Size] = 7
+    drop_path_rate: Annotated[float, AtLeast(0), Below(1)] = 0.1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.depths) > MOST_LEVELS:
+            raise FieldError("depths", self.depths, f"at most {MOST_LEVELS} levels are allowed")
 
 
 def plain_sizes(trunk: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +52,7 @@ def plain_sizes(trunk: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_trunk(trunk: str | Mapping[str, Any]) -> nn.Module:
-    """Build the trunk with random weights: a Swin transformer by timm name, or by its sizes.
+    """Build the trunk with random weights: a Swin transformer by timm name, or by its sizes (see ``SwinSizes``).
 
     Raises:
         ValueError: timm has no such model, it is not a Swin with channels-last features, or its sizes do not fit.
@@ -43,13 +66,9 @@ def build_trunk(trunk: str | Mapping[str, Any]) -> nn.Module:
         if not isinstance(built, SwinTransformer):
             raise ValueError(f"trunk {trunk!r} is a {type(built).__name__}; a SwinTransformer is needed")
         return built
-    unknown = sorted(set(trunk) - set(TRUNK_KEYS))
-    missing = sorted({"img_size", "embed_dim", "depths", "num_heads"} - set(trunk))
-    if unknown or missing:
-        raise ValueError(f"trunk: unknown {unknown}, missing {missing}; allowed keys are {', '.join(TRUNK_KEYS)}")
     try:
         return SwinTransformer(num_classes=0, **trunk)
-    except (AssertionError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ValueError(f"trunk {dict(trunk)} is not a valid Swin transformer: {error}") from error
 
 

@@ -98,10 +98,12 @@ def decompose(noise: Tensor, signs: Signs = "canonical") -> Decomposition:
         float32 tensors on the noise's device, with a batch axis where the noise has one.
 
     Raises:
-        ValueError: NaN or infinity in the noise, or an unknown convention.
+        ValueError: the noise is of whole numbers, holds NaN or infinity, or the convention is unknown.
     """
     if signs not in ("canonical", "lapack"):
         raise ValueError(f"singular_vector_signs must be 'canonical' or 'lapack', got {signs!r}")
+    if not noise.is_floating_point():
+        raise ValueError(f"noise must be floating, got {noise.dtype}")
     if not torch.isfinite(noise).all():
         raise ValueError("noise holds NaN or infinity")
     parts = Decomposition(*torch.linalg.svd(tile(noise.detach().cpu().float()), full_matrices=False))

@@ -13,14 +13,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-UNET_KEYS = ("widths", "patch_size")
-"""What a U-Net trunk may state."""
+from npnet.errors import FieldError
+from npnet.fields import AtLeast, AtMost, MultipleOf, NotEmpty, check_fields
 
 NUM_POSITIONS = 8
 """Planes that tell the U-Net where a cell is: cosine and sine of pi and 2 pi times the row and the column."""
@@ -29,26 +30,25 @@ GROUPS = 8
 """Most groups of a normalisation; each holds at least 4 channels."""
 
 
+MOST_LEVELS = 16
+
+
 def is_unet(trunk: str | Mapping[str, Any]) -> bool:
     """Return whether a network's ``trunk`` asks for this branch: a mapping with ``widths``."""
     return not isinstance(trunk, str) and "widths" in trunk
 
 
-def check_unet(trunk: Mapping[str, Any]) -> None:
-    """Check the sizes of a U-Net trunk.
+@dataclass(frozen=True)
+class UNetSizes:
+    """A U-Net trunk: channels of each level, and how many cells enter the first one as one."""
 
-    Raises:
-        ValueError: an unknown key, or a width that no normalisation fits.
-    """
-    unknown = sorted(set(trunk) - set(UNET_KEYS))
-    if unknown:
-        raise ValueError(f"trunk: unknown {unknown} beside widths; a U-Net's keys are {', '.join(UNET_KEYS)}")
-    widths = trunk["widths"]
-    if isinstance(widths, str | int) or not all(isinstance(w, int) and w > 0 and w % GROUPS == 0 for w in widths):
-        raise ValueError(f"trunk.widths must be multiples of {GROUPS}, one for each level, got {widths!r}")
-    patch = trunk.get("patch_size", 1)
-    if not widths or not isinstance(patch, int) or patch < 1:
-        raise ValueError(f"trunk needs one width or more and a patch_size of at least 1, got {widths!r} and {patch!r}")
+    widths: Annotated[tuple[Annotated[int, AtLeast(GROUPS), MultipleOf(GROUPS), AtMost(8192)], ...], NotEmpty()]
+    patch_size: Annotated[int, AtLeast(1), AtMost(64)] = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.widths) > MOST_LEVELS:
+            raise FieldError("widths", self.widths, f"at most {MOST_LEVELS} levels are allowed")
 
 
 def normalisation(width: int) -> nn.GroupNorm:

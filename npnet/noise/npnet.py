@@ -18,23 +18,6 @@ if TYPE_CHECKING:
     from npnet.backbones import Backbone
 
 
-def misfit(config: Mapping[str, Any], backbone: Backbone) -> str | None:
-    """Say why a network of these constructor arguments cannot serve a loaded ``backbone``; None where it can."""
-    name, shape, dims = type(backbone).__name__, backbone.latent_shape(), backbone.embed_dims()
-    if len(shape) != 3 or shape[0] != config["latent_channels"]:
-        return f"was trained for latents ({config['latent_channels']}, h, w), {name}'s are {shape}"
-    if config["text_term"] == "off":
-        return None
-    tied = ["prompt_embed_dim"]
-    tied += ["prompt_length"] if config["text_term"] == "ada_group_norm" else []
-    tied += ["pooled_embed_dim"] if config["text_term"] == "spatial" and config["pooled_embed_dim"] else []
-    wrong = [key for key in tied if config[key] != dims[key]]
-    if not wrong:
-        return None
-    got, there = (", ".join(f"{key} {values[key]}" for key in wrong) for values in (config, dims))
-    return f"was trained for {got}, {name} has {there}; without its text term it may fit (text_term=off)"
-
-
 class Network(NoiseMethod):
     """Apply a trained member of ``npnet.networks`` (Golden Noise, section 3).
 
@@ -42,14 +25,19 @@ class Network(NoiseMethod):
         network_path: a directory that ``train.py`` left (``network/``), an official ``.pth``, or a hub id; the default
             is the network that ships with the Shapes model.
         text_term: ``off`` applies the network without its text term, and then needs no embeddings.
+        network: the place of the network's class, ``my_pkg.MyNet``, where it is not one of this project; what a folder
+            says of its class is not asked.
     """
 
     # a network trained by MSE shrinks the noise towards the mean of its targets
     variance_bound = (0.4, 2.5)
 
-    def __init__(self, network_path: str | None = None, text_term: str | None = None) -> None:
+    def __init__(
+        self, network_path: str | None = None, text_term: str | None = None, network: str | None = None
+    ) -> None:
         self.network_path = network_path
         self.text_term = text_term
+        self.network_class = network
         self.network: Any = None
 
     def check(self) -> None:
@@ -63,8 +51,10 @@ class Network(NoiseMethod):
         looks_local = path.is_absolute() or self.network_path.startswith(".") or self.network_path.count("/") != 1
         if looks_local and not path.exists():
             raise UserError(f"network_path={self.network_path}: no such file or directory")
+        near = paths.network_nearby(path)
+        near = f"; {near}" if near else ""
         if path.is_dir() and not (path / "config.json").is_file():
-            raise UserError(f"network_path={self.network_path}: no network there (config.json is missing)")
+            raise UserError(f"network_path={self.network_path}: no network there (config.json is missing){near}")
 
     def load(self, backbone: Backbone, metrics: Mapping[str, Any] | None = None) -> Self:
         """See ``NoiseMethod.load``.
@@ -73,7 +63,7 @@ class Network(NoiseMethod):
             UserError: no network is given for a backbone that ships none, its files are no network, or it was trained
                 for other latents or other embeddings than the backbone's.
         """
-        from npnet.networks import NPNet
+        from npnet.networks import network_class
 
         path = self.network_path
         if path is None:
@@ -81,10 +71,13 @@ class Network(NoiseMethod):
                 raise UserError("noise.npnet needs network_path=DIR (only the Shapes model ships a network)")
             path = str(paths.shapes_weights(getattr(backbone, "shapes_variant", "a")) / "network")
         try:
-            network = NPNet.from_pretrained(path, text_term=self.text_term)
-        except (ValueError, OSError) as error:
+            options = {} if self.text_term is None else {"text_term": self.text_term}
+            network = network_class(self.network_class).from_pretrained(path, **options)
+        except UserError:
+            raise
+        except (ValueError, TypeError, OSError) as error:
             raise UserError(f"network_path={path}: {one_line(error)}") from error
-        fault = misfit(network.config, backbone)
+        fault = network.misfit(backbone.latent_shape(), backbone.embed_dims(), type(backbone).__name__)
         if fault:
             raise UserError(f"network_path={path}: {fault}")
         self.network = network.to(backbone.device)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from npnet.drawing.curves import Curves, plot_curves
-from npnet.training.figures import cell
+from npnet.networks import NoiseNetwork
+from npnet.training.accuracy import cell
 
 CURVES = "curves.png"
 WINS = "winning rate against standard"
@@ -16,14 +17,14 @@ CARD = """---
 tags: [npnet, golden-noise, initial-noise]
 library_name: npnet
 ---
-# NPNet
+# {name}
 
-Maps initial noise and a prompt to golden noise (Golden Noise for Diffusion Models, equations 6 to 9).
+{what}
 
 ```python
-from npnet import NPNet
+{import_line}
 
-network = NPNet.from_pretrained("PATH_OR_HUB_ID")
+network = {name}.from_pretrained("PATH_OR_HUB_ID")
 golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 ```
 
@@ -37,14 +38,21 @@ Pairs selected by: {selected_by}. A score of that metric is optimised for this n
 
 {curves}Settings: `training.json`.
 """
+OURS = "Maps initial noise and a prompt to golden noise (Golden Noise for Diffusion Models, equations 6 to 9)."
+OTHER = """Maps initial noise and a prompt to golden noise. Its class is `{place}`, which whoever loads it must have and
+name (`noise.npnet.network={place}` in a command of `npnet`)."""
 NAMES = {"mse": "MSE", "relative_mse": "MSE / MSE of the source noise", "direction_share": "share of golden direction"}
 
 
-def write_card(folder: Path, training: Mapping[str, Any]) -> None:
-    """Write ``README.md`` into an exported network's folder."""
+def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNetwork]) -> None:
+    """Write ``README.md`` into the folder of an exported ``network``."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in sorted(training["last_epoch_metrics"].items()))
     shards = training["settings"]["data"]["shards"]
+    ours = network.import_line().startswith("from npnet ")
     text = CARD.format(
+        name=network.__qualname__,
+        what=OURS if ours else OTHER.format(place=network.place()),
+        import_line=network.import_line(),
         pairs=training["pairs"],
         validation_pairs=training["validation_pairs"],
         shards=shards if isinstance(shards, str) else "`, `".join(shards),

@@ -101,17 +101,15 @@ def build_callbacks(cfg: DictConfig, data: Any) -> list[Any]:
 
 def fit(cfg: DictConfig, data: Any, output_dir: Path, callbacks: list[Any]) -> None:
     """Train, going on where a killed run stopped, and export the best network."""
-    from functools import partial
-
     import lightning as L
     import torch
     from lightning.pytorch.loggers import CSVLogger
 
-    from npnet.networks import svd
     from npnet.training import history, prompt_embeds
+    from npnet.training.accuracy import measure
     from npnet.training.callbacks import EpochLines, FiniteLoss, RandomState
     from npnet.training.export import export
-    from npnet.training.figures import measure
+    from npnet.training.optimisation import Optimisation
     from npnet.training.start import describe_start, make_network, needs_text
 
     quieten_lightning()
@@ -121,9 +119,9 @@ def fit(cfg: DictConfig, data: Any, output_dir: Path, callbacks: list[Any]) -> N
         prompt_embeds.provide(cfg, data)
     L.seed_everything(cfg.seed, verbose=False)
     network, fresh = make_network(cfg, data)
-    module = build(cfg.module, "module", network=network)
-    if network.singular_values is not None:
-        data.decompose = partial(svd.decompose, signs=network.config["singular_vector_signs"])
+    optimisation = build(cfg.module, "module", Optimisation)
+    module = optimisation.runtime_class()(network, optimisation)
+    data.decompose = network.decomposer()
     before, start = None, ""
     if cfg.init_from is not None and first:
         start = describe_start(cfg, network, fresh)

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npnet.training.accuracy import Measurement, measure, say
 from npnet.training.card import CURVES, draw_curves, write_card
-from npnet.training.figures import Measurement, measure, say
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -57,7 +57,7 @@ def export(
     (temporary / "training.json").write_text(json.dumps(training, indent=2, sort_keys=True, allow_nan=False) + "\n")
     if (output_dir / "metrics.csv").is_file():
         draw_curves(output_dir / "metrics.csv", temporary / CURVES)
-    write_card(temporary, training)
+    write_card(temporary, training, type(network))
     temporary.rename(output_dir / NETWORK)
     print(f"network: {output_dir / NETWORK}")
 

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
-from npnet.errors import UserError, one_line
+from hydra.utils import get_object
+
+from npnet.errors import FieldError, UserError, one_line
 from npnet.instantiate import build
+from npnet.networks import NoiseNetwork, Start
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from npnet.data.datamodule import PairData
-    from npnet.networks import NPNet
 
 
 def needs_text(cfg: DictConfig) -> bool:
-    """Return whether the network reads the prompt; YAML reads a bare ``off`` as False."""
-    return cfg.network.get("text_term") not in ("off", False)
+    """Return whether the network reads the prompt."""
+    return network_target(cfg).reads_prompt(cfg.network)
 
 
-def make_network(cfg: DictConfig, data: PairData) -> tuple[NPNet, list[str]]:
+def network_target(cfg: DictConfig) -> type[NoiseNetwork]:
+    """Return the class of ``cfg.network``.
+
+    Raises:
+        FieldError: there is no such class, or it is no network.
+    """
+    place = cfg.network.get("_target_") if cfg.get("network") is not None else None
+    try:
+        target = get_object(place)
+    except Exception as error:
+        raise FieldError("network._target_", place, f"cannot be imported: {one_line(error)}") from error
+    if not isinstance(target, type) or not issubclass(target, NoiseNetwork):
+        raise FieldError(
+            "network._target_", place, "is no network: a subclass of npnet.networks.NoiseNetwork is needed"
+        )
+    return target
+
+
+def make_network(cfg: DictConfig, data: PairData) -> tuple[NoiseNetwork, Start]:
     """Build ``cfg.network`` for the shapes of the data, and take the weights of ``cfg.init_from``.
 
     Returns:
-        The network, and the weights that ``init_from`` left newly initialised: none, or the text term's.
+        The network, and what ``init_from`` left out.
 
     Raises:
         UserError: the network cannot be built for this data, or ``init_from`` is of another one.
@@ -37,17 +58,20 @@ def make_network(cfg: DictConfig, data: PairData) -> tuple[NPNet, list[str]]:
     if "prompt_embeds" in embeds:
         facts["prompt_length"], facts["prompt_embed_dim"] = embeds["prompt_embeds"].shape
         facts["pooled_embed_dim"] = len(embeds["pooled_prompt_embeds"]) if "pooled_prompt_embeds" in embeds else 0
-    network = build(cfg.network, "network", **facts)
+    parameters = inspect.signature(network_target(cfg)).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}
+    network: NoiseNetwork = build(cfg.network, "network", NoiseNetwork, **facts)
     if cfg.init_from is None:
         try:
-            return network.load(), []
+            return network.load(), Start()
         except (OSError, ValueError, RuntimeError) as error:
-            what = f"network.pretrained_trunk=true: the weights of {cfg.network.trunk} cannot be had"
+            what = "network: its pretrained weights cannot be had"
+            if cfg.network.get("pretrained_trunk"):
+                what = f"network.pretrained_trunk=true: the weights of {cfg.network.trunk} cannot be had"
             raise UserError(f"{what}: {one_line(error)[:300]}") from error
-    from npnet.networks import initialise_from
-
     try:
-        return network, initialise_from(network, cfg.init_from)
+        return network, network.start_from(cfg.init_from)
     except FileNotFoundError as error:
         raise UserError(f"init_from={cfg.init_from}: {one_line(error)[:400]}") from error
     except (ValueError, OSError, RuntimeError) as error:
@@ -56,14 +80,16 @@ def make_network(cfg: DictConfig, data: PairData) -> tuple[NPNet, list[str]]:
         ) from error
 
 
-def describe_start(cfg: DictConfig, network: NPNet, fresh: list[str]) -> str:
+def describe_start(cfg: DictConfig, network: NoiseNetwork, start: Start) -> str:
     """Say which weights were taken from ``cfg.init_from``, and which were not."""
-    if not fresh:
+    if not start.fresh and not start.dropped:
         return f"starting from {cfg.init_from}: all weights taken"
+    if not start.fresh:
+        return f"starting from {cfg.init_from}: its text term is left out, as this network has none; all else is taken"
     state = network.state_dict()
-    count = sum(state[name].numel() for name in fresh)
+    count = sum(state[name].numel() for name in start.fresh)
     total = sum(tensor.numel() for tensor in state.values())
+    why = "its text term is of another width or form" if start.dropped else "it has no text term"
     return (
-        f"starting from {cfg.init_from}: its text term is of another width or form, so this one starts new "
-        f"({count} of {total} weights); all else is taken"
+        f"starting from {cfg.init_from}: {why}, so this one starts new ({count} of {total} weights); all else is taken"
     )

@@ -177,6 +177,7 @@ def test_a_network_can_be_copied_and_a_pretrained_trunk_is_not_forgotten_in_sile
         small(pretrained_trunk=True)
 
 
+SWIN = {"img_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
 NOISE, EMBEDS = torch.zeros(2, 4, 16, 16), torch.zeros(2, 7, 12)
 
 
@@ -188,6 +189,7 @@ NOISE, EMBEDS = torch.zeros(2, 4, 16, 16), torch.zeros(2, 7, 12)
         ({}, (NOISE[:0], EMBEDS[:0]), r"noise is empty, got \(0, 4, 16, 16\)"),
         ({}, (NOISE[..., :0], EMBEDS), r"noise is empty, got \(2, 4, 16, 0\)"),
         ({}, (NOISE.long(), EMBEDS), "must be a floating .*int64"),
+        ({}, (NOISE, EMBEDS.long()), "prompt_embeds must be floating, got torch.int64"),
         ({"singular_value_branch": "off"}, (NOISE + torch.nan, EMBEDS), "noise holds NaN"),
         ({}, (NOISE / 0, EMBEDS), "noise holds NaN or infinity"),
         ({}, (NOISE,), r"prompt_embeds \(2, L, 12\) .* are needed; only a network with text_term=off"),
@@ -209,22 +211,27 @@ def test_bad_input_gets_one_line_that_says_what_was_got_and_what_is_expected(cha
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_term": "cross"}, "text_term must be one of spatial, ada_group_norm, off, got 'cross'"),
-        ({"singular_value_branch": "on"}, "singular_value_branch must be one of"),
-        ({"feature_layout": "nchw"}, "feature_layout must be one of official, spatial"),
-        ({"singular_vector_signs": "abs"}, "singular_vector_signs must be one of"),
-        ({"latent_size": [16]}, r"latent_size must be \(h, w\)"),
-        ({"latent_size": 16.5}, r"latent_size must be \(h, w\) .* got 16.5"),
-        ({"latent_size": None}, r"latent_size must be \(h, w\) .* got None"),
-        ({"alpha_init": None}, "alpha_init must be a number, got None"),
-        ({"beta_init": "wide"}, "beta_init must be a number, got 'wide'"),
-        ({"trunk": None}, "trunk must be a timm name or a mapping of sizes, got None"),
-        ({"trunk": [16, 8]}, r"trunk must be a timm name or a mapping of sizes, got \[16, 8\]"),
-        ({"latent_channels": 0}, "latent_channels must be a whole number of at least 1, got 0"),
+        ({"text_term": "cross"}, "text_term=cross: .*allowed: spatial, ada_group_norm, off"),
+        ({"singular_value_branch": "on"}, "singular_value_branch=on: .*allowed: attention, no_attention, off"),
+        ({"feature_layout": "nchw"}, "feature_layout=nchw: .*allowed: official, spatial"),
+        ({"singular_vector_signs": "abs"}, "singular_vector_signs=abs: .*allowed: canonical, lapack"),
+        ({"latent_size": [16]}, r"latent_size=\[16\]: .* a list of whole numbers"),
+        ({"latent_size": 16.5}, "latent_size=16.5: .* a list of whole numbers"),
+        ({"latent_size": None}, "latent_size=null: .* a list of whole numbers"),
+        ({"alpha_init": None}, "alpha_init=null: a number is needed"),
+        ({"beta_init": "wide"}, "beta_init=wide: a number is needed"),
+        ({"trunk": None}, "trunk=null: a text .* or a group of keys is needed"),
+        ({"trunk": [16, 8]}, r"trunk=\[16,8\]: a text .* or a group of keys is needed"),
+        ({"latent_channels": 0}, "latent_channels=0: a whole number of at least 1 is needed"),
         ({"trunk": "swim_tiny"}, "'swim_tiny' is not a model of timm"),
         ({"trunk": "resnet18"}, "a SwinTransformer is needed"),
-        ({"trunk": {"img_size": 16, "width": 3}}, r"unknown \['width'\], missing \['depths'"),
+        ({"trunk": {"img_size": 16, "width": 3}}, "trunk.width=3: no such key; .*allowed: img_size, embed_dim, depths"),
+        ({"trunk": {"img_size": 16}}, "trunk.embed_dim=null: this key is missing"),
+        ({"trunk": {**SWIN, "img_size": 0}}, "trunk.img_size=0: a whole number of at least 1"),
+        ({"trunk": {**SWIN, "depths": [1] * 17}}, "trunk.depths=.*: at most 16 levels"),
         ({"trunk": {"img_size": 16, "embed_dim": 8, "depths": [1, 1], "num_heads": [2]}}, "not a valid Swin"),
+        ({"residual_branch": "x"}, "residual_branch=x: true or false is needed"),
+        ({"position_map": "x"}, "position_map=x: true or false is needed"),
     ],
 )
 def test_a_bad_setting_is_refused_when_the_network_is_built(changes, message, small):

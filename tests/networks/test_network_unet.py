@@ -130,11 +130,11 @@ def test_weights_in_half_precision_stay_close(unet, draw):
 @pytest.mark.parametrize(
     ("trunk", "message"),
     [
-        ({"widths": [8, 12]}, r"trunk.widths must be multiples of 8, one for each level, got \[8, 12\]"),
-        ({"widths": 8}, "one for each level, got 8"),
-        ({"widths": []}, "trunk needs one width or more"),
-        ({"widths": [8], "patch_size": 0}, "a patch_size of at least 1, got .* and 0"),
-        ({"widths": [8], "depths": [2]}, "unknown .'depths'. beside widths; a U-Net's keys are widths, patch_size"),
+        ({"widths": [8, 12]}, r"trunk.widths\[1\]=12: .* a multiple of 8"),
+        ({"widths": 8}, "trunk.widths=8: a list of whole numbers .* a multiple of 8"),
+        ({"widths": []}, r"trunk.widths=\[\]: a list .* not empty is needed"),
+        ({"widths": [8], "patch_size": 0}, "trunk.patch_size=0: a whole number of at least 1"),
+        ({"widths": [8], "depths": [2]}, r"trunk.depths=\[2\]: no such key; .*allowed: widths, patch_size"),
     ],
 )
 def test_a_unet_that_cannot_be_built_is_refused_in_one_line(trunk, message, small):

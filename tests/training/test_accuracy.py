@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from npnet.training.figures import Measurement, pair_errors, summarise
+from npnet.training.accuracy import Measurement, pair_errors, summarise
 
 
 @pytest.fixture

@@ -96,12 +96,13 @@ def measure(network: nn.Module, batches: Iterable[Mapping[str, Any]], device: to
 
 def predict(network: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """Return the predicted golden noise ``(B, C, *grid)``; every sample is conditioned on its own prompt."""
+    ahead = {"decomposition": batch["decomposition"]} if "decomposition" in batch else {}
     return network(
         batch["source_noise"],
         batch.get("prompt_embeds"),
         batch.get("pooled_prompt_embeds"),
         batch.get("prompt_mask"),
-        decomposition=batch.get("decomposition"),
+        **ahead,
     )
 
 

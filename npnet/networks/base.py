@@ -1,0 +1,283 @@
+"""The contract of networks: source noise and a prompt in, golden noise out.
+
+A member is one class and one YAML; it may live in a package of your own (``network._target_=my_pkg.MyNet``, or a YAML
+of ``--config-dir``). What training, the noise method and the comparison ask of it stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from huggingface_hub import ModelHubMixin
+from torch import Tensor, nn
+
+from npnet.networks import checkpoint
+
+Decompose = Callable[[Tensor], Sequence[Tensor]]
+"""``(B, C, *grid)`` noise -> its decomposition; can be pickled, so that a data loader's processes can call it."""
+EMBED_SIZES = ("prompt_embed_dim", "prompt_length", "pooled_embed_dim")
+"""What of a prompt a network may be tied to."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was made of another network's weights.
+
+    Attributes:
+        fresh: own weights that were left newly initialised.
+        dropped: the other's weights that have no place here.
+    """
+
+    fresh: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initial-noise", "golden-noise"]):
+    """The base of every network.
+
+    A subclass hands its constructor's arguments to ``super().__init__`` as plain JSON values, and gets from it saving,
+    loading, fine-tuning and the comparison. Arguments that it names ``latent_channels``, ``latent_size``,
+    ``prompt_embed_dim``, ``prompt_length`` and ``pooled_embed_dim`` are set by training to the sizes of the data.
+
+    Args:
+        config: the constructor's arguments by name; with them, and the weights, the network can be built again.
+
+    Attributes:
+        config: the same.
+    """
+
+    spatial_axes: ClassVar[int] = 2
+    """Axes of the noise after its channels: 2 for pictures, 3 for video."""
+    text_weights: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of weights that depend on the backbone's text; fine-tuning for another may drop them."""
+    switches: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {}
+    """(argument, value) that may be set on a trained network -> beginnings of the names of the weights that then go."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = dict(config)
+
+    @abstractmethod
+    def forward(
+        self,
+        noise: Tensor,
+        prompt_embeds: Tensor | None = None,
+        pooled_prompt_embeds: Tensor | None = None,
+        prompt_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return golden noise, of the shape, dtype and device of ``noise``.
+
+        Each sample depends on its own noise and prompt only; in ``eval()`` mode the result is deterministic. A network
+        whose ``decomposer`` is not None also takes ``decomposition=``, what that function returned for this noise.
+
+        Args:
+            noise: ``(B, C, *grid)``, N(0, 1), floating.
+            prompt_embeds: ``(B, L, D)``, the conditional half only.
+            pooled_prompt_embeds: ``(B, P)``.
+            prompt_mask: ``(B, L)``, 1 (True) for real tokens.
+
+        Raises:
+            ValueError: the noise or the embeddings are not what the network was built for.
+        """
+
+    @classmethod
+    def reads_prompt(cls, arguments: Mapping[str, Any]) -> bool:
+        """Say whether a network of these constructor arguments needs prompt embeddings; asked before it is built."""
+        return True
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What noise and embeddings must have: ``latent_channels``, and those of ``EMBED_SIZES`` that it is tied to.
+
+        The default takes them from ``config``, as far as they are there and not 0.
+        """
+        return {name: self.config[name] for name in ("latent_channels", *EMBED_SIZES) if self.config.get(name)}
+
+    def misfit(self, latent_shape: Sequence[int], embed_dims: Mapping[str, int], backbone: str) -> str | None:
+        """Say why the network cannot serve a backbone; None where it can.
+
+        Args:
+            latent_shape: ``(C, *grid)`` of the backbone's noise.
+            embed_dims: its sizes by the names of ``EMBED_SIZES``.
+            backbone: its name, for the line.
+        """
+        sizes = self.sizes
+        channels = sizes.pop("latent_channels", latent_shape[0])
+        if len(latent_shape) != 1 + self.spatial_axes or latent_shape[0] != channels:
+            grid = ", ".join(("f", "h", "w")[-self.spatial_axes :])
+            return f"was trained for latents ({channels}, {grid}), {backbone}'s are {tuple(latent_shape)}"
+        wrong = [name for name, size in sizes.items() if embed_dims.get(name, 0) != size]
+        if not wrong:
+            return None
+        got, there = (", ".join(f"{name} {of.get(name, 0)}" for name in wrong) for of in (sizes, embed_dims))
+        without = "; without its text term it may fit (text_term=off)" if ("text_term", "off") in self.switches else ""
+        return f"was trained for {got}, {backbone} has {there}{without}"
+
+    def decomposer(self) -> Decompose | None:
+        """Return how the noise is decomposed ahead of ``forward``, in a loader's processes; None where it is not."""
+        return None
+
+    def gates(self) -> dict[str, Tensor]:
+        """Return what training logs of the weights by name, such as gates; each is reduced to its mean."""
+        return {}
+
+    def load(self) -> Self:
+        """Fetch pretrained weights of a part, where the configuration asks for them; called once before training."""
+        return self
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build a network from stored arguments; its weights follow."""
+        return cls(**config)
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        config: dict[str, Any] | None = None,
+        model_card_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Write ``model.safetensors``, ``config.json`` and, if there is none, a model card to a directory.
+
+        ``push_to_hub(repo_id)`` uploads the same files.
+
+        Args:
+            save_directory: made where it does not exist; older weights in it are replaced, a model card is kept.
+            dtype: of the stored weights; half precision halves the file, and loading makes float32 of it again.
+            config: has no effect; ``push_to_hub`` passes it.
+            model_card_kwargs: values for the model card's template.
+        """
+        directory = Path(save_directory)
+        checkpoint.save(self, directory, self._stored_config(), dtype)
+        if not (directory / "README.md").exists():
+            self.generate_model_card(**(model_card_kwargs or {})).save(directory / "README.md")
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, torch_dtype: torch.dtype | None = None, **options: Any
+    ) -> Self:
+        """Load a network, on the CPU and in ``eval()`` mode; nothing but the checkpoint is downloaded.
+
+        What the checkpoint says never chooses a class: it is loaded by the class that this is called on.
+
+        Args:
+            pretrained_model_name_or_path: a directory that ``save_pretrained`` wrote, or a Hub repository of that form
+                (``owner/name``).
+            torch_dtype: of the weights, float32 by default.
+            **options: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``force_download`` for the Hub; the
+                arguments of ``switches`` to switch a part off, None keeps what was trained.
+
+        Raises:
+            FileNotFoundError: no such directory, file or repository, or a file is missing in it.
+            ValueError: it is of another class, or keys or shapes are not those of this one; the message names them.
+            TypeError: an unknown option.
+        """
+        parts = {name for name, _ in cls.switches}
+        allowed = (*sorted(parts), *checkpoint.HUB_OPTIONS)
+        unknown = [name for name in options if name not in allowed]
+        if unknown:
+            raise TypeError(f"from_pretrained has no option {unknown[0]!r}; allowed: torch_dtype, {', '.join(allowed)}")
+        source = pretrained_model_name_or_path
+        hub = {name: value for name, value in options.items() if name not in parts}
+        config, tensors = cls._read(source, hub)
+        for name, value in options.items():
+            if name not in parts or value is None or value == config.get(name):
+                continue
+            if (name, value) not in cls.switches or config.get(name) == "off":
+                trained = config.get(name)
+                raise ValueError(
+                    f"{source} was trained with {name}={trained}; a part can be switched off, got {value!r}"
+                )
+            config[name] = value
+            tensors = {key: t for key, t in tensors.items() if not key.startswith(cls.switches[name, value])}
+        network = cls._built(config, source)
+        checkpoint.require_match(network, tensors, source)
+        network.load_state_dict(tensors)
+        return network.eval() if torch_dtype is None else network.eval().to(torch_dtype)
+
+    def start_from(self, source: str | Path, **hub_options: Any) -> Start:
+        """Take the weights of a network trained for another backbone, for fine-tuning.
+
+        Everything must match but ``text_weights``: where these do not fit as a whole they stay newly initialised.
+
+        Args:
+            source: as for ``from_pretrained``.
+            **hub_options: as for ``from_pretrained``.
+
+        Raises:
+            FileNotFoundError: as ``from_pretrained``.
+            ValueError: something other than the text's weights does not match.
+        """
+        config, tensors = self._read(source, hub_options)
+        self._check_start(config, source)
+        state, text = self.state_dict(), self.text_weights
+        own = {key: tensor.shape for key, tensor in state.items() if text and key.startswith(text)}
+        other = {key: tensor.shape for key, tensor in tensors.items() if text and key.startswith(text)}
+        start = Start()
+        if own != other:
+            start = Start(tuple(sorted(own)), tuple(sorted(other)))
+            tensors = {key: tensor for key, tensor in tensors.items() if key not in other}
+            tensors |= {key: state[key] for key in own}
+        checkpoint.require_match(self, tensors, source)
+        self.load_state_dict(tensors)
+        return start
+
+    @classmethod
+    def place(cls) -> str:
+        """Return the class's place, ``package.module.Class``, by which a configuration names it."""
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+    @classmethod
+    def import_line(cls) -> str:
+        """Return the statement that brings the class into a program, for model cards."""
+        return f"from {cls.__module__} import {cls.__qualname__}"
+
+    def _stored_config(self) -> dict[str, Any]:
+        """Return what ``config.json`` holds: the arguments, and the class's place for whoever reads it."""
+        return {checkpoint.CLASS: self.place(), **self.config}
+
+    def _check_start(self, config: Mapping[str, Any], source: str | Path) -> None:
+        """Refuse a start whose weights mean something else here, though they have the same shapes."""
+
+    @classmethod
+    def _read(cls, source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return a checkpoint's constructor arguments and float32 weights."""
+        config, tensors = checkpoint.read(source, hub_options)
+        exported = config.pop(checkpoint.CLASS, None)
+        if exported is not None and str(exported).rpartition(".")[2] != cls.__qualname__:
+            raise ValueError(checkpoint.other_class(source, exported, cls.place()))
+        return config, tensors
+
+    @classmethod
+    def _built(cls, config: Mapping[str, Any], source: str | Path) -> Self:
+        """Build a network from stored arguments, without a draw from the caller's random stream."""
+        parameters = inspect.signature(cls.__init__).parameters
+        unknown = sorted(set(config) - set(parameters))
+        if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            what = f"an {cls.__name__} this version knows" if cls.__name__ == "NPNet" else f"a {cls.__name__}"
+            raise ValueError(f"{source}: {checkpoint.CONFIG_FILE} is not of {what}: key {', '.join(unknown)}")
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return cls.from_config(config)
+        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+            raise ValueError(f"{source}: {checkpoint.CONFIG_FILE}: {' '.join(str(error).split())}") from error
+
+
+def initialise_from(network: NoiseNetwork, source: str | Path, **hub_options: Any) -> list[str]:
+    """Copy the weights of a network trained for another backbone into ``network``; see ``NoiseNetwork.start_from``.
+
+    Returns:
+        The keys left newly initialised: empty, or all of the text's.
+
+    Raises:
+        FileNotFoundError: as ``NoiseNetwork.from_pretrained``.
+        ValueError: something other than the text's weights does not match.
+    """
+    return list(network.start_from(source, **hub_options).fresh)

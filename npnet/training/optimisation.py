@@ -1,0 +1,43 @@
+"""How a network is trained: the optimiser and its schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from npnet.description import Description
+from npnet.fields import AtLeast, Below, NotNegative, Positive, Whole
+
+Beta = Annotated[float, AtLeast(0), Below(1)]
+
+
+@dataclass(frozen=True)
+class Optimisation(Description):
+    """AdamW and its schedule; the ``module`` keys of ``train.py``.
+
+    Attributes:
+        learning_rate: of AdamW (published: 1e-4).
+        weight_decay: of AdamW, on everything (published code: PyTorch's default, 0.01).
+        schedule: ``constant`` (published) or ``cosine`` to zero over the run.
+        warmup_steps: linear warm-up from zero.
+        betas: of AdamW.
+    """
+
+    runtime: ClassVar[type | str] = "npnet.training.module:NPNetModule"
+
+    learning_rate: Positive = 1e-4
+    weight_decay: NotNegative = 0.01
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: Whole = 0
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+
+    def factor(self, step: int, num_steps: int) -> float:
+        """Return by what the learning rate is multiplied at ``step``, counted from 0, of ``num_steps`` in all.
+
+        ``num_steps`` matters to ``cosine`` alone; 0 leaves that part out.
+        """
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.schedule != "cosine" or not num_steps:
+            return warm
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps)))
