@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from collect.survey import Survey
+from npnet.text import code, markdown, visible
 
 CARD = "README.md"
 CONTACT_SHEET, GAINS = "kept_pairs.webp", "gains.png"
@@ -108,13 +109,13 @@ def card(found: Survey, shape: tuple[int, ...] | None, members: set[str]) -> str
         written=f"{found.num_written:,}",
         shards=len(found.shards),
         num_bytes=f"{found.num_bytes:,}",
-        rows="".join(f"| {name} | {value} |\n" for name, value in _rows(found)),
-        selected_by=", ".join(request.get("selected_by") or []) or "nothing",
+        rows="".join(f"| {markdown(name)} | {markdown(value)} |\n" for name, value in _rows(found)),
+        selected_by=", ".join(map(markdown, request.get("selected_by") or [])) or "nothing",
         pictures="\n".join(pictures),
         shape="(C, *grid)" if shape is None else f"({', '.join(map(str, shape))})",
         members="".join(f"| `{name}` | {text} |\n" for name, text in rest.items() if name in members),
         urls=f'"DIR/shard-{{000000..{len(found.shards) - 1:06d}}}.tar"',
-        request=json.dumps(request, indent=2, ensure_ascii=False),
+        request=visible(json.dumps(request, indent=2, ensure_ascii=False), keep="\n"),
     )
     return f"---\n{_front_matter(found)}---\n\n{body}"
 
@@ -156,16 +157,16 @@ def _rows(found: Survey) -> list[tuple[str, str]]:
 
 def _origin(request: dict[str, Any]) -> str:
     backbone = request.get("backbone") or {}
-    noise = ", ".join(request.get("noise") or {})
+    noise = code(", ".join(request.get("noise") or {}))
     text = "Pairs of initial noise and golden noise for text-to-image diffusion, made by NPNet's collector"
     if backbone:
         name = backbone.get("path") or str(backbone.get("_target_", "")).rpartition(".")[2]
-        text += f" with `{name}`, noise method `{noise}`, {request.get('num_inference_steps')} steps"
+        text += f" with {code(name)}, noise method {noise}, {request.get('num_inference_steps')} steps"
         text += f", guidance scale {request.get('guidance_scale')}"
     text += "."
     source = request.get("filtered_from")
     if source:
-        text += f" A selection of the pairs of `{source['shards']}`, made by `collect.filter`."
+        text += f" A selection of the pairs of {code(source['shards'])}, made by `collect.filter`."
     if request.get("converted_from"):
         text += " Converted from the published layout (npz and JSON lines) by `collect.convert`."
     return text

@@ -11,8 +11,11 @@ from typing import Any
 
 from collect.survey import Survey, survey
 from npnet.data.sidecars import sidecar_path
+from npnet.drawing.terminal import print_facts
 from npnet.errors import OneLineParser, UserError, one_line
+from npnet.text import visible
 from npnet.work import lock
+from npnet.work.progress import duration
 
 USAGE = "python -m collect.status DIR [--json] [--pictures] [--verify]"
 WINDOW = 50
@@ -79,35 +82,27 @@ def _pairs_per_second(found: Survey, holders: list[Any]) -> float | None:
 
 def print_status(facts: dict[str, Any]) -> None:
     """Print the table for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from npnet.work.progress import duration
-
     pairs, chunks = facts["pairs"], facts["chunks"]
-    table = Table(title=facts["folder"], show_header=False, title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")  # a path cut short names no file
-    table.add_row("state", facts["state"] + (f" ({'; '.join(filter(None, facts['runs']))})" if facts["runs"] else ""))
-    table.add_row("shards", f"{chunks['done']:,} of {chunks['total']:,}")
+    who = f" ({'; '.join(filter(None, facts['runs']))})" if facts["runs"] else ""
     of_total = f" of {pairs['total']:,}" if pairs["total"] else ""
-    table.add_row("pairs tried", f"{pairs['tried']:,}{of_total}")
+    rows = [
+        ("state", facts["state"] + who),
+        ("shards", f"{chunks['done']:,} of {chunks['total']:,}"),
+        ("pairs tried", f"{pairs['tried']:,}{of_total}"),
+    ]
     if pairs["tried"]:
-        table.add_row("pairs kept", f"{pairs['kept']:,} ({pairs['keep_rate']:.1%})")
-    for reason, count in pairs["rejected"].items():
-        table.add_row(f"rejected, {reason}", f"{count:,}")
+        rows.append(("pairs kept", f"{pairs['kept']:,} ({pairs['keep_rate']:.1%})"))
+    rows += [(f"rejected, {reason}", f"{count:,}") for reason, count in pairs["rejected"].items()]
     for metric, gain in facts["mean_gain"].items():
-        table.add_row(f"mean gain, {metric}", "unknown" if gain is None else f"{gain:+.4g}")
+        rows.append((f"mean gain, {metric}", "unknown" if gain is None else f"{gain:+.4g}"))
     if facts["pairs_per_hour"]:
-        table.add_row("pairs per hour", f"{facts['pairs_per_hour']:,.0f} tried, by the files' times")
+        rows.append(("pairs per hour", f"{facts['pairs_per_hour']:,.0f} tried, by the files' times"))
     if facts["eta_seconds"] is not None:
-        table.add_row("time left", duration(facts["eta_seconds"]))
+        rows.append(("time left", duration(facts["eta_seconds"])))
     if facts["state"] != "finished" and facts["seconds_since_last_shard"] is not None:
-        table.add_row("last shard", f"{duration(facts['seconds_since_last_shard'])} ago")
-    table.add_row("disk", size_text(facts["num_bytes"]))
-    for problem in facts["broken"]:
-        table.add_row("broken", problem)
-    Console().print(table)
+        rows.append(("last shard", f"{duration(facts['seconds_since_last_shard'])} ago"))
+    rows.append(("disk", size_text(facts["num_bytes"])))
+    print_facts(facts["folder"], [*rows, *(("broken", problem) for problem in facts["broken"])])
 
 
 def size_text(num_bytes: float) -> str:
@@ -146,7 +141,7 @@ def main(arguments: list[str]) -> int:
         return 0
     print_status(facts)
     for path in facts.get("pictures", []):
-        print(path)
+        print(visible(path))
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from collect.plan import USED, CollectionPlan
 from collect.status import size_text
 from collect.survey import Survey
+from npnet.drawing.terminal import print_facts
 
 if TYPE_CHECKING:
     from collect.candidates import CandidateMaker
@@ -17,36 +18,34 @@ TAR_BLOCK = 512
 
 def print_summary(found: Survey, seconds: float | None = None) -> None:
     """Print a table of a finished folder; ``seconds`` is this run's time, None where there was nothing to do."""
-    from rich.console import Console
-    from rich.table import Table
-
     from collect.card import gain_text, keep_rate_text
     from npnet.work.progress import duration
 
-    table = Table(title=str(found.folder), show_header=False, title_justify="left")
-    table.add_row("pairs tried", f"{found.num_tried:,}")
-    table.add_row("pairs kept", f"{found.num_kept:,}")
-    table.add_row("keep rate", keep_rate_text(found))
+    rows = [
+        ("pairs tried", f"{found.num_tried:,}"),
+        ("pairs kept", f"{found.num_kept:,}"),
+        ("keep rate", keep_rate_text(found)),
+    ]
     for reason, count in found.rejected.items():
-        table.add_row(f"rejected, {reason}", f"{count:,}")
+        rows.append((f"rejected, {reason}", f"{count:,}"))
     for metric in found.metrics:
         gains = [gain for gain, _ in found.gains(metric)]
         if gains:
-            table.add_row(f"mean gain, {metric}", gain_text(gains))
+            rows.append((f"mean gain, {metric}", gain_text(gains)))
     sidecars = [shard.sidecar for shard in found.shards]
     forwards = [sidecar["cost"]["forwards"] for sidecar in sidecars if "cost" in sidecar]
     if forwards and found.num_tried:
-        table.add_row("forwards per pair", f"{sum(forwards) / found.num_tried:.4g}")
-    table.add_row("size", size_text(found.num_bytes))
+        rows.append(("forwards per pair", f"{sum(forwards) / found.num_tried:.4g}"))
+    rows.append(("size", size_text(found.num_bytes)))
     shrunk = [sidecar["smallest_batch"] for sidecar in sidecars if sidecar.get("smallest_batch")]
     if shrunk:
-        table.add_row("batch size shrunk to", f"{min(shrunk)} (out of memory, in {len(shrunk)} shards)")
+        rows.append(("batch size shrunk to", f"{min(shrunk)} (out of memory, in {len(shrunk)} shards)"))
     notes = {f"{k}: {note}" for sidecar in sidecars for k, ns in sidecar.get("notes", {}).items() for note in ns}
     for note in sorted(notes)[:3]:
-        table.add_row("note", note)
+        rows.append(("note", note))
     if seconds is not None:
-        table.add_row("time of this run", duration(seconds))
-    Console().print(table)
+        rows.append(("time of this run", duration(seconds)))
+    print_facts(found.folder, rows)
 
 
 def dry_run_text(plan: CollectionPlan, maker: CandidateMaker) -> str:

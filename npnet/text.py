@@ -37,7 +37,7 @@ def _shown(character: str) -> str:
     if unicodedata.category(character) not in HIDDEN:
         return character
     code = ord(character)
-    if code < 0x100:
+    if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
@@ -48,6 +48,14 @@ def markdown(text: object) -> str:
     Only what would have a meaning is escaped, so that names and intervals stay readable in the raw file too.
     """
     return MEANING.sub(lambda found: f"\\{found[0]}", visible(" ".join(str(text).split())))
+
+
+def code(text: object) -> str:
+    """Return a text as Markdown's code, whatever backticks it holds."""
+    line = visible(" ".join(str(text).split()))
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def count(value: int, noun: str) -> str:

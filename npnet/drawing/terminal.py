@@ -31,3 +31,13 @@ def cell(text: object, style: str = "") -> Text:
 def add_row(table: Table, texts: Iterable[object]) -> None:
     """Add a row of texts, whoever wrote them."""
     table.add_row(*map(cell, texts))
+
+
+def print_facts(title: object, facts: Iterable[tuple[object, object]]) -> None:
+    """Print names and values as a table of two columns; long values are folded, not cut."""
+    table = Table(title=cell(title), show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")  # a path cut short names no file
+    for fact in facts:
+        add_row(table, fact)
+    Console(highlight=False, markup=False, emoji=False).print(table)

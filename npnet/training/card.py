@@ -9,6 +9,7 @@ from typing import Any
 
 from npnet.drawing.curves import Curves, plot_curves
 from npnet.networks import NoiseNetwork
+from npnet.text import code, markdown
 from npnet.training.accuracy import cell
 
 CURVES = "curves.png"
@@ -28,7 +29,7 @@ network = {name}.from_pretrained("PATH_OR_HUB_ID")
 golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 ```
 
-Trained on {pairs} pairs of `{shards}`, validated on {validation_pairs} pairs of other prompts.
+Trained on {pairs} pairs of {shards}, validated on {validation_pairs} pairs of other prompts.
 Pairs selected by: {selected_by}. A score of that metric is optimised for this network, and no independent evidence.
 {start}
 {held_out}
@@ -46,7 +47,9 @@ NAMES = {"mse": "MSE", "relative_mse": "MSE / MSE of the source noise", "directi
 
 def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNetwork]) -> None:
     """Write ``README.md`` into the folder of an exported ``network``."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in sorted(training["last_epoch_metrics"].items()))
+    rows = "\n".join(
+        f"| {markdown(name)} | {value} |" for name, value in sorted(training["last_epoch_metrics"].items())
+    )
     shards = training["settings"]["data"]["shards"]
     ours = network.import_line().startswith("from npnet ")
     text = CARD.format(
@@ -55,9 +58,9 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
         import_line=network.import_line(),
         pairs=training["pairs"],
         validation_pairs=training["validation_pairs"],
-        shards=shards if isinstance(shards, str) else "`, `".join(shards),
-        selected_by=", ".join(training["selected_by"]) or "nothing",
-        start=f"{training['start'][0].upper()}{training['start'][1:]}.\n" if training["start"] else "",
+        shards=", ".join(map(code, [shards] if isinstance(shards, str) else shards)),
+        selected_by=", ".join(map(markdown, training["selected_by"])) or "nothing",
+        start=markdown(f"{training['start'][0].upper()}{training['start'][1:]}.") + "\n" if training["start"] else "",
         held_out=held_out_table(training["held_out"]),
         metrics=rows,
         curves=f"![Curves]({CURVES})\n\n" if (folder / CURVES).is_file() else "",

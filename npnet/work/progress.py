@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from npnet.text import visible
+
 LINE_SECONDS = 10.0
 """Between two plain lines."""
 
@@ -70,9 +72,9 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line that stays, above the bar where there is one."""
         if self._bar is not None:
-            self._bar.console.print(line)
+            self._bar.console.print(visible(line))
         else:
-            print(line, flush=True)
+            print(visible(line), flush=True)
 
     def tick(self) -> None:
         """Print a plain line when it is time for one."""
@@ -91,7 +93,7 @@ class Progress:
             parts = [f"{3600 * rate:,.0f}/h" if rate > 0.01 else f"{3600 * rate:.3g}/h", f"{duration(left)} left"]
         if self.values:
             parts.append(self.describe(dict(self.values)))
-        return ", ".join(part for part in parts if part)
+        return visible(", ".join(part for part in parts if part))
 
     def line(self) -> str:
         """Return the plain line."""
@@ -117,10 +119,10 @@ def _make_bar() -> Any:
     from rich.progress import Progress as Bar
 
     return Bar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=Console(stderr=True),
+        TextColumn("{task.fields[text]}", markup=False),
+        console=Console(stderr=True, markup=False, emoji=False, highlight=False),
     )
