@@ -75,9 +75,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Load the backbone and time ``--repeats`` batches."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("evaluate", args.overrides)
-    backbone = build(cfg.backbone, "backbone")
-    backbone.check()
-    backbone.load()
+    described = build(cfg.backbone, "backbone")
+    described.check()
+    backbone = described.load()
     clock = Clock(backbone.device)
     prompts = [args.prompts[i % len(args.prompts)] for i in range(cfg.batch_size)]
     noise = seeding.source_noises(range(cfg.batch_size), backbone.latent_shape()).to(backbone.device)
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             marks = [clock.mark()]
             conditioning = backbone.encode(prompts)
             marks.append(clock.mark())
-            with DenoiserTime(backbone.denoiser, clock) as inside:
+            with DenoiserTime(backbone.denoiser.module, clock) as inside:
                 latents = backbone.sample(noise, conditioning, cfg.num_inference_steps, cfg.guidance_scale)
                 marks.append(clock.mark())
             if "decode" in backbone.capabilities:
@@ -99,7 +99,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     rows[name].append(value)
     shares = [1 - inside / whole for inside, whole in zip(rows["denoiser"], rows["sample"], strict=True)]
     return {
-        "backbone": type(backbone).__name__,
+        "backbone": backbone.name,
         "device": torch.cuda.get_device_name() if clock.on_gpu else "CPU",
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "batch": cfg.batch_size,

@@ -116,8 +116,8 @@ def stopwatches(maker: CandidateMaker, clock: Clock) -> Iterator[dict[str, float
     """Sum the time in each network while the block lasts; on a GPU each call is waited for."""
     (metric,) = maker.metrics.values()
     calls = {
-        "denoiser": (maker.backbone.denoiser, "forward"),
-        "text": (maker.backbone, "embed"),
+        "denoiser": (maker.backbone.denoiser.module, "forward"),
+        "text": (maker.backbone.text_encoder, "embed"),
         "decoding": (maker.backbone.pipeline.vae, "decode"),
         "scoring": (metric, "score"),
     }

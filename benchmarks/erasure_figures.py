@@ -29,6 +29,7 @@ from torch import Tensor
 
 from npnet import seeding
 from npnet.backbones import Shapes
+from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.data.prompts import Sample
 from npnet.evaluation.scoring import Sampling, evaluate_methods
 from npnet.metrics import Metric, ShapesJudge, ShapesScorer, statistics
@@ -57,7 +58,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def compare(
-    backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace, settings: Mapping[str, NoiseMethod]
+    backbone: LoadedBackbone,
+    metrics: Mapping[str, Metric],
+    args: argparse.Namespace,
+    settings: Mapping[str, NoiseMethod],
 ) -> dict[str, statistics.Comparison]:
     """Print one row for each setting against the standard noise; return its comparison by the judge."""
     samples = training_samples(args)
@@ -79,7 +83,7 @@ def compare(
     return found
 
 
-def sweep(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
+def sweep(backbone: LoadedBackbone, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
     """Print and plot every n against every delta."""
     from matplotlib.figure import Figure
 
@@ -107,7 +111,7 @@ def sweep(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namesp
     save(figure, args, "erasure_sweep.png")
 
 
-def settings(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
+def settings(backbone: LoadedBackbone, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
     """Print the choices that the formulas leave open, at n = 1."""
     chosen = {}
     for levels, scale, delta in itertools.product(SETTING_LEVELS, (1.0, args.guidance_scale), args.deltas):
@@ -121,7 +125,7 @@ def settings(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Nam
 # --- figure 3 --------------------------------------------------------------------------------------------------------
 
 
-def semantics(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
+def semantics(backbone: LoadedBackbone, metrics: Mapping[str, Metric], args: argparse.Namespace) -> None:
     """Print how well a noise shows its own prompt and another; draw the pictures."""
     samples, num_noises = training_samples(args), args.num_noises[-1]
     other, seeds = [sample.prompt for sample in samples], [sample.seed for sample in samples]
@@ -145,7 +149,7 @@ def semantics(backbone: Shapes, metrics: Mapping[str, Metric], args: argparse.Na
 
 
 def pictures(
-    backbone: Shapes, noise: Tensor, prompts: Sequence[str], args: argparse.Namespace, empty: bool = False
+    backbone: LoadedBackbone, noise: Tensor, prompts: Sequence[str], args: argparse.Namespace, empty: bool = False
 ) -> Tensor:
     """Sample ``noise`` ``(N, 4, 16, 16)``; ``empty``: with the empty prompt's embeddings alone. ``(N, 3, 32, 32)``."""
     conditioning = backbone.encode(prompts)

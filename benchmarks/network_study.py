@@ -32,7 +32,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from npnet.backbones import Backbone
+from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.data.prompts import assign_seeds
 from npnet.instantiate import build
 from npnet.metrics import statistics as intervals
@@ -53,7 +53,7 @@ class Pairs:
     def __init__(self, num_prompts: int | None, per_prompt: int) -> None:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             cfg = compose("evaluate", ["experiment=demo_evaluate"])
-        self.backbone: Backbone = build(cfg.backbone, "backbone").load()
+        self.backbone: LoadedBackbone = build(cfg.backbone, "backbone").load()
         prompts = build(cfg.prompts, "prompts", limit=num_prompts).read()
         samples = assign_seeds(prompts, {**cfg.seeds, "per_prompt": per_prompt}, cfg.seed)
         self.prompts = [sample.prompt for sample in samples]

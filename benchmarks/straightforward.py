@@ -79,7 +79,7 @@ def straightforward(job: CollectJob, chunk: int) -> list[Pair]:
     if pipe.vae.dtype != dtype:  # ours decodes in float32; the pipeline starts from its own dtype
         pipe.vae.to(dtype)
     num_steps, guidance_scale = config["num_inference_steps"], float(config["guidance_scale"])
-    (height, width), made = (maker.backbone.height, maker.backbone.width), []
+    (height, width), made = (maker.backbone.description.height, maker.backbone.description.width), []
     for sample in job.plan.chunk(chunk):
         noise = seeding.source_noises([sample.seed], maker.backbone.latent_shape()).to(device, dtype)
         embeds, negative, pooled, negative_pooled = pipe.encode_prompt(sample.prompt, device=device)

@@ -26,7 +26,7 @@ from npnet import seeding
 from npnet.backbones import Backbone
 from npnet.backbones.devices import placed
 from npnet.data.prompts import Sample
-from npnet.errors import UserError
+from npnet.errors import UserError, under
 from npnet.instantiate import build, build_all
 from npnet.metrics.base import Metric
 from npnet.noise import NoiseMethod
@@ -90,14 +90,15 @@ class CandidateMaker:
         num_inference_steps: int,
         guidance_scale: float,
     ) -> None:
-        self.backbone, self.label, self.method, self.metrics = backbone, label, method, dict(metrics)
+        self.backbone: Any = backbone  # loaded, once `load` is called
+        self.label, self.method, self.metrics = label, method, dict(metrics)
         self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
         self.batch_limit: int | None = None
         """Pairs that the device can hold at once, once it ran out of memory."""
         self.smallest_batch: int | None = None
         """Pairs that were computed at once in this chunk where the batch had to be split; None where it had not."""
         # a method with scorers decodes and scores while it searches; two threads must not use one metric
-        self.overlaps = backbone.device.type == "cuda" and not method.scorers
+        self.overlaps = False
         """Whether a batch is scored while the next one is denoised; on a CPU both would want the same cores."""
         self._stream: torch.cuda.Stream | None = None
 
@@ -120,7 +121,10 @@ class CandidateMaker:
 
     def load(self) -> CandidateMaker:
         """Load the weights of every part."""
-        self.backbone.load()
+        if isinstance(self.backbone, Backbone):
+            with under("backbone"):
+                self.backbone = self.backbone.load()
+        self.overlaps = self.backbone.device.type == "cuda" and not self.method.scorers
         for metric in self.metrics.values():
             metric.load(self.backbone.device)
         self.method.load(self.backbone, {label: self.metrics[label] for label in self.method.scorers})

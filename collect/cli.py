@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from npnet.command import run_command
-from npnet.errors import UserError
+from npnet.errors import UserError, under
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,6 +45,8 @@ def collect(cfg: DictConfig) -> None:
     if plan.config["dry_run"]:
         print(dry_run_text(plan, maker))
         return
+    with under("backbone"):
+        maker.backbone.check_device()
     with lock.hold(plan.output_dir, plan.request, workers.share):
         started = time.monotonic()
         with Watch.from_config(plan.config) as watch:

@@ -56,12 +56,10 @@ def dry_run_text(plan: CollectionPlan, maker: CandidateMaker) -> str:
     drawn = f"the list {seeds['list']}" if seeds["list"] is not None else f"drawn from {seeds['range']}"
     forwards = forwards_per_pair(maker)
     pair_bytes = bytes_per_pair(maker, config["keep_embeds"])
-    size = "known once the model is loaded"
-    if pair_bytes is not None:
-        size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * len(samples))}"
-        size += " (and the pictures)" if config["keep_images"] else ""
+    size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * len(samples))}"
+    size += " (and the pictures)" if config["keep_images"] else ""
     lines = [
-        f"backbone           {type(maker.backbone).__name__}, {maker.num_inference_steps} steps, guidance_scale "
+        f"backbone           {maker.backbone.name}, {maker.num_inference_steps} steps, guidance_scale "
         f"{maker.guidance_scale:g}",
         f"prompts            {num_prompts}, first: {samples[0].prompt!r}",
         *(f"                   {count} {name}" for name, count in plan.prompt_counts.items() if name != USED and count),
@@ -85,12 +83,9 @@ def forwards_per_pair(maker: CandidateMaker) -> int | None:
     return of_method + 2 * branches * maker.num_inference_steps - shared
 
 
-def bytes_per_pair(maker: CandidateMaker, keep_embeds: bool) -> int | None:
-    """Return the size of a pair in a shard, pictures left out; None where it is known only after loading."""
-    try:
-        shape, dims = maker.backbone.latent_shape(), maker.backbone.embed_dims()
-    except AttributeError:  # of the pipeline that is not there yet
-        return None
+def bytes_per_pair(maker: CandidateMaker, keep_embeds: bool) -> int:
+    """Return the size of a pair in a shard, pictures left out."""
+    shape, dims = maker.backbone.latent_shape(), maker.backbone.embed_dims()
     members = [2 * 2 * math.prod(shape) + 200, 300]
     if keep_embeds:
         members.append(2 * (dims["prompt_embed_dim"] * dims["prompt_length"] + dims["pooled_embed_dim"]) + 200)

@@ -2,7 +2,8 @@
 
 TRELLIS's first stage is flow matching on an ``(8, 16, 16, 16)`` grid: x_t = (1 - t) x_0 + t epsilon, velocity
 epsilon - x_0, times ``t = r s / (1 + (r - 1) s)`` for s from 1 to 0 (its ``rescale_t``), and its network is told
-1000 t. So it inherits ``FlowMatching`` and writes the seven functions below; a YAML names it:
+1000 t. So its description states a ``FlowSchedule`` and two sizes, its runtime is a text encoder and a denoiser, one
+function each; a YAML names the description:
 
     _target_: my_package.Voxels
     settings:
@@ -10,26 +11,30 @@ epsilon - x_0, times ``t = r s / (1 + (r - 1) s)`` for s from 1 to 0 (its ``resc
       inversion_guidance_scale: 1.0
       num_inference_steps: {collect: 10, evaluate: 12}
 
-There is no ``decode``: a picture needs a renderer, so scoring does too.
+There is no decoder: a picture needs a renderer, so scoring does too.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from npnet.backbones import FlowMatching
-from npnet.errors import UserError
+from npnet.backbones import Backbone, FlowSchedule, Schedule
+from npnet.backbones.runtime.devices import placement
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.backbones.runtime.parts import Denoiser, TextEncoder
+from npnet.fields import Positive
 from npnet.records import Conditioning
 
 TOKENS, WIDTH = 4, 8
 
 
-class Denoiser(nn.Module):
+class Transformer(nn.Module):
     """Stands for TRELLIS's sparse-structure transformer."""
 
     def __init__(self) -> None:
@@ -43,33 +48,11 @@ class Denoiser(nn.Module):
         return self.last(torch.tanh(self.first(latents) + told[:, :, None, None, None]))
 
 
-class Voxels(FlowMatching):
-    capabilities = frozenset({"unconditional_branch"})
+class VoxelText(TextEncoder):
+    """Stands for TRELLIS's CLIP: random rows that depend on the prompt alone."""
 
-    def __init__(
-        self,
-        path: str | None = None,
-        rescale: float = 3.0,
-        settings: Mapping[str, Any] | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-    ) -> None:
-        super().__init__(settings, device, dtype)
-        self.rescale = rescale
-
-    def check(self) -> None:
-        self.check_schedule()
-
-    def load(self) -> Self:
-        torch.manual_seed(0)
-        self.denoiser = Denoiser().requires_grad_(False).to(self.device, self.dtype)
-        return self
-
-    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        return (8, 4, 4, 6)
-
-    def embed_dims(self) -> dict[str, int]:
-        return {"prompt_embed_dim": WIDTH, "prompt_length": TOKENS, "pooled_embed_dim": 0}
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         rows = []
@@ -79,16 +62,39 @@ class Voxels(FlowMatching):
         embeds = torch.stack(rows).to(self.device)
         return Conditioning(tuple(prompts), embeds, torch.zeros_like(embeds))
 
+
+class VoxelDenoiser(Denoiser):
+    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
+        timestep = torch.full((len(latents),), label, device=self.device, dtype=self.dtype)
+        return self.module(latents, timestep, inputs["prompt_embeds"])
+
+
+class LoadedVoxels(LoadedBackbone):
+    def __init__(self, description: Voxels, device: str | None = None) -> None:
+        place, dtype = placement(description, device)
+        torch.manual_seed(0)
+        network = Transformer().requires_grad_(False).to(place, dtype)
+        super().__init__(description, VoxelText(place), VoxelDenoiser(network, place, dtype), device=place, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Voxels(Backbone):
+    kind: ClassVar[str] = "flow"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"unconditional_branch"})
+    runtime: ClassVar[type | str] = LoadedVoxels
+
+    path: str | None = None
+    rescale: Positive = 3.0
+
+    def schedule(self) -> Schedule:
+        return FlowSchedule(self.sigmas)
+
     def sigmas(self, num_inference_steps: int) -> list[float]:
         times = [1 - step / num_inference_steps for step in range(num_inference_steps)]
         return [self.rescale * t / (1 + (self.rescale - 1) * t) for t in times]
 
-    def model_output(self, latents: Tensor, label: float, conditioning: Conditioning, unconditional: bool) -> Tensor:
-        c = conditioning.to(self.device, self.dtype)
-        embeds = torch.cat([c.negative_prompt_embeds, c.prompt_embeds]) if unconditional else c.prompt_embeds
-        latents = torch.cat([latents, latents]) if unconditional else latents
-        timestep = torch.full((len(latents),), label, device=self.device, dtype=self.dtype)
-        return self.denoiser(latents.to(self.dtype), timestep, embeds).float()
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        return (8, 4, 4, 6)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        raise UserError("Voxels has no pictures: give a renderer")
+    def embed_dims(self) -> dict[str, int]:
+        return {"prompt_embed_dim": WIDTH, "prompt_length": TOKENS, "pooled_embed_dim": 0}

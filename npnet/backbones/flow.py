@@ -1,135 +1,91 @@
-"""Flow-matching transformers through diffusers: Stable Diffusion 3 and 3.5, and FLUX.1.
+"""Flow-matching transformers through diffusers: Stable Diffusion 3 and 3.5, FLUX.1, and Wan 2.1 (video).
 
-Latents are ``(B, 16, h, w)`` in both; FLUX reads 2 x 2 patches of them as tokens, which is done and undone inside.
 The levels are those of the checkpoint's own scheduler, 1000 sigma. Where its shift depends on the picture's size
 (FLUX), it is that of the configured ``height`` and ``width``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Annotated, Any, ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from npnet.backbones.pipeline import PipelineBackbone
-from npnet.backbones.schedules import FlowMatching
-from npnet.errors import UserError
-from npnet.records import Conditioning
+from npnet.backbones.base import CAPABILITIES
+from npnet.backbones.levels import flow_sigmas, plain
+from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side16, find, vae_factor
+from npnet.backbones.schedules import FlowSchedule, Kind, Schedule, Spacing
+from npnet.errors import FieldError, UserError
+from npnet.fields import AtLeast, AtMost, Positive, Rule
+
+Tokens = Annotated[int, AtLeast(1), AtMost(512)]
+FRAME_MULTIPLE = 4
 
 
-class FlowBackbone(FlowMatching, PipelineBackbone):
-    """A flow-matching family.
+class OneMoreThanMultiple(Rule):
+    """A whole multiple of ``limit`` and one more."""
+
+    words = "that is one more than a multiple of"
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return value > 0 and value % self.limit == 1
+
+    def __str__(self) -> str:
+        """Return the bound in words."""
+        return f"that is a multiple of {self.limit:g} and one more"
+
+
+Frames = Annotated[int, OneMoreThanMultiple(FRAME_MULTIPLE)]
+
+
+@dataclass(frozen=True)
+class StableDiffusion3(PipelineBackbone):
+    """Stable Diffusion 3 medium and 3.5 (medium, large).
 
     Args:
-        path: see ``PipelineBackbone``.
+        path: see ``PipelineBackbone``, whose other keys there are too.
         shift: of the schedule towards noise; the default is the checkpoint's.
         max_sequence_length: T5 tokens of a prompt; the default is the published one.
-        **common: see ``PipelineBackbone``.
     """
 
-    default_length = 256
-    longest = 512
+    kind: ClassVar[Kind] = "flow"
+    layout: ClassVar[Layout] = Layout(
+        pipeline="StableDiffusion3Pipeline",
+        denoiser_class="SD3Transformer2DModel",
+        scheduler={"shift": 3.0},
+        patch_size=2,
+    )
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.flow:SD3"
 
-    def __init__(
-        self, path: str, shift: float | None = None, max_sequence_length: int | None = None, **common: Any
-    ) -> None:
-        super().__init__(path, **common)
-        self.shift = shift
-        self.max_sequence_length = self.default_length if max_sequence_length is None else max_sequence_length
+    _: KW_ONLY
+    height: Side16 = 1024
+    width: Side16 = 1024
+    shift: Positive | None = None
+    max_sequence_length: Tokens = 256
 
-    def check(self) -> None:
-        """See ``Backbone.check``."""
-        length, shift = self.max_sequence_length, self.shift
-        if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= self.longest:
-            raise UserError(f"backbone.max_sequence_length={length}: allowed are 1 to {self.longest}")
-        if shift is not None and (isinstance(shift, bool) or not isinstance(shift, int | float) or not shift > 0):
-            raise UserError(f"backbone.shift={self.shift}: a positive number is needed")
-        super().check()
-
-    def sigmas(self, num_inference_steps: int) -> Sequence[float]:
-        """See ``FlowMatching.sigmas``: the checkpoint's scheduler says which."""
-        config = dict(self.published)
-        if self.shift is not None:
-            config |= {"flow_shift" if "flow_shift" in config else "shift": self.shift, "use_dynamic_shifting": False}
-        scheduler = type(self.pipeline.scheduler).from_config(config)
-        options = self.schedule_options(num_inference_steps)
-        if config.get("use_dynamic_shifting"):
-            options["mu"] = self._size_shift(config)
-        scheduler.set_timesteps(num_inference_steps, **options)
-        return [float(sigma) for sigma in scheduler.sigmas[:-1]]
-
-    def schedule_options(self, num_inference_steps: int) -> dict[str, Any]:
-        """Return what the family's pipeline passes to its scheduler."""
-        return {}
-
-    def _size_shift(self, config: Mapping[str, Any]) -> float:
-        """Return mu, linear in the number of image tokens of the configured size."""
-        few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-        low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-        tokens = (self.height // self.size_multiple) * (self.width // self.size_multiple)
-        return low + (high - low) * (tokens - few) / (many - few)
-
-
-class StableDiffusion3(FlowBackbone):
-    """Stable Diffusion 3 medium and 3.5 (medium, large); the arguments are those of ``FlowBackbone``."""
-
-    pipeline_class = "StableDiffusion3Pipeline"
-    denoiser_class = "SD3Transformer2DModel"
-    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    size_multiple = 16
-    patch_size = 2
-
-    def check_size(self, **sides: Any) -> None:
-        """See ``PipelineBackbone.check_size``.
-
-        Raises:
-            UserError: the network has no positions for so large a side (known once it is loaded).
-        """
-        super().check_size(**sides)
-        if self.pipeline is None:
-            return
-        config = self.denoiser.config
-        largest = config.pos_embed_max_size * config.patch_size * self.vae_factor
-        for name, side in sides.items():
-            if side > largest:
-                raise UserError(f"backbone.{name}={side}: this checkpoint has positions for up to {largest} pixels")
-
-    def embed_dims(self) -> dict[str, int]:
-        """See ``Backbone.embed_dims``: 4096, 77 + 256 and 2048."""
-        config = self.denoiser.config
-        return {
-            "prompt_embed_dim": config.joint_attention_dim,
-            "prompt_length": self.pipeline.tokenizer_max_length + self.max_sequence_length,
-            "pooled_embed_dim": config.pooled_projection_dim,
-        }
-
-    def embed(self, prompts: list[str]) -> dict[str, Tensor]:
-        """See ``PipelineBackbone.embed``."""
-        embeds, _, pooled, _ = self.pipeline.encode_prompt(
-            prompts,
-            None,
-            None,
-            device=self.device,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self.max_sequence_length,
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``: 4096, 77 + 256 and 2048."""
+        factor, positions = vae_factor(configs), find(configs, "transformer", "pos_embed_max_size", None)
+        return Facts(
+            latent_channels=find(configs, "transformer", "in_channels", 16),
+            prompt_embed_dim=find(configs, "transformer", "joint_attention_dim", 4096),
+            prompt_length=find(configs, "tokenizer", "model_max_length", 77) + self.max_sequence_length,
+            pooled_embed_dim=find(configs, "transformer", "pooled_projection_dim", 2048),
+            vae_factor=factor,
+            largest_side=positions and positions * find(configs, "transformer", "patch_size", 2) * factor,
         )
-        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
-    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
-        """See ``PipelineBackbone.denoise``."""
-        return self.denoiser(
-            hidden_states=latents,
-            timestep=torch.full((len(latents),), label, device=self.device),
-            encoder_hidden_states=inputs["prompt_embeds"],
-            pooled_projections=inputs["pooled_prompt_embeds"],
-            return_dict=False,
-        )[0]
+    def make_schedule(self, published: Mapping[str, Any]) -> Schedule:
+        """See ``PipelineBackbone.make_schedule``."""
+        return shifted_schedule(published, self.shift, self.spacing, self.height, self.width)
 
 
-class Flux(FlowBackbone):
+@dataclass(frozen=True)
+class Flux(PipelineBackbone):
     """FLUX.1 [dev] and [schnell].
 
     [dev] is distilled from guided sampling: it has no unconditional branch, and ``guidance_scale`` is a number the
@@ -137,95 +93,176 @@ class Flux(FlowBackbone):
     in every other family, and the network reads ``embedded_guidance``.
 
     Args:
-        path: see ``PipelineBackbone``.
+        path: see ``PipelineBackbone``, whose other keys there are too.
+        shift: of the schedule towards noise; the default is the checkpoint's.
+        max_sequence_length: T5 tokens of a prompt; the default is the published one.
         true_cfg: evaluate an unconditional branch (of the empty prompt) too.
         embedded_guidance: what the network reads where ``guidance_scale`` is not it.
-        **common: see ``FlowBackbone``.
     """
 
-    pipeline_class = "FluxPipeline"
-    denoiser_class = "FluxTransformer2DModel"
-    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    size_multiple = 16
-    patch_size = 2
-    default_length = 512
-    capabilities = PipelineBackbone.capabilities - {"unconditional_branch"}
-    lacking = {  # noqa: RUF012 (a constant)
+    kind: ClassVar[Kind] = "flow"
+    layout: ClassVar[Layout] = Layout(
+        pipeline="FluxPipeline",
+        denoiser_class="FluxTransformer2DModel",
+        scheduler={"shift": 3.0, "use_dynamic_shifting": True},
+        patch_size=2,
+    )
+    lacking: ClassVar[Mapping[str, str]] = {
         "unconditional_branch": "its guidance is distilled; backbone.true_cfg=true evaluates the branch"
     }
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.flow:FLUX"
 
-    def __init__(self, path: str, true_cfg: bool = False, embedded_guidance: float = 3.5, **common: Any) -> None:
-        super().__init__(path, **common)
-        self.true_cfg, self.embedded_guidance = true_cfg, float(embedded_guidance)
-        if true_cfg:
-            self.capabilities = PipelineBackbone.capabilities
+    _: KW_ONLY
+    height: Side16 = 1024
+    width: Side16 = 1024
+    shift: Positive | None = None
+    max_sequence_length: Tokens = 512
+    true_cfg: bool = False
+    embedded_guidance: float = 3.5
 
-    def latent_channels(self) -> int:
-        """See ``PipelineBackbone.latent_channels``: a token holds 2 x 2 cells."""
-        return self.denoiser.config.in_channels // 4
+    @property
+    def capabilities(self) -> frozenset[str]:  # type: ignore[override]
+        """See ``Backbone.capabilities``."""
+        lacked = {"cross_attention_maps"} if self.true_cfg else {"cross_attention_maps", "unconditional_branch"}
+        return frozenset(CAPABILITIES) - lacked
 
-    def embed_dims(self) -> dict[str, int]:
-        """See ``Backbone.embed_dims``: 4096, 512 and 768."""
-        config = self.denoiser.config
-        return {
-            "prompt_embed_dim": config.joint_attention_dim,
-            "prompt_length": self.max_sequence_length,
-            "pooled_embed_dim": config.pooled_projection_dim,
-        }
-
-    def embed(self, prompts: list[str]) -> dict[str, Tensor]:
-        """See ``PipelineBackbone.embed``."""
-        embeds, pooled, _ = self.pipeline.encode_prompt(
-            prompts, device=self.device, max_sequence_length=self.max_sequence_length
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``: 4096, 512 and 768; a token holds 2 x 2 cells."""
+        return Facts(
+            latent_channels=find(configs, "transformer", "in_channels", 64) // 4,
+            prompt_embed_dim=find(configs, "transformer", "joint_attention_dim", 4096),
+            prompt_length=self.max_sequence_length,
+            pooled_embed_dim=find(configs, "transformer", "pooled_projection_dim", 768),
+            vae_factor=vae_factor(configs),
         )
-        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
-    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
-        """See ``Backbone.with_guidance``: the number the network reads, one for each sample."""
-        scale = self.embedded_guidance if self.true_cfg else guidance_scale
-        column = torch.full((len(conditioning),), float(scale), device=self.device)
-        return replace(conditioning, extras={**conditioning.extras, "guidance": column})
+    def published_schedule(self) -> Mapping[str, Any]:
+        """See ``PipelineBackbone.published_schedule``: [schnell] is not shifted."""
+        return {"shift": 1.0} if "schnell" in self.path.lower() else self.layout.scheduler
 
-    def schedule_options(self, num_inference_steps: int) -> dict[str, Any]:
-        """See ``FlowBackbone.schedule_options``."""
-        import numpy as np
-
-        return {"sigmas": np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)}
-
-    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
-        """See ``PipelineBackbone.denoise``."""
-        rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
-        places = torch.zeros(rows, columns, 3, device=self.device, dtype=latents.dtype)
-        places[..., 1] += torch.arange(rows, device=self.device)[:, None]
-        places[..., 2] += torch.arange(columns, device=self.device)[None, :]
-        guidance = None
-        if self.denoiser.config.guidance_embeds:
-            guidance = inputs.get("guidance")
-            if guidance is None:
-                scale = self.embedded_guidance if self.true_cfg else self.settings.get("guidance_scale", 3.5)
-                guidance = torch.full((len(latents),), float(scale), device=self.device)
-            guidance = guidance.float()
-        output = self.denoiser(
-            hidden_states=pack(latents),
-            timestep=torch.full((len(latents),), label, device=self.device, dtype=latents.dtype) / 1000,
-            guidance=guidance,
-            pooled_projections=inputs["pooled_prompt_embeds"],
-            encoder_hidden_states=inputs["prompt_embeds"],
-            txt_ids=torch.zeros(inputs["prompt_embeds"].shape[1], 3, device=self.device, dtype=latents.dtype),
-            img_ids=places.flatten(0, 1),
-            return_dict=False,
-        )[0]
-        return unpack(output, rows, columns)
+    def make_schedule(self, published: Mapping[str, Any]) -> Schedule:
+        """See ``PipelineBackbone.make_schedule``; the pipeline passes sigmas of its own."""
+        return shifted_schedule(published, self.shift, self.spacing, self.height, self.width, linear_sigmas)
 
 
-def pack(latents: Tensor) -> Tensor:
-    """Read 2 x 2 cells as one token: ``(B, C, 2r, 2c)`` -> ``(B, r c, 4C)``; a permutation of the numbers."""
-    count, channels, height, width = latents.shape
-    cells = latents.reshape(count, channels, height // 2, 2, width // 2, 2)
-    return cells.permute(0, 2, 4, 1, 3, 5).reshape(count, height * width // 4, channels * 4)
+@dataclass(frozen=True)
+class Wan(PipelineBackbone):
+    """Wan 2.1, 1.3B and 14B: video, ``(B, 16, f, h, w)`` with f = (frames - 1) / 4 + 1. Wan 2.2 is refused.
+
+    The checkpoint's scheduler is a second-order UniPC; our step is its first-order one (Euler) at the same levels, so
+    that ``move`` can be undone.
+
+    Args:
+        path: see ``PipelineBackbone``, whose other keys there are too.
+        num_frames: of a video, a multiple of 4 and one more.
+        shift: of the schedule towards noise; the default is the checkpoint's.
+        max_sequence_length: umT5 tokens of a prompt; the default is the published one.
+    """
+
+    kind: ClassVar[Kind] = "flow"
+    layout: ClassVar[Layout] = Layout(
+        pipeline="WanPipeline",
+        denoiser_class="WanTransformer3DModel",
+        scheduler={"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0},
+        vae_classes=("AutoencoderKLWan",),
+        text_parts=("text_encoder", "tokenizer"),
+        patch_size=2,
+        float32_parts=("vae",),
+    )
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.wan:WAN"
+
+    _: KW_ONLY
+    height: Side16 = 480
+    width: Side16 = 832
+    num_frames: Frames = 81
+    shift: Positive | None = None
+    max_sequence_length: Tokens = 512
+
+    def check(self) -> None:
+        """See ``Description.check``.
+
+        Raises:
+            UserError: accelerate is missing; diffusers loads this model, part of which stays in float32, with it only.
+        """
+        super().check()
+        if find_spec("accelerate") is None:
+            raise UserError("backbone=wan: diffusers loads it with accelerate only: pip install accelerate")
+
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``: 4096, 512 and 0."""
+        halvings = find(configs, "vae", "temperal_downsample", (False, True, True))  # as diffusers spells it
+        return Facts(
+            latent_channels=find(configs, "transformer", "in_channels", 16),
+            prompt_embed_dim=find(configs, "transformer", "text_dim", 4096),
+            prompt_length=self.max_sequence_length,
+            vae_factor=find(configs, "vae", "scale_factor_spatial", 2 ** len(halvings)),
+            frame_factor=find(configs, "vae", "scale_factor_temporal", 2 ** sum(halvings)),
+        )
+
+    def make_schedule(self, published: Mapping[str, Any]) -> Schedule:
+        """See ``PipelineBackbone.make_schedule``."""
+        return shifted_schedule(published, self.shift, self.spacing, self.height, self.width)
+
+    def latent_shape(
+        self,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        *,
+        facts: Facts | None = None,
+    ) -> tuple[int, ...]:
+        """See ``Backbone.latent_shape``: ``(16, (frames - 1) / 4 + 1, height / 8, width / 8)``.
+
+        Raises:
+            FieldError: the VAE cannot divide a side or the frames.
+        """
+        facts = self.facts() if facts is None else facts
+        num_frames = self.num_frames if num_frames is None else num_frames
+        rule = OneMoreThanMultiple(FRAME_MULTIPLE)
+        if isinstance(num_frames, bool) or not isinstance(num_frames, int) or not rule.holds(num_frames):
+            raise FieldError("num_frames", num_frames, f"a whole number {rule} is needed")
+        channels, *grid = super().latent_shape(height, width, facts=facts)
+        return (channels, (num_frames - 1) // facts.frame_factor + 1, *grid)
 
 
-def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
-    """Undo ``pack``."""
-    cells = tokens.reshape(len(tokens), rows, columns, -1, 2, 2)
-    return cells.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, 2 * rows, 2 * columns)
+def shifted_schedule(
+    published: Mapping[str, Any],
+    shift: float | None,
+    spacing: Spacing,
+    height: int,
+    width: int,
+    given: Callable[[int], Sequence[float]] | None = None,
+) -> FlowSchedule:
+    """Return the schedule of a published configuration.
+
+    Args:
+        published: in the words of diffusers.
+        shift: instead of the published one.
+        spacing: see ``FlowSchedule``.
+        height: of the picture in pixels, for a shift that follows its size.
+        width: of the same.
+        given: from a number of steps to the unshifted sigmas that the family's pipeline passes.
+    """
+    config = plain(published)
+    if shift is not None:
+        config |= {"flow_shift" if "flow_shift" in config else "shift": shift, "use_dynamic_shifting": False}
+    mu = size_shift(config, height, width) if config.get("use_dynamic_shifting") else None
+    return FlowSchedule(partial(_sigmas, config, mu, given), spacing, dict(published))
+
+
+def size_shift(config: Mapping[str, Any], height: int, width: int) -> float:
+    """Return mu, linear in the number of image tokens of 16 x 16 pixels."""
+    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return low + (high - low) * ((height // 16) * (width // 16) - few) / (many - few)
+
+
+def linear_sigmas(num_inference_steps: int) -> Sequence[float]:
+    """Return what FLUX's pipeline passes to its scheduler."""
+    return list(np.linspace(1.0, 1 / num_inference_steps, num_inference_steps))
+
+
+def _sigmas(
+    config: Mapping[str, Any], mu: float | None, given: Callable[[int], Sequence[float]] | None, count: int
+) -> list[float]:
+    return flow_sigmas(config, count, mu, given and given(count))

@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Literal
 
 from npnet import paths
-from npnet.backbones.stable_diffusion import StableDiffusionXL
+from npnet.backbones.base import CAPABILITIES
+from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side2
+from npnet.backbones.stable_diffusion import XL, xl_facts
 from npnet.errors import UserError, one_line
-from npnet.records import Conditioning
+from npnet.shapes.grammar import parse
 
 
-class Shapes(StableDiffusionXL):
+@dataclass(frozen=True)
+class Shapes(PipelineBackbone):
     """32 x 32 pictures of two coloured shapes; latents ``(4, 16, 16)``.
 
     Args:
         path: another pipeline directory made by ``python -m npnet.shapes.build``; the default is a shipped one.
         height: picture height in pixels, a multiple of 2.
         width: picture width in pixels.
-        settings: see ``Backbone``.
-        device: see ``Backbone``.
-        dtype: see ``Backbone``.
         variant: which of the shipped models, ``a`` or ``b``.
     """
 
-    domain = "shapes"
-    size_multiple = 2
+    domain: ClassVar[str] = "shapes"
+    layout: ClassVar[Layout] = XL
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:SDXL"
 
-    def __init__(
-        self,
-        path: str | None = None,
-        height: int = 32,
-        width: int = 32,
-        settings: Mapping[str, Any] | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-        variant: str = "a",
-    ) -> None:
-        self.shapes_variant = variant  # `variant` is the weight files', as in diffusers
-        shipped = str(paths.shapes_weights(variant) / "pipeline")
-        super().__init__(path or shipped, height, width, settings=settings, device=device, dtype=dtype)
+    path: str | None = None  # type: ignore[assignment]
+    _: KW_ONLY
+    height: Side2 = 32
+    width: Side2 = 32
+    variant: Literal["a", "b"] = "a"
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """See ``Backbone.encode``.
+    @property
+    def source(self) -> str:
+        """See ``PipelineBackbone.source``."""
+        return self.path or str(paths.shapes_weights(self.variant) / "pipeline")
 
-        Raises:
-            UserError: a prompt is outside the Shapes grammar, whose words are all the model knows.
-        """
-        from npnet.shapes.grammar import parse
+    @property
+    def weight_variant(self) -> None:
+        """See ``PipelineBackbone.weight_variant``: the weights of a built-in model have none."""
 
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``."""
+        return xl_facts(configs)
+
+    def check_prompts(self, prompts: Iterable[str]) -> None:
+        """See ``Backbone.check_prompts``: the words of the Shapes grammar are all the model knows."""
         for prompt in dict.fromkeys(prompts):
             try:
                 parse(prompt)
             except ValueError as error:
                 raise UserError(f"backbone=shapes: {one_line(error)}") from error
-        return super().encode(prompts)

@@ -1,123 +1,163 @@
 """The U-Net families through diffusers: Stable Diffusion 1.x and 2.x, and Stable Diffusion XL with its kin.
 
-SD 1.4 and 1.5 predict epsilon. SD 2.1 at 768 x 768 predicts v, which ``to_noise_pred`` converts; its checkpoint's
-scheduler says so. Checkpoints with the layout of SDXL (DreamShaper-XL, a DPO U-Net, a fused LoRA) are SDXL here.
+SD 1.4 and 1.5 predict epsilon. SD 2.1 at 768 x 768 predicts v, which is converted; its checkpoint's scheduler says so.
+Checkpoints with the layout of SDXL (DreamShaper-XL, a DPO U-Net, a fused LoRA) are SDXL here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+from PIL import Image
 
+from npnet.backbones import files
 from npnet.backbones.base import CAPABILITIES
-from npnet.backbones.pipeline import PipelineBackbone
-from npnet.backbones.schedules import VariancePreserving
-from npnet.errors import UserError
+from npnet.backbones.levels import AYS
+from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side8, find, vae_factor
+from npnet.errors import FieldError, one_line
+
+SCHEDULER: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "prediction_type": "epsilon",
+}
+"""Published for SD 1.x, SDXL and, but for the prediction, SD 2.1."""
+SECOND = ("stable-diffusion-2", "sd2-community/")
+"""What the hub ids of SD 2.x contain."""
+CONTROLNETS = ("ControlNetModel",)
 
 
-class UNetBackbone(VariancePreserving, PipelineBackbone):
-    """A family with a U-Net and DDIM's schedule."""
+@dataclass(frozen=True)
+class StableDiffusion(PipelineBackbone):
+    """Stable Diffusion 1.4, 1.5 and 2.1; the keys are those of ``PipelineBackbone``."""
 
-    denoiser_name = "unet"
-    denoiser_class = "UNet2DConditionModel"
-    reads_sizes = False
-    """SDXL's U-Net is told the picture's sizes and the pooled text; the others' are not."""
-    capabilities = frozenset(CAPABILITIES)
+    layout: ClassVar[Layout] = Layout(
+        pipeline="StableDiffusionPipeline",
+        denoiser="unet",
+        denoiser_class="UNet2DConditionModel",
+        scheduler=SCHEDULER,
+        text_parts=("text_encoder", "tokenizer"),
+        ays=AYS["sd"],
+    )
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:SD"
 
-    def adopt(self, pipeline: Any) -> Self:
-        """See ``PipelineBackbone.adopt``.
+    _: KW_ONLY
+    height: Side8 = 512
+    width: Side8 = 512
 
-        Raises:
-            UserError: the U-Net reads its guidance scale (an LCM), which these families do not pass, or is of the other
-                family.
-        """
-        source = f"denoiser={self.replaced_denoiser}" if self.replaced_denoiser else f"path={self.path}"
-        if (pipeline.unet.config.addition_embed_type == "text_time") != self.reads_sizes:
-            found = "no U-Net of SDXL's layout" if self.reads_sizes else "a U-Net of SDXL's layout"
-            raise UserError(f"backbone.{source}: {found}, so nothing for {type(self).__name__}")
-        if pipeline.unet.config.time_cond_proj_dim is not None:
-            raise UserError(f"backbone.{source}: its U-Net reads the guidance scale (LCM); use the LCM LoRA")
-        return super().adopt(pipeline)
-
-
-class StableDiffusion(UNetBackbone):
-    """Stable Diffusion 1.4, 1.5 and 2.1; the arguments are those of ``PipelineBackbone``."""
-
-    pipeline_class = "StableDiffusionPipeline"
-    default_size = (512, 512)
-    ays_schedule = "StableDiffusionTimesteps"
-
-    def pipeline_options(self) -> dict[str, Any]:
-        """See ``PipelineBackbone.pipeline_options``: without the safety checker, whose images no metric wants."""
-        return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-
-    def embed_dims(self) -> dict[str, int]:
-        """See ``Backbone.embed_dims``: 768 (2.1: 1024), 77 and 0."""
-        return {
-            "prompt_embed_dim": self.pipeline.text_encoder.config.hidden_size,
-            "prompt_length": self.pipeline.tokenizer.model_max_length,
-            "pooled_embed_dim": 0,
-        }
-
-    def embed(self, prompts: list[str]) -> dict[str, Tensor]:
-        """See ``PipelineBackbone.embed``."""
-        embeds, _ = self.pipeline.encode_prompt(prompts, self.device, 1, do_classifier_free_guidance=False)
-        return {"prompt_embeds": embeds}
-
-    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
-        """See ``PipelineBackbone.denoise``."""
-        timestep = torch.tensor(label, device=self.device)
-        return self.denoiser(latents, timestep, encoder_hidden_states=inputs["prompt_embeds"], return_dict=False)[0]
-
-
-class StableDiffusionXL(UNetBackbone):
-    """SDXL base 1.0 and every checkpoint with its layout; the arguments are those of ``PipelineBackbone``."""
-
-    pipeline_class = "StableDiffusionXLPipeline"
-    text_parts = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    reads_sizes = True
-    ays_schedule = "StableDiffusionXLTimesteps"
-
-    def pipeline_options(self) -> dict[str, Any]:
-        """See ``PipelineBackbone.pipeline_options``: without the invisible watermark."""
-        return {"add_watermarker": False}
-
-    def embed_dims(self) -> dict[str, int]:
-        """See ``Backbone.embed_dims``: 2048, 77 and 1280 for SDXL."""
-        p = self.pipeline
-        return {
-            "prompt_embed_dim": p.text_encoder.config.hidden_size + p.text_encoder_2.config.hidden_size,
-            "prompt_length": p.tokenizer.model_max_length,
-            "pooled_embed_dim": p.text_encoder_2.config.projection_dim,
-        }
-
-    def embed(self, prompts: list[str]) -> dict[str, Tensor]:
-        """See ``PipelineBackbone.embed``."""
-        embeds, _, pooled, _ = self.pipeline.encode_prompt(
-            prompt=prompts, device=self.device, do_classifier_free_guidance=False
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``: 768 (2.1: 1024), 77 and 0."""
+        return Facts(
+            latent_channels=find(configs, "unet", "in_channels", 4),
+            prompt_embed_dim=find(configs, "text_encoder", "hidden_size", 1024 if self._is_second else 768),
+            prompt_length=find(configs, "tokenizer", "model_max_length", 77),
+            vae_factor=vae_factor(configs),
         )
-        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
-    def embed_nothing(self) -> dict[str, Tensor]:
-        """See ``PipelineBackbone.embed_nothing``: zeros, where the checkpoint says so (SDXL does)."""
-        nothing = self.embed([""])
-        if self.pipeline.config.force_zeros_for_empty_prompt:
-            return {name: torch.zeros_like(tensor) for name, tensor in nothing.items()}
-        return nothing
+    def published_schedule(self) -> Mapping[str, Any]:
+        """See ``PipelineBackbone.published_schedule``: the large model of SD 2.x predicts v."""
+        if self._is_second and not self.path.endswith("base"):
+            return {**SCHEDULER, "prediction_type": "v_prediction"}
+        return SCHEDULER
 
-    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
-        """See ``PipelineBackbone.denoise``."""
-        timestep = torch.tensor(label, device=self.device)
-        return self.denoiser(latents, timestep, **self.conditions(latents, inputs), return_dict=False)[0]
+    @property
+    def _is_second(self) -> bool:
+        return any(words in self.path for words in SECOND)
 
-    def conditions(self, latents: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what the U-Net is given beside latents and time: text, pooled text, and SDXL's six sizes."""
-        height, width = (side * self.vae_factor for side in latents.shape[-2:])
-        sizes = latents.new_tensor([[height, width, 0, 0, height, width]]).expand(len(latents), -1)
-        return {
-            "encoder_hidden_states": inputs["prompt_embeds"],
-            "added_cond_kwargs": {"text_embeds": inputs["pooled_prompt_embeds"], "time_ids": sizes},
-        }
+
+XL = Layout(
+    pipeline="StableDiffusionXLPipeline",
+    denoiser="unet",
+    denoiser_class="UNet2DConditionModel",
+    scheduler=SCHEDULER,
+    ays=AYS["sdxl"],
+)
+
+
+def xl_facts(configs: Configs) -> Facts:
+    """Return the sizes of a checkpoint of SDXL's layout: 2048, 77 and 1280 as published."""
+    return Facts(
+        latent_channels=find(configs, "unet", "in_channels", 4),
+        prompt_embed_dim=find(configs, "text_encoder", "hidden_size", 768)
+        + find(configs, "text_encoder_2", "hidden_size", 1280),
+        prompt_length=find(configs, "tokenizer", "model_max_length", 77),
+        pooled_embed_dim=find(configs, "text_encoder_2", "projection_dim", 1280),
+        vae_factor=vae_factor(configs),
+    )
+
+
+@dataclass(frozen=True)
+class StableDiffusionXL(PipelineBackbone):
+    """SDXL base 1.0 and every checkpoint with its layout; the keys are those of ``PipelineBackbone``."""
+
+    layout: ClassVar[Layout] = XL
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:SDXL"
+
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``."""
+        return xl_facts(configs)
+
+
+@dataclass(frozen=True)
+class StableDiffusionXLControlNet(PipelineBackbone):
+    """SDXL with a ControlNet: every picture follows one control image, or each its own.
+
+    Args:
+        path: see ``PipelineBackbone``, whose other keys there are too.
+        controlnet: a directory or hub id.
+        control_image: the file of the picture that steers every sample. A caller that wants one for each sample puts
+            ``extras["control_image"]``, ``(B, 3, H, W)`` in [0, 1], into the conditioning instead.
+        controlnet_conditioning_scale: weight of its residuals.
+    """
+
+    layout: ClassVar[Layout] = Layout(
+        pipeline="StableDiffusionXLControlNetPipeline",
+        denoiser="unet",
+        denoiser_class="UNet2DConditionModel",
+        scheduler=SCHEDULER,
+        ays=AYS["sdxl"],
+    )
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:CONTROLNET"
+
+    controlnet: str
+    control_image: str | None = None
+    _: KW_ONLY
+    controlnet_conditioning_scale: float = 1.0
+
+    def facts_of(self, configs: Configs) -> Facts:
+        """See ``PipelineBackbone.facts_of``."""
+        return xl_facts(configs)
+
+    def check(self) -> None:
+        """See ``Description.check``."""
+        super().check()
+        files.check_part("controlnet", self.controlnet, CONTROLNETS)
+        if self.control_image:
+            read_picture("control_image", self.control_image)
+
+
+def read_picture(field: str, file: str) -> Image.Image:
+    """Return a picture in RGB.
+
+    Raises:
+        FieldError: there is no such file, or it is no picture.
+    """
+    if not Path(file).is_file():
+        raise FieldError(field, file, "no such file")
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FieldError(field, file, f"no picture that can be read: {one_line(error)}") from error

@@ -18,7 +18,7 @@ from torch import Tensor
 from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts, Sample, assign_seeds, check_seeds
 from npnet.drawing.sheets import draw_side_by_side
-from npnet.errors import UserError
+from npnet.errors import UserError, under
 from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
 from npnet.metrics import Metric, statistics
 from npnet.noise import Network, Standard
@@ -68,7 +68,8 @@ class Evaluation(Callback):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"{name}={value}: a whole number of at least 1 is needed")
         assert backbone is not None and metrics is not None and prompts is not None
-        self.backbone, self.metrics, self.prompts = backbone, dict(metrics), prompts
+        self.backbone: Any = backbone  # loaded, once `setup` is called
+        self.metrics, self.prompts = dict(metrics), prompts
         self.folder = Path(output_dir) / FOLDER
         self.every_n_epochs, self.batch_size, self.num_pictures = every_n_epochs, batch_size, num_pictures
         self.seeds = {"range": [0, 100], "per_prompt": 1, "list": None, **(seeds or {})}
@@ -105,7 +106,9 @@ class Evaluation(Callback):
         if not self.samples:
             self.check()
         with torch.random.fork_rng():
-            self.backbone.load()
+            if isinstance(self.backbone, Backbone):
+                with under("backbone"):
+                    self.backbone = self.backbone.load()
             for metric in self.metrics.values():
                 metric.load(self.backbone.device)
         shape = trainer.datamodule.first().source_noise.shape

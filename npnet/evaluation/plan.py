@@ -82,10 +82,8 @@ class Plan:
         if config["sampler"] != "default":
             return None  # some schedulers evaluate twice a step
         one = 2 if config["guidance_scale"] != 1 and "unconditional_branch" in self.backbone.capabilities else 1
-        with contextlib.suppress(AttributeError, TypeError):  # the count needs the loaded backbone's steps
-            forwards = method.forwards(self.backbone)
-            return None if forwards is None else forwards + one * config["num_inference_steps"]
-        return None
+        forwards = method.forwards(self.backbone)
+        return None if forwards is None else forwards + one * config["num_inference_steps"]
 
 
 def make_plan(cfg: DictConfig) -> Plan:

@@ -14,9 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
-from npnet.backbones import Backbone
+from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.data.prompts import Sample
 from npnet.drawing.webp import encode_webp
+from npnet.errors import under
 from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
 from npnet.instantiate import build, build_all
 from npnet.metrics import Metric
@@ -75,7 +76,8 @@ class EvaluationJob:
         node = dict(self.config["backbone"])
         if node.get("device", "auto") == "auto":
             node["device"] = device
-        self.backbone: Backbone = build(node, "backbone").load()
+        with under("backbone"):
+            self.backbone: LoadedBackbone = build(node, "backbone").load()
         self.metrics: dict[str, Metric] = build_all(self.config["metric"], "metric")
         for metric in self.metrics.values():
             metric.load(self.backbone.device)

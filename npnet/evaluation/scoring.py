@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from npnet import seeding
-from npnet.backbones import Backbone
+from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 from npnet.data.prompts import Sample
 from npnet.evaluation import memory
 from npnet.metrics import Metric

@@ -44,11 +44,11 @@ class NoiseMethod(ABC):
         Raises:
             UserError: says what is missing, or that the model's schedule has no such number of steps.
         """
-        backbone.require(self.needs, label)
+        backbone.require(self.needs, f"noise.{label}")
         num_inference_steps = getattr(self, "num_inference_steps", None)
         if num_inference_steps is not None:
             try:
-                backbone.check_steps(num_inference_steps)
+                backbone.schedule().steps(num_inference_steps)
             except UserError as error:
                 raise UserError(f"noise.{label}.{error}") from error
 

@@ -13,7 +13,7 @@ from npnet.noise.search import Scorers, Search, SearchMethod, at_least
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 class BestOfN(SearchMethod):

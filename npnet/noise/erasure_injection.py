@@ -32,7 +32,7 @@ from npnet.noise.semantic_erasure import Renormalise, check_renormalise, erase, 
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 def aggregate(predictions: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -31,7 +31,7 @@ from npnet.noise.tokens import TokenIndices, token_places
 from npnet.records import Conditioning, Cost, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 ADAM_EPS = 1e-3
 CROSS_GATE = 0.5
@@ -91,7 +91,7 @@ class InitNO(NoiseMethod):
         self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
     ) -> NoiseResult:
         """See ``NoiseMethod.__call__``; the trace is minus (L_cross + L_self)."""
-        unet, tokenizer = backbone.pipeline.unet, backbone.pipeline.tokenizer  # type: ignore[attr-defined]
+        unet, tokenizer = backbone.pipeline.unet, backbone.pipeline.tokenizer
         run = _Run(self, noise.to(backbone.device, torch.float32), conditioning, backbone)
         run.tokens = token_places(conditioning.prompts, self.token_indices, tokenizer)
         with attention.AttentionMaps(unet, attention.choose_grid(unet, tuple(noise.shape[-2:]))) as maps:
@@ -143,7 +143,7 @@ class _Run:
                 gradients = None
                 if index < num_steps - 1 and not success.all():
                     gradients = torch.autograd.grad(torch.where(success, 0.0, loss).sum(), leaves)
-                    self.backbone.cost += Cost(backwards=len(loss))  # the graph does not end in the output
+                    self.backbone.meter.add(Cost(backwards=len(loss)))  # the graph does not end in the output
             maps.clear()
             self._keep(noise.detach(), score, success)
             if gradients is not None:

@@ -27,7 +27,7 @@ from npnet.noise.search import at_least
 from npnet.records import Branches, Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 def redenoise_gain(backbone: Backbone, from_timestep: float, to_timestep: float) -> float:

@@ -32,7 +32,7 @@ from npnet.noise.search import Scorers, Search, SearchMethod, at_least, per_samp
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 Variant = Literal["noise_diffusion", "pgd", "random_sampling", "random_diffusion", "mean_variance"]
 VARIANTS = ("noise_diffusion", "pgd", "random_sampling", "random_diffusion", "mean_variance")

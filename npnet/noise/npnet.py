@@ -15,7 +15,7 @@ from npnet.noise.base import NoiseMethod
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 class Network(NoiseMethod):
@@ -69,7 +69,7 @@ class Network(NoiseMethod):
         if path is None:
             if backbone.domain != "shapes":
                 raise UserError("noise.npnet needs network_path=DIR (only the Shapes model ships a network)")
-            path = str(paths.shapes_weights(getattr(backbone, "shapes_variant", "a")) / "network")
+            path = str(paths.shapes_weights(getattr(backbone.description, "variant", "a")) / "network")
         try:
             options = {} if self.text_term is None else {"text_term": self.text_term}
             network = network_class(self.network_class).from_pretrained(path, **options)
@@ -77,7 +77,7 @@ class Network(NoiseMethod):
             raise
         except (ValueError, TypeError, OSError) as error:
             raise UserError(f"network_path={path}: {one_line(error)}") from error
-        fault = network.misfit(backbone.latent_shape(), backbone.embed_dims(), type(backbone).__name__)
+        fault = network.misfit(backbone.latent_shape(), backbone.embed_dims(), backbone.name)
         if fault:
             raise UserError(f"network_path={path}: {fault}")
         self.network = network.to(backbone.device)

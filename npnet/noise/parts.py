@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from npnet.backbones.samplers import check_sampler
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, under
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
@@ -36,14 +36,15 @@ def check_parts(
     for label, metric in metrics.items():
         if metric.domain not in ("any", backbone.domain):
             raise UserError(
-                f"metric.{label} judges pictures of backbone={metric.domain} only, got {type(backbone).__name__}: "
+                f"metric.{label} judges pictures of backbone={metric.domain} only, got {backbone.name}: "
                 "choose other metrics with metric=[...]"
             )
         metric.check()
-    backbone.check()
+    with under("backbone"):
+        backbone.check()
     check_sampler(sampler, backbone, num_inference_steps)
     if "decode" not in backbone.capabilities:
-        raise UserError(f"{type(backbone).__name__} makes no pictures by itself, so metrics cannot score it")
+        raise UserError(f"{backbone.name} makes no pictures by itself, so metrics cannot score it")
     for label, method in methods.items():
         method.check_backbone(backbone, label)
         check_scorers(label, method, metrics)
@@ -64,17 +65,9 @@ def check_scorers(label: str, method: NoiseMethod, metrics: Mapping[str, Metric]
 
 
 def check_prompts(backbone: Backbone, prompts: Iterable[str]) -> None:
-    """Refuse prompts that the built-in model has no words for.
+    """Refuse prompts that the model has no words for.
 
     Raises:
         UserError: names the first such prompt.
     """
-    if backbone.domain != "shapes":
-        return
-    from npnet.shapes.grammar import parse
-
-    for prompt in dict.fromkeys(prompts):
-        try:
-            parse(prompt)
-        except ValueError as error:
-            raise UserError(f"backbone=shapes: {one_line(error)}") from error
+    backbone.check_prompts(prompts)

@@ -25,7 +25,7 @@ from npnet.noise.search import Scorers, Search, SearchMethod, at_least, per_samp
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 def norm_log_density(noise: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from npnet.noise.search import at_least
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 def renoise(
@@ -44,7 +44,7 @@ def renoise(
 
 def _keeps_nothing(label: str, backbone: Backbone) -> UserError:
     return UserError(
-        f"noise.{label}: {type(backbone).__name__} starts at pure noise (as flow matching does, at t = 1), where "
+        f"noise.{label}: {backbone.name} starts at pure noise (as flow matching does, at t = 1), where "
         "renoising keeps nothing of the denoised state; use another noise method"
     )
 

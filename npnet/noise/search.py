@@ -27,7 +27,7 @@ from npnet.records import Conditioning, NoiseResult, TracePoint
 from npnet.work.progress import duration
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 Scorers = str | Sequence[str] | Mapping[str, float]
 """A metric's label, several labels (their scores are added), or ``{label: weight}``."""

@@ -20,7 +20,7 @@ from npnet.noise.search import at_least, per_sample
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 Renormalise = Literal["none", "norm", "std"]
 RENORMALISE = ("none", "norm", "std")

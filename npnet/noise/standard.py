@@ -12,7 +12,7 @@ from npnet.noise.base import NoiseMethod
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 class Standard(NoiseMethod):

@@ -15,7 +15,7 @@ from npnet.noise.search import Scorers, Search, SearchMethod, at_least
 from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
 def neighbour(pivot: Tensor, fresh: Tensor, radius: float) -> Tensor:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npnet.errors import under
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -37,6 +39,8 @@ def evaluate(cfg: DictConfig) -> None:
     if cfg.dry_run:
         print(f"would evaluate into {cfg.output_dir}:\n{plan.describe()}")
         return
+    with under("backbone"):
+        plan.backbone.check_device()
     output_dir = Path(cfg.output_dir)
     with lock.hold(output_dir, plan.request(), workers.share, folders=["chunks"]):
         if (output_dir / "results.json").is_file() and (output_dir / "report.html").is_file():

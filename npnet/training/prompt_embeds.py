@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from npnet.data import places, schema
 from npnet.data.embeddings import EmbeddingCache
-from npnet.errors import UserError
+from npnet.errors import UserError, under
 from npnet.instantiate import build
 from npnet.work.job import Advance
 from npnet.work.progress import Progress
@@ -75,9 +75,10 @@ def fill(cache: EmbeddingCache, prompts: list[str], node: dict[str, Any], batch_
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        backbone = build(node, "backbone")
-        backbone.check()
-        backbone.load()
+        described = build(node, "backbone")
+        with under("backbone"):
+            described.check()
+            backbone = described.load()
         print(f"encoding {len(prompts)} prompts into {cache.folder}", flush=True)
         with Progress("encoding prompts", lambda values: "", 0, len(prompts)) as progress:
             progress.begin()

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from npnet import seeding
-from npnet.backbones import END, flow, samplers
-from npnet.errors import UserError
+from npnet.backbones import END, samplers
+from npnet.backbones.runtime import flow
+from npnet.errors import UserError, under
 from npnet.noise import redenoise
 from npnet.records import Branches
 from tests import tiny
@@ -230,7 +231,7 @@ def test_pictures_lie_in_the_unit_range_at_other_sizes_and_carry_gradients(backb
     with torch.enable_grad():
         images = backbone.decode(latents.requires_grad_())
         images.sum().backward()
-    frames = (backbone.num_frames,) if latents.ndim == 5 else ()
+    frames = (backbone.description.num_frames,) if latents.ndim == 5 else ()
     assert images.shape == (1, *frames, 3, 96, 64)
     assert images.dtype == torch.float32
     assert images.min() >= 0 and images.max() <= 1
@@ -255,7 +256,7 @@ def test_pictures_are_those_of_the_diffusers_pipeline(name):
 
 
 def test_sampling_runs_at_other_sizes(backbone):
-    if backbone.kind == "flow" and not hasattr(backbone, "pipeline"):
+    if backbone.kind == "flow" and backbone.pipeline is None:
         pytest.skip("one size")
     noise = noise_for(backbone, 96, 64)[:1]
     latents = backbone.sample(noise, backbone.encode(prompts_for(backbone)[:1]), 2, ANYWHERE)
@@ -272,8 +273,9 @@ def test_given_levels_equal_to_the_spacing_change_nothing(backbone):
 def test_impossible_requests_are_refused_by_name(backbone):
     with pytest.raises(UserError, match="num_inference_steps=0"):
         backbone.steps(0)
-    if hasattr(backbone, "pipeline"):
-        with pytest.raises(UserError, match=r"backbone.height=65: a positive multiple of \d+ is needed"):
+    if backbone.pipeline is not None:
+        said = r"backbone.height=65: a whole number that is a positive multiple of \d+ is needed"
+        with pytest.raises(UserError, match=said), under("backbone"):
             backbone.latent_shape(65, 64)
     if backbone.kind == "flow":
         with pytest.raises(
@@ -290,13 +292,13 @@ def test_a_method_that_needs_two_branches_is_refused_where_guidance_is_distilled
     with pytest.raises(
         UserError, match="noise.inversion needs unconditional_branch, which Flux does not have .*true_cfg"
     ):
-        built("flux").require(("unconditional_branch",), "inversion")
-    built("flux_true_cfg").require(("unconditional_branch",), "inversion")
-    built("wan").require(("unconditional_branch",), "inversion")
+        built("flux").require(("unconditional_branch",), "noise.inversion")
+    built("flux_true_cfg").require(("unconditional_branch",), "noise.inversion")
+    built("wan").require(("unconditional_branch",), "noise.inversion")
     with pytest.raises(UserError, match="cross_attention_maps, which StableDiffusion3 does not have"):
-        built("sd3").require(("cross_attention_maps",), "initno")
+        built("sd3").require(("cross_attention_maps",), "noise.initno")
     with pytest.raises(UserError, match="decode, which Voxels does not have"):
-        built("voxels").require(("decode",), "reno")
+        built("voxels").require(("decode",), "noise.reno")
 
 
 def test_embedded_guidance_is_what_the_network_reads():

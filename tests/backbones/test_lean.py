@@ -52,7 +52,7 @@ def test_a_tiny_vae_takes_the_place_of_the_large_one(saved, tmp_path):
 def test_vae_slicing_and_channels_last_change_nothing_but_memory():
     plain, lean = built("sdxl"), tiny.family("sdxl", vae_slicing=True, channels_last=True)
     assert lean.pipeline.vae.use_slicing
-    assert lean.denoiser.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert lean.denoiser.module.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(sampled(lean), sampled(plain), atol=1e-4)
     latents = noise_for(plain)
     assert torch.allclose(lean.decode(latents), plain.decode(latents), atol=1e-5)
@@ -62,7 +62,7 @@ def test_vae_slicing_and_channels_last_change_nothing_but_memory():
 def test_every_family_takes_channels_last_and_slicing(name):
     plain, lean = built(name), tiny.family(name, vae_slicing=True, channels_last=True)
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    weights = [w for part in (lean.denoiser, lean.pipeline.vae) for w in part.parameters() if w.ndim in formats]
+    weights = [w for part in (lean.denoiser.module, lean.pipeline.vae) for w in part.parameters() if w.ndim in formats]
     assert weights
     assert all(weight.is_contiguous(memory_format=formats[weight.ndim]) for weight in weights)
     assert torch.allclose(sampled(lean, 2), sampled(plain, 2), atol=1e-4, rtol=1e-4)
@@ -81,18 +81,19 @@ def test_the_denoiser_is_compiled_where_it_is_asked_for(monkeypatch):
 
 def test_text_encoders_leave_the_device_after_encoding(monkeypatch):
     backbone = tiny.family("sdxl", offload_text_encoders=True)
-    done, embed = [], backbone.embed
+    done, text = [], backbone.text_encoder
+    embed = text.embed
     for name in ("text_encoder", "text_encoder_2"):
         encoder = getattr(backbone.pipeline, name)
         monkeypatch.setattr(encoder, "to", lambda device, name=name: done.append((name, str(device))))
-    monkeypatch.setattr(backbone, "embed", lambda prompts: done.append("embed") or embed(prompts))
-    monkeypatch.setattr(backbone, "device", torch.device("cpu", 0))  # "cpu:0" stands for the GPU
+    monkeypatch.setattr(text, "embed", lambda prompts: done.append("embed") or embed(prompts))
+    monkeypatch.setattr(text, "device", torch.device("cpu", 0))  # "cpu:0" stands for the GPU
     there = [("text_encoder", "cpu:0"), ("text_encoder_2", "cpu:0")]
     back = [("text_encoder", "cpu"), ("text_encoder_2", "cpu")]
     backbone.encode(PROMPTS)
     assert done == [*there, "embed", "embed", *back]  # the prompts, and their absence
     done.clear()
-    backbone.offload_text_encoders = False
+    text.offload = False
     backbone.encode(PROMPTS)
     assert done == [*there, "embed"]
 
@@ -100,8 +101,8 @@ def test_text_encoders_leave_the_device_after_encoding(monkeypatch):
 def test_prompts_are_encoded_once_each_and_in_batches():
     backbone = tiny.family("sd3", text_encoder_batch_size=2)
     batches = []
-    embed = backbone.embed
-    backbone.embed = lambda prompts: batches.append(list(prompts)) or embed(prompts)
+    embed = backbone.text_encoder.embed
+    backbone.text_encoder.embed = lambda prompts: batches.append(list(prompts)) or embed(prompts)
     backbone.encode(["a", "b", "a", "c", "b"])
     assert batches == [["a", "b"], ["c"], [""]]
     batches.clear()
@@ -116,7 +117,8 @@ def test_embeddings_come_from_the_disk_the_second_time(name, folders, tmp_path):
     keys = {**SIZE, **({"max_sequence_length": tiny.T5_LENGTH} if name == "wan" else {})}
     first, again = (CACHED[name](str(folders / name), embedding_cache=str(tmp_path), **keys).load() for _ in range(2))
     c = first.encode(PROMPTS)
-    again.embed = lambda prompts: pytest.fail("encoded again") if prompts != [""] else type(again).embed(again, prompts)
+    text = again.text_encoder
+    text.embed = lambda prompts: pytest.fail("encoded again") if prompts != [""] else type(text).embed(text, prompts)
     cached = again.encode([*PROMPTS, PROMPTS[0]])
     for key, tensor in c.tensors().items():
         assert torch.equal(cached.tensors()[key][:2], tensor), key
@@ -126,7 +128,7 @@ def test_embeddings_come_from_the_disk_the_second_time(name, folders, tmp_path):
 
 def test_the_cache_keeps_models_apart(saved, copy):
     def identity(path=saved, **changed):
-        return StableDiffusionXL(str(path), **{**SIZE, **changed}).load().identity()
+        return StableDiffusionXL(str(path), **{**SIZE, **changed}).load().text_encoder.identity()
 
     assert identity() == identity(height=96)
     others = [
@@ -138,17 +140,20 @@ def test_the_cache_keeps_models_apart(saved, copy):
         identity(revision="two"),
     ]
     assert len({identity(), *others}) == 1 + len(others)
-    assert tiny.family("flux").identity() != tiny.family("flux", max_sequence_length=8).identity()
+    assert (
+        tiny.family("flux").text_encoder.identity()
+        != tiny.family("flux", max_sequence_length=8).text_encoder.identity()
+    )
 
 
 @pytest.mark.parametrize("file", ["text_encoder/model.safetensors", "tokenizer_2/tokenizer.json"])
 def test_the_cache_sees_that_a_text_file_was_exchanged(copy, file):
     backbone = StableDiffusionXL(str(copy), **SIZE).load()
-    before = backbone.identity()
+    before = backbone.text_encoder.identity()
     (copy / "unet" / "config.json").touch()  # has no part in the embeddings
-    assert backbone.identity() == before
+    assert backbone.text_encoder.identity() == before
     (copy / file).write_bytes((copy / file).read_bytes() + b" ")
-    assert backbone.identity() != before
+    assert backbone.text_encoder.identity() != before
 
 
 def test_one_cache_serves_two_models_each_with_its_own(saved, copy, tmp_path):
@@ -172,7 +177,7 @@ def test_the_embeddings_of_a_pipeline_built_elsewhere_are_not_cached(saved, tmp_
     torch.manual_seed(5)
     other = tiny.sdxl_pipeline()
     other.text_encoder = tiny.CLIPTextModel(tiny.text_config())
-    ours = backbone.adopt(other).encode(PROMPTS).prompt_embeds
+    ours = backbone.description.adopt(other).encode(PROMPTS).prompt_embeds
     uncached = StableDiffusionXL(saved, **SIZE).adopt(other).encode(PROMPTS).prompt_embeds
     assert torch.equal(ours, uncached)
     assert len(list(tmp_path.rglob("*.safetensors"))) == len(PROMPTS)
@@ -183,7 +188,7 @@ def test_frames_and_sizes_can_be_asked_for_one_call(name):
     backbone = built(name)
     *_, height, width = backbone.latent_shape(128, 64)
     assert (height, width) == (16, 8)
-    if isinstance(backbone, Wan):
+    if isinstance(backbone.description, Wan):
         assert backbone.latent_shape(64, 64, 17) == (16, 5, 8, 8)
         with pytest.raises(UserError, match="num_frames=16"):
             backbone.latent_shape(64, 64, 16)

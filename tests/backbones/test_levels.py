@@ -6,7 +6,8 @@ import torch
 
 from npnet import seeding
 from npnet.backbones import END, Flux, HunyuanDiT, StableDiffusionXL, samplers
-from npnet.errors import UserError
+from npnet.backbones.runtime import samplers as runtime_samplers
+from npnet.errors import UserError, shown
 from tests import tiny
 from tests.families import PROMPTS, SEEDS, SIZE, built, noise_for, reference, sampled
 
@@ -55,7 +56,6 @@ def test_align_your_steps():
 @pytest.mark.parametrize("name", ["sdxl", "sd3", "wan"])
 def test_a_list_of_levels(name):
     backbone = tiny.family(name, spacing=[900, 500, 100])
-    backbone.check_schedule()
     assert backbone.steps(3) == [(900, 500), (500, 100), (100, END)]
     assert torch.equal(sampled(backbone), sampled(built(name), timesteps=[900, 500, 100])) == (name != "sdxl")
 
@@ -90,7 +90,7 @@ def test_every_sampler_is_the_pipelines_and_repeatable_given_generators(name, sa
     assert torch.equal(*runs)
     if name != "sdxl":
         return
-    scheduler = samplers.make_scheduler(sampler, backbone.scheduler_config())
+    scheduler = runtime_samplers.make_scheduler(sampler, backbone.schedule().published)
     # given latents are scaled by init_noise_sigma inside the pipeline: once there, once here
     theirs = reference(backbone, scheduler, generator=seeding.streams(SEEDS, "sampler"))
     assert torch.allclose(runs[0], theirs, atol=1e-4, rtol=1e-3)
@@ -135,7 +135,8 @@ def test_a_sampler_refuses_step_counts_that_its_schedule_does_not_have(sampler, 
     loaded, checked = built("sdxl"), StableDiffusionXL(saved, **SIZE)
     c = loaded.encode(PROMPTS)
     for count in (0, -1, True, LARGEST[sampler] + 1, 2000):
-        said = f"^num_inference_steps={count}: sampler={sampler} takes 1 to {LARGEST[sampler]} with this checkpoint$"
+        allowed = f"sampler={sampler} takes 1 to {LARGEST[sampler]} with this checkpoint"
+        said = f"^num_inference_steps={shown(count)}: {allowed}$"
         for refuse in (
             lambda count=count: loaded.sample(noise_for(loaded), c, count, 1.0, sampler),
             lambda count=count: samplers.check_sampler(sampler, loaded, count),
@@ -156,10 +157,10 @@ def test_a_first_level_outside_the_table_is_refused(sampler, saved):
 
 
 def test_a_number_that_a_scheduler_alone_refuses_is_refused_in_one_line():
-    backbone = built("hunyuan_dit")
-    published = dict(backbone.published)
-    backbone = tiny.family("hunyuan_dit")
-    backbone.prepare_schedule({key: value for key, value in published.items() if key != "skip_prk_steps"})
+    pipeline = tiny.hunyuan_pipeline()
+    published = {key: value for key, value in pipeline.scheduler.config.items() if key != "skip_prk_steps"}
+    pipeline.scheduler = diffusers.DDPMScheduler.from_config(published)
+    backbone = HunyuanDiT("unused", **SIZE).adopt(pipeline)
     with pytest.raises(UserError, match="^num_inference_steps=2: sampler=pndm takes .*, but not this number:"):
         samplers.check_sampler("pndm", backbone, 2)
     samplers.check_sampler("pndm", backbone, 10)
@@ -168,11 +169,13 @@ def test_a_number_that_a_scheduler_alone_refuses_is_refused_in_one_line():
 @pytest.mark.parametrize("backbone", [StableDiffusionXL("owner/name", spacing="ays", **SIZE), *map(built, ["voxels"])])
 def test_steps_are_checked_without_weights_as_far_as_possible(backbone):
     for count in (0, True, 2.5, "4"):
-        with pytest.raises(UserError, match=f"^num_inference_steps={count}: a whole number of at least 1 is needed$"):
-            backbone.check_steps(count)
-        with pytest.raises(UserError, match=f"^num_inference_steps={count}: "):
+        with pytest.raises(
+            UserError, match=f"^num_inference_steps={shown(count)}: a whole number of at least 1 is needed$"
+        ):
+            backbone.schedule().steps(count)
+        with pytest.raises(UserError, match=f"^num_inference_steps={shown(count)}: "):
             samplers.check_sampler("default", backbone, count)
-    backbone.check_steps(10)
+    backbone.schedule().steps(10)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +187,9 @@ def test_steps_are_checked_without_weights_as_far_as_possible(backbone):
     ],
 )
 def test_fixed_levels_fix_the_steps_before_anything_is_loaded(backbone, levels):
-    backbone.check_steps(levels)
+    backbone.schedule().steps(levels)
     samplers.check_sampler("default", backbone, levels)
-    for check in (backbone.check_steps, lambda count: samplers.check_sampler("default", backbone, count)):
+    for check in (backbone.schedule().steps, lambda count: samplers.check_sampler("default", backbone, count)):
         with pytest.raises(UserError, match=f"num_inference_steps=50: backbone.spacing has {levels} levels"):
             check(50)
     if backbone.kind == "variance_preserving":
@@ -197,16 +200,16 @@ def test_fixed_levels_fix_the_steps_before_anything_is_loaded(backbone, levels):
 def test_the_published_schedule_is_enough_to_check_steps(saved):
     backbone = StableDiffusionXL(saved, **SIZE)
     with pytest.raises(UserError, match="^num_inference_steps=2000: allowed are 1 to 1000$"):
-        backbone.check_steps(2000)
-    backbone.check_steps(50)
-    assert backbone.steps(50) == built("sdxl").steps(50)
+        backbone.schedule().steps(2000)
+    backbone.schedule().steps(50)
+    assert backbone.schedule().steps(50) == built("sdxl").steps(50)
     with pytest.raises(UserError, match="^num_inference_steps=2000: allowed are 1 to 1000$"):
-        Flux("owner/name", **SIZE).check_steps(2000)
+        Flux("owner/name", **SIZE).schedule().steps(2000)
 
 
 def test_samplers_are_made_without_a_warning(caplog, capfd):
     """A refusal is one line on standard error, and diffusers would add its own."""
     for sampler in samplers.SAMPLERS:
-        samplers.make_scheduler(sampler, built("sdxl").scheduler_config())
+        runtime_samplers.make_scheduler(sampler, built("sdxl").schedule().published)
     assert capfd.readouterr().err == ""
     assert not caplog.records

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import diffusers
@@ -12,10 +13,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import CLIPTokenizer
 
 from npnet import backbones
-from npnet.backbones import Flux, StableDiffusion3, StableDiffusionXL, Wan, loading, sources
-from tests import tiny
+from npnet.backbones import Flux, StableDiffusion3, StableDiffusionXL, Wan, files
+from npnet.backbones.runtime import loading
+from tests import refusals, tiny
 from tests.families import PROMPTS, built, noise_for
-from tests.refusals import refusal
 
 LOADED = {
     "sd": backbones.StableDiffusion,
@@ -26,6 +27,7 @@ LOADED = {
     "wan": Wan,
 }
 HUB_ID = "nobody/nothing"
+refusal = partial(refusals.refusal, where="backbone")
 
 
 def keys(name):
@@ -62,7 +64,7 @@ def test_a_saved_pipeline_is_loaded_as_it_was(name, saved):
     needs_accelerate(name)
     backbone = LOADED[name](str(saved(name)), **keys(name))
     backbone.check()
-    backbone.load()
+    backbone = backbone.load()
     noise = noise_for(backbone)
     ours, before = (b.sample(noise, b.encode(PROMPTS), 2, 3.0) for b in (backbone, built(name)))
     assert torch.equal(ours, before)
@@ -73,7 +75,7 @@ def test_a_half_precision_network_gives_float32_predictions(name, saved):
     needs_accelerate(name)
     exact = built(name)
     backbone = LOADED[name](str(saved(name)), **keys(name), dtype="bfloat16").load()
-    assert backbone.denoiser.dtype == torch.bfloat16
+    assert backbone.denoiser.module.dtype == torch.bfloat16
     assert backbone.pipeline.vae.dtype == (torch.float32 if name == "wan" else torch.bfloat16)
     noise, c = noise_for(backbone), backbone.encode(PROMPTS)
     here, there = backbone.steps(3)[0]
@@ -110,7 +112,7 @@ def test_loading_shows_no_bars_and_leaves_the_settings_as_they_were(saved, capfd
 
 
 def test_a_missing_helper_library_is_said(saved, monkeypatch):
-    monkeypatch.setattr("diffusers.utils.is_accelerate_available", lambda: False)
+    monkeypatch.setattr("npnet.backbones.flow.find_spec", lambda name: None)
     backbone = Wan(str(saved("wan")), **keys("wan"))
     assert refusal(backbone.check).endswith("pip install accelerate")
 
@@ -197,7 +199,7 @@ def test_a_hub_that_is_switched_off_is_said(monkeypatch):
     said = "not in the local hub cache, and the hub is switched off (HF_HUB_OFFLINE)"
     assert refusal(StableDiffusionXL(HUB_ID, device="cpu").check) == f"backbone.path={HUB_ID}: {said}"
     local = StableDiffusionXL(HUB_ID, device="cpu", vae="nobody/tiny-vae")
-    monkeypatch.setattr(sources, "check_source", lambda *_: None)
+    monkeypatch.setattr(files, "check_pipeline", lambda *_: None)
     assert refusal(local.check) == f"backbone.vae=nobody/tiny-vae: {said}"
 
 
@@ -207,7 +209,7 @@ def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
     backbone = StableDiffusionXL(HUB_ID, device="cpu")
-    assert "the hub cannot be reached; give a local directory" in refusal(backbone.load)
+    assert "the hub cannot be reached; give a local folder" in refusal(backbone.load)
 
 
 def test_what_a_loader_raises_becomes_one_line(copy):
@@ -220,21 +222,48 @@ def test_what_a_loader_raises_becomes_one_line(copy):
     ("make", "said"),
     [
         (lambda: StableDiffusionXL("x", dtype="float16", device="cpu"), "float16 needs a GPU; allowed on the CPU"),
-        (lambda: StableDiffusionXL("x", dtype="half", device="cpu"), "backbone.dtype 'half' is not known"),
-        (lambda: StableDiffusionXL("x", device="tpu!"), "is not a torch device"),
-        (lambda: StableDiffusionXL("x", device="cuda"), "there is no GPU here"),
-        (StableDiffusionXL("x", height=1001, device="cpu").check, "backbone.height=1001: a positive multiple of 8"),
-        (StableDiffusionXL("x", width=12.5, device="cpu").check, "backbone.width=12.5: a positive multiple of 8"),
-        (Flux("x", width=1016, device="cpu").check, "backbone.width=1016: a positive multiple of 16"),
-        (Wan("x", num_frames=80, device="cpu").check, "backbone.num_frames=80: a multiple of 4 and one more"),
-        (Flux("x", max_sequence_length=513, device="cpu").check, "max_sequence_length=513: allowed are 1 to 512"),
-        (StableDiffusion3("x", shift=0.0, device="cpu").check, "backbone.shift=0.0: a positive number"),
-        (StableDiffusion3("x", spacing="trailing", device="cpu").check, "StableDiffusion3 takes null, or a list"),
-        (StableDiffusion3("x", spacing=[900, 950], device="cpu").check, "falling numbers from 0 to 1000"),
-        (StableDiffusionXL("x", spacing="traling", device="cpu").check, "did you mean 'trailing'"),
-        (StableDiffusionXL("x", spacing=[999, 500.5], device="cpu").check, "falling whole numbers from 0 to 999"),
-        (backbones.HunyuanDiT("x", spacing="ays", device="cpu").check, "backbone.spacing 'ays' is not known"),
-        (StableDiffusionXL("x", text_encoder_batch_size=0, device="cpu").check, "text_encoder_batch_size=0"),
+        (lambda: StableDiffusionXL("x", dtype="half", device="cpu"), "backbone.dtype=half: allowed: float32"),
+        (lambda: StableDiffusionXL("x", device="tpu!").load(), "is not a torch device"),
+        (lambda: StableDiffusionXL("x", device="cuda").load(), "there is no GPU here"),
+        (
+            lambda: StableDiffusionXL("x", height=1001, device="cpu").check(),
+            "backbone.height=1001: a whole number that is a positive multiple of 8",
+        ),
+        (
+            lambda: StableDiffusionXL("x", width=12.5, device="cpu").check(),
+            "backbone.width=12.5: a whole number that is a positive multiple of 8",
+        ),
+        (
+            lambda: Flux("x", width=1016, device="cpu").check(),
+            "backbone.width=1016: a whole number that is a positive multiple of 16",
+        ),
+        (
+            lambda: Wan("x", num_frames=80, device="cpu").check(),
+            "backbone.num_frames=80: a whole number that is a multiple of 4 and one more",
+        ),
+        (
+            lambda: Flux("x", max_sequence_length=513, device="cpu").check(),
+            "max_sequence_length=513: a whole number of at least 1 and of at most 512",
+        ),
+        (
+            lambda: StableDiffusion3("x", shift=0.0, device="cpu").check(),
+            "backbone.shift=0.0: a number above 0, or null",
+        ),
+        (
+            lambda: StableDiffusion3("x", spacing="trailing", device="cpu").check(),
+            "StableDiffusion3 takes null, or a list",
+        ),
+        (lambda: StableDiffusion3("x", spacing=[900, 950], device="cpu").check(), "falling numbers from 0 to 1000"),
+        (lambda: StableDiffusionXL("x", spacing="traling", device="cpu").check(), "did you mean 'trailing'"),
+        (
+            lambda: StableDiffusionXL("x", spacing=[999, 500.5], device="cpu").check(),
+            "falling whole numbers from 0 to 999",
+        ),
+        (
+            lambda: backbones.HunyuanDiT("x", spacing="ays", device="cpu").check(),
+            "backbone.spacing=ays: allowed: leading",
+        ),
+        (lambda: StableDiffusionXL("x", text_encoder_batch_size=0, device="cpu").check(), "text_encoder_batch_size=0"),
     ],
 )
 def test_keys_that_cannot_work_are_refused(make, said, monkeypatch):
@@ -246,8 +275,8 @@ def test_a_gpu_without_bfloat16_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert "this GPU cannot compute in it" in refusal(lambda: Flux("x", dtype="bfloat16", device="cuda"))
-    assert "there are 1 GPUs here" in refusal(lambda: Flux("x", device="cuda:1"))
+    assert "this GPU cannot compute in it" in refusal(Flux("x", dtype="bfloat16", device="cuda").load)
+    assert "there are 1 GPUs here" in refusal(Flux("x", device="cuda:1").load)
 
 
 def test_a_two_stage_video_model_is_refused(saved):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from npnet.backbones import HunyuanDiT, StableDiffusionXL, lora
-from npnet.errors import UserError
+from npnet.backbones import HunyuanDiT, StableDiffusionXL
+from npnet.backbones.runtime import lora
+from npnet.errors import UserError, under
 from tests import tiny
 from tests.families import SIZE
 
@@ -129,21 +130,21 @@ def test_metadata_of_another_rank_is_refused(tmp_path):
 def test_offline_the_file_of_a_lora_on_the_hub_must_be_named(tmp_path, monkeypatch):
     tiny.sdxl_pipeline().save_pretrained(tmp_path)
     monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: True)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as caught, under("backbone"):
         StableDiffusionXL(str(tmp_path), lora="owner/name", **SIZE).check()
     assert str(caught.value) == (
         "backbone.lora=owner/name: the hub is switched off (HF_HUB_OFFLINE); name the file: owner/name/FILE.safetensors"
     )
     asked = []
-    monkeypatch.setattr("npnet.backbones.sources.check_cached", lambda *given: asked.append(given))
+    monkeypatch.setattr("npnet.backbones.files.check_cached", lambda *given: asked.append(given))
     StableDiffusionXL(str(tmp_path), lora="owner/name/folder/a.safetensors", **SIZE).check()
-    assert asked == [("backbone.lora", "owner/name", "folder/a.safetensors")]
+    assert asked == [("owner/name", ["folder/a.safetensors"], "lora")]
 
 
 def test_what_cannot_be_a_lora_is_refused(tmp_path):
-    with pytest.raises(UserError, match="backbone.lora=x: diffusers reads no LoRA of HunyuanDiT"):
+    with pytest.raises(UserError, match="backbone.lora=x: diffusers reads no LoRA of HunyuanDiT"), under("backbone"):
         HunyuanDiT("unused", lora="x", **SIZE).check()
-    with pytest.raises(UserError, match="backbone.lora_scale=a: a number is needed"):
+    with pytest.raises(UserError, match="backbone.lora_scale=a: a number is needed"), under("backbone"):
         StableDiffusionXL("unused", lora_scale="a", **SIZE).check()
     tiny.sdxl_pipeline().save_pretrained(tmp_path / "sdxl")
     (tmp_path / "lora.safetensors").write_bytes(b"abc")

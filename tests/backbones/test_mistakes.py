@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -17,14 +18,14 @@ from npnet.backbones import (
     StableDiffusionXL,
     StableDiffusionXLControlNet,
     Wan,
-    sources,
 )
-from npnet.backbones.devices import resolve_device
-from tests import tiny
+from npnet.backbones.runtime.devices import resolve_device
+from npnet.weights.files import damage
+from tests import refusals, tiny
 from tests.families import SIZE, built
-from tests.refusals import refusal
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+refusal = partial(refusals.refusal, where="backbone")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_damaged_directory_is_refused_by_the_check(copy, file, content, said):
 def test_whole_files_are_not_damaged(saved, tmp_path):
     save_file({}, tmp_path / "empty.safetensors")
     for file in (saved / "sdxl" / "unet" / WEIGHTS, tmp_path / "empty.safetensors"):
-        assert sources.damage(file) is None
+        assert damage(file) is None
 
 
 @pytest.mark.parametrize(
@@ -97,9 +98,9 @@ def test_a_pipeline_of_another_family_is_refused(saved, monkeypatch, family, fol
     assert said in refusal(family(str(saved / folder), **SIZE).check)
     # from the hub the index is fetched first, and the weights only where it fits
     index = saved / folder / "model_index.json"
-    monkeypatch.setattr("npnet.backbones.loading.fetch", lambda *_: index)
+    monkeypatch.setattr("npnet.backbones.runtime.loading.fetch", lambda *_: index)
     assert said in refusal(family("owner/name", **SIZE).load)
-    monkeypatch.setattr("npnet.backbones.sources.cached_file", lambda *_: index)
+    monkeypatch.setattr("npnet.backbones.files.cached_file", lambda *_: index)
     assert said in refusal(family("owner/name", **SIZE).check)
 
 
@@ -150,18 +151,51 @@ def test_a_vae_of_other_latents_is_refused(saved):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (StableDiffusionXL("x", spacing=5, device="cpu").check, "backbone.spacing=5: null, a name or a list of levels"),
-        (Wan("x", spacing=5, device="cpu").check, "backbone.spacing=5: null, a name or a list of levels"),
-        (HunyuanDiT("x", spacing={}, device="cpu").check, "backbone.spacing={}: null, a name or a list of levels"),
-        (StableDiffusionXL("x", height=0, device="cpu").check, "backbone.height=0: a positive multiple of 8"),
-        (Shapes(width=0, device="cpu").check, "backbone.width=0: a positive multiple of 2"),
-        (Flux("x", max_sequence_length=0, device="cpu").check, "max_sequence_length=0: allowed are 1 to 512"),
-        (Flux("x", max_sequence_length="a", device="cpu").check, "max_sequence_length=a: allowed are 1 to 512"),
-        (Flux("x", max_sequence_length=True, device="cpu").check, "max_sequence_length=True: allowed are 1 to 512"),
-        (StableDiffusion3("x", shift="a", device="cpu").check, "backbone.shift=a: a positive number"),
-        (lambda: built("wan").latent_shape(num_frames=0), "backbone.num_frames=0: a multiple of 4 and one more"),
-        (lambda: built("sdxl").latent_shape(height=0), "backbone.height=0: a positive multiple of 8"),
-        (lambda: built("sdxl").latent_shape(width=0), "backbone.width=0: a positive multiple of 8"),
+        (
+            lambda: StableDiffusionXL("x", spacing=5, device="cpu").check(),
+            "backbone.spacing=5: a text (quote a name of digits alone), or a list of numbers, or null",
+        ),
+        (
+            lambda: Wan("x", spacing=5, device="cpu").check(),
+            "backbone.spacing=5: a text (quote a name of digits alone), or a list of numbers, or null",
+        ),
+        (
+            lambda: HunyuanDiT("x", spacing={}, device="cpu").check(),
+            "backbone.spacing={}: a text (quote a name of digits alone), or a list of numbers, or null",
+        ),
+        (
+            lambda: StableDiffusionXL("x", height=0, device="cpu").check(),
+            "backbone.height=0: a whole number that is a positive multiple of 8",
+        ),
+        (
+            lambda: Shapes(width=0, device="cpu").check(),
+            "backbone.width=0: a whole number that is a positive multiple of 2",
+        ),
+        (
+            lambda: Flux("x", max_sequence_length=0, device="cpu").check(),
+            "max_sequence_length=0: a whole number of at least 1 and of at most 512",
+        ),
+        (
+            lambda: Flux("x", max_sequence_length="a", device="cpu").check(),
+            "max_sequence_length=a: a whole number of at least 1 and of at most 512",
+        ),
+        (
+            lambda: Flux("x", max_sequence_length=True, device="cpu").check(),
+            "max_sequence_length=true: a whole number of at least 1 and of at most 512",
+        ),
+        (lambda: StableDiffusion3("x", shift="a", device="cpu").check(), "backbone.shift=a: a number above 0, or null"),
+        (
+            lambda: built("wan").latent_shape(num_frames=0),
+            "backbone.num_frames=0: a whole number that is a multiple of 4 and one more",
+        ),
+        (
+            lambda: built("sdxl").latent_shape(height=0),
+            "backbone.height=0: a whole number that is a positive multiple of 8",
+        ),
+        (
+            lambda: built("sdxl").latent_shape(width=0),
+            "backbone.width=0: a whole number that is a positive multiple of 8",
+        ),
     ],
 )
 def test_values_of_the_wrong_type_and_zeros_are_refused(make, said):

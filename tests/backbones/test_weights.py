@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from npnet.backbones import StableDiffusionXL, StableDiffusionXLControlNet
-from npnet.errors import UserError
+from npnet.errors import UserError, under
 from tests import tiny
 from tests.families import PROMPTS, SIZE, built, noise_for, reference, sampled
 
@@ -35,18 +35,22 @@ def test_another_denoiser_of_the_same_layout(saved, tmp_path):
     for source in (tmp_path / "dpo", file):
         backbone = StableDiffusionXL(saved, denoiser=str(source), **SIZE)
         backbone.check()
-        results.append(sampled(backbone.load()))
-        assert torch.equal(backbone.denoiser.conv_in.weight, unet.conv_in.weight)
+        backbone = backbone.load()
+        results.append(sampled(backbone))
+        assert torch.equal(backbone.denoiser.module.conv_in.weight, unet.conv_in.weight)
     assert torch.equal(*results)
     assert not torch.allclose(results[0], sampled(built("sdxl")), atol=1e-2)
 
 
 def test_a_denoiser_of_another_layout_is_refused(saved, tmp_path):
     save_file({"conv_in.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors")
-    with pytest.raises(UserError, match="backbone.denoiser=.*wrong.safetensors: of another layout than the model"):
+    with (
+        pytest.raises(UserError, match="backbone.denoiser=.*safetensors: of another layout than the model"),
+        under("backbone"),
+    ):
         StableDiffusionXL(saved, denoiser=str(tmp_path / "wrong.safetensors"), **SIZE).load()
     for key in ("denoiser", "vae", "lora"):
-        with pytest.raises(UserError, match=f"backbone.{key}=/nowhere: no such file or directory"):
+        with pytest.raises(UserError, match=f"backbone.{key}=/nowhere: no such file or folder"), under("backbone"):
             StableDiffusionXL(saved, **{key: "/nowhere"}, **SIZE).check()
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no diffusers model there \(config.json is missing\)"):
@@ -90,14 +94,14 @@ def test_a_lora_is_added_to_the_weights_it_names(saved, tmp_path, layout, alpha)
     source = str(lora_files(tmp_path) / f"{layout}.safetensors")
     backbone = StableDiffusionXL(saved, lora=source, lora_scale=0.5, **SIZE)
     backbone.check()
-    backbone.load()
-    plain = built("sdxl").denoiser.state_dict()
+    backbone = backbone.load()
+    plain = built("sdxl").denoiser.module.state_dict()
     down, up = lora_factors()
     changed = {f"{LAYER}.weight": 0.5 * alpha / 2 * up @ down}
     if layout == "kohya":
         down, up = lora_factors(convolution=True)
         changed["conv_in.weight"] = 0.5 * 1.0 / 2 * torch.einsum("or,ri...->oi...", up[:, :, 0, 0], down)
-    for key, weight in backbone.denoiser.state_dict().items():
+    for key, weight in backbone.denoiser.module.state_dict().items():
         expected = plain[key] + changed.get(key, torch.zeros(()))
         assert torch.allclose(weight, expected, atol=1e-6), key
 
@@ -144,11 +148,11 @@ def test_a_lora_of_another_model_is_refused(saved, tmp_path):
 
 @pytest.mark.parametrize("name", ["sd3", "flux", "wan"])
 def test_a_lora_of_a_transformer(name, tmp_path):
-    from npnet.backbones import lora
+    from npnet.backbones.runtime import lora
 
     backbone = tiny.family(name)
-    layer = next(key for key, m in backbone.denoiser.named_modules() if key.endswith("to_q"))
-    weight = backbone.denoiser.get_submodule(layer).weight
+    layer = next(key for key, m in backbone.denoiser.module.named_modules() if key.endswith("to_q"))
+    weight = backbone.denoiser.module.get_submodule(layer).weight
     before = weight.clone()
     down, up = torch.randn(2, weight.shape[1]), torch.randn(weight.shape[0], 2)
     save_file(
@@ -184,7 +188,7 @@ def test_a_controlnet_steers_as_in_the_diffusers_pipeline(edges):
 
 def test_a_control_image_for_each_sample(edges):
     backbone = StableDiffusionXLControlNet("unused", controlnet="unused", **SIZE).adopt(tiny.controlnet_pipeline())
-    with pytest.raises(UserError, match="backbone.control_image: a picture is needed"):
+    with pytest.raises(UserError, match="backbone.control_image=null: a picture is needed"), under("backbone"):
         sampled(backbone)
     c = backbone.encode(PROMPTS)
     c.extras["control_image"] = torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96)])
@@ -198,9 +202,9 @@ def test_a_controlnet_is_loaded_from_its_own_directory(saved, edges, tmp_path):
     backbone = StableDiffusionXLControlNet(saved, controlnet=str(tmp_path), control_image=edges, **SIZE)
     backbone.check()
     assert torch.isfinite(sampled(backbone.load())).all()
-    with pytest.raises(UserError, match="backbone.control_image=/nowhere.png: no such file"):
+    with pytest.raises(UserError, match="backbone.control_image=/nowhere.png: no such file"), under("backbone"):
         StableDiffusionXLControlNet(saved, str(tmp_path), "/nowhere.png", **SIZE).check()
-    with pytest.raises(UserError, match="backbone.controlnet=/nowhere: no such file or directory"):
+    with pytest.raises(UserError, match="backbone.controlnet=/nowhere: no such file or folder"), under("backbone"):
         StableDiffusionXLControlNet(saved, "/nowhere", edges, **SIZE).check()
 
 

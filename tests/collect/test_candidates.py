@@ -1,4 +1,5 @@
 import threading
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -6,13 +7,14 @@ import torch
 from collect.candidates import CandidateMaker
 from collect.summary import forwards_per_pair
 from npnet import seeding
+from npnet.backbones import Shapes
 from npnet.data.prompts import Sample
 from npnet.errors import UserError
 from npnet.noise import Inversion, Standard
 from npnet.noise.base import NoiseMethod
 from npnet.noise.parts import check_parts, check_prompts
 from npnet.records import NoiseResult
-from tests.fakes import SHAPE, Brightness, LinearBackbone, Redraw, ShapesOnly, TargetScorer
+from tests.fakes import SHAPE, Brightness, LinearBackbone, LoadedLinear, Redraw, ShapesOnly, TargetScorer
 
 SAMPLES = [Sample(i, prompt, seed) for i, (prompt, seed) in enumerate([("a", 5), ("b", 6), ("c", 5), ("d", 7)])]
 
@@ -119,13 +121,18 @@ def test_golden_noise_that_half_precision_cannot_hold_is_not_finite():
     assert all(row["target"][0] == row["target"][0] for row in candidates.scores)
 
 
-class Small(LinearBackbone):
+class LoadedSmall(LoadedLinear):
     """A device whose memory holds four samples at once."""
 
-    def model_output(self, latents, label, conditioning, unconditional):
+    def evaluate(self, latents, label, conditioning, unconditional):
         if len(latents) > 4:
             raise torch.OutOfMemoryError
-        return super().model_output(latents, label, conditioning, unconditional)
+        return super().evaluate(latents, label, conditioning, unconditional)
+
+
+@dataclass(frozen=True)
+class Small(LinearBackbone):
+    runtime = LoadedSmall
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_says_so():
@@ -142,11 +149,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_says_so():
 
 
 def test_a_device_too_small_for_one_pair_is_said_in_one_line():
-    class Tiny(LinearBackbone):
-        def model_output(self, *arguments):
+    class LoadedTiny(LoadedLinear):
+        def evaluate(self, *arguments):
             raise torch.OutOfMemoryError
 
-    made = maker(backbone=Tiny())
+    made = maker(backbone=LoadedTiny(LinearBackbone()))
     with pytest.raises(UserError, match="out of memory with a single pair"):
         made.make(SAMPLES, made.encode(SAMPLES))
 
@@ -160,11 +167,11 @@ def same(parts, others):
         assert part.scores == other.scores
 
 
-class Witness(LinearBackbone):
+class Witness(LoadedLinear):
     """Notes which thread decodes, and what was denoised by then."""
 
     def __init__(self, fails=False):
-        super().__init__()
+        super().__init__(LinearBackbone())
         self.fails, self.threads, self.forwards_by_then = fails, [], []
         self.second_batch_began = threading.Event()
 
@@ -177,10 +184,10 @@ class Witness(LinearBackbone):
         self.forwards_by_then.append(self.cost.forwards)
         return super().decode(latents)
 
-    def model_output(self, latents, label, conditioning, unconditional):
+    def evaluate(self, latents, label, conditioning, unconditional):
         if self.cost.forwards > 41:
             self.second_batch_began.set()
-        return super().model_output(latents, label, conditioning, unconditional)
+        return super().evaluate(latents, label, conditioning, unconditional)
 
 
 def batches(made, overlaps, batch_size=1):
@@ -219,12 +226,12 @@ def test_a_batch_that_does_not_fit_at_all_is_halved_beside_another_too():
 
 
 def test_a_method_that_scores_while_it_searches_never_shares_its_metric_with_a_second_thread():
-    class Elsewhere(LinearBackbone):
+    class Elsewhere(LoadedLinear):
         device = property(lambda self: torch.device("cuda"), lambda self, device: None)
 
-    parts = ("label", Standard(), {"target": TargetScorer()}, 10, 5.5)
-    assert CandidateMaker(Elsewhere(), *parts).overlaps
-    searching = CandidateMaker(Elsewhere(), "label", Guided(), {"hpsv2": TargetScorer()}, 10, 5.5)
+    there, parts = Elsewhere(LinearBackbone()), ("label", Standard(), {"target": TargetScorer()}, 10, 5.5)
+    assert CandidateMaker(there, *parts).load().overlaps
+    searching = CandidateMaker(there, "label", Guided(), {"hpsv2": TargetScorer()}, 10, 5.5).load()
     assert not searching.overlaps
 
 
@@ -260,7 +267,7 @@ def test_parts_that_do_not_go_together_are_refused(method, metrics, message):
 def test_a_prompt_that_the_built_in_model_has_no_words_for_is_refused():
     backbone = LinearBackbone()
     check_prompts(backbone, ["anything"])
-    backbone.domain = "shapes"
+    backbone = Shapes()
     check_prompts(backbone, ["a red circle above a blue square"])
     with pytest.raises(UserError, match="backbone=shapes: .*anything"):
         check_prompts(backbone, ["anything"])

@@ -9,7 +9,7 @@ from npnet.data.prompts import Sample
 from npnet.evaluation.scoring import Sampling, evaluate_methods
 from npnet.noise import Inversion, Standard
 from tests.evaluation.extra_fakes import PROMPTS, BestOf, Close
-from tests.fakes import LinearBackbone, Redraw, TargetScorer
+from tests.fakes import Redraw, TargetScorer, linear
 
 SAMPLES = [Sample(index, prompt, 10 + index) for index, prompt in enumerate(PROMPTS)]
 SAMPLING = Sampling(num_inference_steps=3, guidance_scale=2.0)
@@ -17,7 +17,7 @@ MIB = 2**20
 
 
 def parts(candidates=3):
-    backbone = LinearBackbone(device="cpu")
+    backbone = linear(device="cpu")
     metrics = {"target": TargetScorer(), "close": Close()}
     inversion = Inversion(guidance_scale=3.0, inversion_guidance_scale=1.0, num_inference_steps=3)
     methods = {"standard": Standard(), "inversion": inversion, "redraw": Redraw(), "best": BestOf(candidates)}

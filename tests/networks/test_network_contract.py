@@ -14,7 +14,7 @@ from npnet.laws.network import LAWS
 from npnet.networks import NoiseNetwork, NPNet, network_class
 from npnet.noise import Network
 from npnet.paths import config_dir
-from tests.fakes import LinearBackbone
+from tests.fakes import LinearBackbone, linear
 from tests.networks.outsider import Mirrored, Shift
 from tests.pairs import write_folder
 from tests.training.runs import LIGHT, run
@@ -90,7 +90,7 @@ def test_a_network_of_ones_own_is_trained_and_exported_with_its_class_on_the_car
 
 
 def test_it_serves_as_a_noise_method_when_the_user_names_its_class(exported, tmp_path, monkeypatch):
-    backbone = LinearBackbone(device="cpu")
+    backbone = linear(device="cpu")
     monkeypatch.setattr(LinearBackbone, "embed_dims", lambda self: {"prompt_embed_dim": 6})
     conditioning = backbone.encode(["a"])
     conditioning = replace(conditioning, prompt_embeds=conditioning.prompt_embeds[..., :6])
@@ -106,7 +106,7 @@ def test_what_a_folder_says_of_its_class_is_never_followed(exported, tmp_path):
     with pytest.raises(ValueError, match=message):
         NPNet.from_pretrained(exported)
     with pytest.raises(UserError, match=message) as caught:
-        Network(network_path=str(exported)).load(LinearBackbone(device="cpu"))
+        Network(network_path=str(exported)).load(linear(device="cpu"))
     assert "\n" not in str(caught.value)
     for name in ("antigravity.Module", "os.system\n\x1b[31m", 5):
         made("outsider").save_pretrained(tmp_path)

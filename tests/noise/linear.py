@@ -1,7 +1,10 @@
 """Exact models for laws in numbers: the fake backbone, with a decoder that is linear too."""
 
+from dataclasses import dataclass
+
 import torch
 
+from npnet.backbones import CAPABILITIES
 from tests import fakes
 
 PROMPTS = ["a cat", "two dogs"]
@@ -9,15 +12,19 @@ PIXELS = 0.02
 """Pixel values are 0.5 + PIXELS times the latents, far from the ends of [0, 1]."""
 
 
-class Linear(fakes.LinearBackbone):
+class LoadedLinear(fakes.LoadedLinear):
     def decode(self, latents):
         return 0.5 + PIXELS * latents[:, :3]
 
 
+@dataclass(frozen=True)
+class Linear(fakes.LinearBackbone):
+    runtime = LoadedLinear
+    capabilities = frozenset(CAPABILITIES) - {"cross_attention_maps"}
+
+
 def of_kind(kind="variance_preserving"):
-    backbone = Linear(kind, device="cpu")
-    backbone.capabilities = backbone.capabilities - {"cross_attention_maps"}
-    return backbone
+    return Linear(kind, device="cpu").load()
 
 
 def sampler_gain(backbone, num_inference_steps):

@@ -22,7 +22,7 @@ PAPERS = {"text_term": "ada_group_norm", "pooled_embed_dim": 0, "prompt_length":
 
 def load(folder, backbone=None, applied=None, **changes):
     NPNet(**{**FITS, **changes}).save_pretrained(folder)
-    return Network(str(folder), applied).load(backbone or fakes.LinearBackbone())
+    return Network(str(folder), applied).load(backbone or fakes.linear())
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_values_that_cannot_be_are_refused(changes, words):
 
 
 def test_it_works_on_the_shared_fakes():
-    backbone = fakes.LinearBackbone(device="cpu")
+    backbone = fakes.linear(device="cpu")
     made = load(
         NoiseDiffusion("m", STEPS, SCALE, num_rounds=4, score_range=[-0.1, 0.0]), backbone, m=fakes.TargetScorer()
     )

@@ -32,7 +32,7 @@ def test_a_jump_of_zero_is_the_identity(backbone):
 def test_renoising_is_the_published_formula(backbone):
     latents = linear.noise_of(backbone, dtype=torch.float64)
     here, there = backbone.steps(STEPS)[0]
-    ratio = math.sqrt(float(backbone._alphas_cumprod[901] / backbone._alphas_cumprod[801]))
+    ratio = math.sqrt(backbone.schedule().table[901] / backbone.schedule().table[801])
     fresh = seeding.randn_like(latents, generators())
     expected = ratio * latents + math.sqrt(1 - ratio**2) * fresh
     assert (renoise(backbone, latents, there, here, generators()) - expected).abs().max() < 1e-12
@@ -100,7 +100,7 @@ def test_a_flow_model_is_refused_before_it_is_loaded():
 
 
 def test_a_schedule_without_signal_at_its_start_is_refused():
-    class ZeroSignal(linear.Linear):
+    class ZeroSignal(linear.LoadedLinear):
         """What rescaling a schedule to zero terminal signal does."""
 
         def coefficients(self, timestep):
@@ -110,7 +110,7 @@ def test_a_schedule_without_signal_at_its_start_is_refused():
     method = Repaint(SCALE, STEPS)
     assert method.load(linear.of_kind()) is method
     with pytest.raises(UserError, match="starts at pure noise"):
-        method.load(ZeroSignal(device="cpu"))
+        method.load(ZeroSignal(linear.Linear(device="cpu")))
 
 
 @pytest.mark.parametrize(("values", "words"), [((0, 1), "jump_length=0"), ((1, 0), "repeats=0"), ((11, 1), "10 steps")])

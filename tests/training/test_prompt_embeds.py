@@ -8,7 +8,7 @@ from npnet.data import schema
 from npnet.data.datamodule import PairData
 from npnet.errors import UserError
 from npnet.work import atomic
-from tests.fakes import LinearBackbone
+from tests.fakes import LinearBackbone, LinearText, linear
 from tests.pairs import write_folder
 from tests.training.runs import FAKE_BACKBONE, LIGHT, run, same, weights
 
@@ -22,10 +22,8 @@ def bare(tmp_path_factory):
 def encoded(monkeypatch):
     """The prompts that any text encoder was given."""
     seen = []
-    encode = LinearBackbone.encode
-    monkeypatch.setattr(
-        LinearBackbone, "encode", lambda self, prompts: (seen.extend(prompts), encode(self, prompts))[1]
-    )
+    encode = LinearText.encode
+    monkeypatch.setattr(LinearText, "encode", lambda self, prompts: (seen.extend(prompts), encode(self, prompts))[1])
     return seen
 
 
@@ -38,7 +36,7 @@ def test_every_prompt_is_encoded_once_and_a_second_run_needs_no_encoder(bare, tm
     start(bare, tmp_path / "one", cache, *FAKE_BACKBONE)
     assert sorted(encoded) == [f"prompt {i}" for i in range(8)]
 
-    def refuse(self):
+    def refuse(self, device=None):
         raise AssertionError("a text encoder was loaded")
 
     monkeypatch.setattr(LinearBackbone, "load", refuse)
@@ -48,7 +46,7 @@ def test_every_prompt_is_encoded_once_and_a_second_run_needs_no_encoder(bare, tm
 
 def test_training_is_the_same_as_on_shards_that_hold_the_embeddings(bare, tmp_path, monkeypatch):
     def embeds(prompt):
-        conditioning = LinearBackbone(device="cpu").encode([prompt])
+        conditioning = linear(device="cpu").encode([prompt])
         return schema.prompt_embeds(conditioning, 0)
 
     monkeypatch.setattr("tests.pairs.embeds", embeds)

@@ -1,0 +1,1 @@
+"""Loaded models: everything of ``backbones`` that needs torch."""

@@ -1,0 +1,62 @@
+"""A diffusers pipeline in the hands of a description: what a family's three parts are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from npnet.backbones.pipeline import Facts, PipelineBackbone
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A pipeline, and where and for what it runs.
+
+    Attributes:
+        description: what was asked for.
+        pipeline: of diffusers, its modules on the device.
+        device: of the latents.
+        dtype: of the network.
+        loaded_from_path: False of a pipeline built elsewhere, whose text encoders may be any: its embeddings are not
+            cached.
+    """
+
+    description: PipelineBackbone
+    pipeline: Any
+    device: torch.device
+    dtype: torch.dtype
+    loaded_from_path: bool = False
+
+    @property
+    def module(self) -> Any:
+        """The network that is evaluated at every step."""
+        return getattr(self.pipeline, self.description.layout.denoiser)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The sizes of this very pipeline."""
+        return self.description.facts_of(configs(self.pipeline))
+
+    def latent_shape(self, *size: int | None, **sides: int | None) -> tuple[int, ...]:
+        """See ``Backbone.latent_shape``."""
+        return self.description.latent_shape(*size, **sides, facts=self.facts)  # type: ignore[misc]
+
+    def embed_dims(self) -> dict[str, int]:
+        """See ``Backbone.embed_dims``."""
+        return self.description.embed_dims(facts=self.facts)
+
+
+def configs(pipeline: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the configurations of a pipeline's parts, as their files would say them."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            config: Any = part.config
+            found[name] = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+        elif name.startswith("tokenizer") and part is not None:
+            found[name] = {"model_max_length": part.model_max_length}
+    return found

@@ -1,0 +1,121 @@
+"""The parts of Stable Diffusion 3 and FLUX: latents ``(B, 16, h, w)``; FLUX reads 2 x 2 patches of them as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from npnet.backbones.flow import Flux, StableDiffusion3
+from npnet.backbones.runtime.adopted import Adopted
+from npnet.backbones.runtime.pipeline import Parts, PipelineDenoiser
+from npnet.backbones.runtime.text import PipelineText
+from npnet.records import Conditioning
+
+
+class SD3Text(PipelineText):
+    """Two CLIPs and a T5."""
+
+    def embed(self, prompts: list[str]) -> dict[str, Tensor]:
+        """See ``PipelineText.embed``."""
+        assert isinstance(self.description, StableDiffusion3)
+        embeds, _, pooled, _ = self.pipeline.encode_prompt(
+            prompts,
+            None,
+            None,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.description.max_sequence_length,
+        )
+        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+
+class SD3Denoiser(PipelineDenoiser):
+    """SD 3's transformer."""
+
+    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
+        """See ``Denoiser.denoise``."""
+        return self.module(
+            hidden_states=latents,
+            timestep=torch.full((len(latents),), label, device=self.device),
+            encoder_hidden_states=inputs["prompt_embeds"],
+            pooled_projections=inputs["pooled_prompt_embeds"],
+            return_dict=False,
+        )[0]
+
+
+class FluxText(PipelineText):
+    """A T5, and a CLIP's pooled text."""
+
+    def embed(self, prompts: list[str]) -> dict[str, Tensor]:
+        """See ``PipelineText.embed``."""
+        assert isinstance(self.description, Flux)
+        embeds, pooled, _ = self.pipeline.encode_prompt(
+            prompts, device=self.device, max_sequence_length=self.description.max_sequence_length
+        )
+        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+
+class FluxDenoiser(PipelineDenoiser):
+    """FLUX's transformer; ``guidance`` is what it reads of the guidance scale.
+
+    Args:
+        adopted: a pipeline of FLUX.
+    """
+
+    def __init__(self, adopted: Adopted) -> None:
+        super().__init__(adopted)
+        description = adopted.description
+        assert isinstance(description, Flux)
+        self.embedded = description.embedded_guidance if description.true_cfg else None
+        self.usual = float(description.settings.get("guidance_scale", 3.5))
+
+    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
+        """See ``Denoiser.with_guidance``: the number the network reads, one for each sample."""
+        column = self._column(len(conditioning), guidance_scale)
+        return replace(conditioning, extras={**conditioning.extras, "guidance": column})
+
+    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
+        """See ``Denoiser.denoise``."""
+        rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
+        places = torch.zeros(rows, columns, 3, device=self.device, dtype=latents.dtype)
+        places[..., 1] += torch.arange(rows, device=self.device)[:, None]
+        places[..., 2] += torch.arange(columns, device=self.device)[None, :]
+        guidance = None
+        if self.module.config.guidance_embeds:
+            given = inputs.get("guidance")
+            guidance = (self._column(len(latents), self.usual) if given is None else given).float()
+        output = self.module(
+            hidden_states=pack(latents),
+            timestep=torch.full((len(latents),), label, device=self.device, dtype=latents.dtype) / 1000,
+            guidance=guidance,
+            pooled_projections=inputs["pooled_prompt_embeds"],
+            encoder_hidden_states=inputs["prompt_embeds"],
+            txt_ids=torch.zeros(inputs["prompt_embeds"].shape[1], 3, device=self.device, dtype=latents.dtype),
+            img_ids=places.flatten(0, 1),
+            return_dict=False,
+        )[0]
+        return unpack(output, rows, columns)
+
+    def _column(self, count: int, guidance_scale: float) -> Tensor:
+        scale = guidance_scale if self.embedded is None else self.embedded
+        return torch.full((count,), float(scale), device=self.device)
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Read 2 x 2 cells as one token: ``(B, C, 2r, 2c)`` -> ``(B, r c, 4C)``; a permutation of the numbers."""
+    count, channels, height, width = latents.shape
+    cells = latents.reshape(count, channels, height // 2, 2, width // 2, 2)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(count, height * width // 4, channels * 4)
+
+
+def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """Undo ``pack``."""
+    cells = tokens.reshape(len(tokens), rows, columns, -1, 2, 2)
+    return cells.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, 2 * rows, 2 * columns)
+
+
+SD3 = Parts(SD3Text, SD3Denoiser)
+FLUX = Parts(FluxText, FluxDenoiser)

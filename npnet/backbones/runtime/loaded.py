@@ -1,0 +1,288 @@
+"""A diffusion model, reduced to the operations that noise methods need, written once for every family.
+
+Vocabulary: ``noise`` is x_T ~ N(0, I) before any scheduler scaling; ``latents`` is the state x_t at a ``timestep``,
+``(B, C, *grid)``; ``noise_pred`` is epsilon for variance-preserving families whatever the checkpoint predicts, and
+velocity for flow matching, always float32 and after guidance. x_t = alpha_t x_0 + sigma_t epsilon; flow matching has
+alpha_t = 1 - t, sigma_t = t and velocity = epsilon - x_0.
+
+Guidance scales are in the diffusers convention, ``uncond + guidance_scale * (cond - uncond)``: 1 is the conditional
+prediction alone. The paper's equation 3 writes (w + 1) cond - w uncond, so its w is ``guidance_scale`` - 1, while its
+published settings (5.5, 3.5, 5.0, inversion 1.0) are the values passed to diffusers.
+
+Nothing here enters ``no_grad`` by itself; callers do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from npnet.backbones.base import Backbone
+from npnet.backbones.runtime import samplers
+from npnet.backbones.runtime.parts import Decoder, Denoiser, TextEncoder
+from npnet.backbones.runtime.scheduled import Scheduled
+from npnet.backbones.samplers import check_sampler
+from npnet.backbones.schedules import END, Schedule, Step
+from npnet.errors import UserError
+from npnet.records import Branches, Conditioning, Cost
+
+
+class Sizes(Protocol):
+    """What knows the shapes of a loaded model: a description, or a description with a checkpoint's own sizes."""
+
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """See ``Backbone.latent_shape``."""
+
+    def embed_dims(self) -> dict[str, int]:
+        """See ``Backbone.embed_dims``."""
+
+
+class Meter:
+    """Counts what is spent, in one place: ``cost`` only grows."""
+
+    def __init__(self) -> None:
+        self.cost = Cost()
+
+    def add(self, cost: Cost) -> None:
+        """Add what was spent."""
+        self.cost += cost
+
+
+class LoadedBackbone(Scheduled):
+    """A model with its weights, composed of a schedule, a text encoder, a denoiser and a decoder.
+
+    Args:
+        description: what was loaded.
+        text_encoder: prompts to tensors.
+        denoiser: the network.
+        decoder: latents to pictures; None where the family has none.
+        device: of the latents.
+        dtype: of the network; the step arithmetic is always float32.
+        schedule: by default the description's.
+        sizes: what knows the shapes; by default the description.
+        pipeline: the diffusers pipeline that the parts come from, or None.
+    """
+
+    def __init__(
+        self,
+        description: Backbone,
+        text_encoder: TextEncoder,
+        denoiser: Denoiser,
+        decoder: Decoder | None = None,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        schedule: Schedule | None = None,
+        sizes: Sizes | None = None,
+        pipeline: Any = None,
+    ) -> None:
+        super().__init__(description.schedule() if schedule is None else schedule)
+        self.description = description
+        self.text_encoder, self.denoiser, self.decoder = text_encoder, denoiser, decoder
+        self.device, self.dtype, self.pipeline = device, dtype, pipeline
+        self.meter = Meter()
+        self._sizes: Any = description if sizes is None else sizes
+
+    # --- what the description says -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The family's name, for messages."""
+        return self.description.name
+
+    @property
+    def domain(self) -> str:
+        """See ``Backbone.domain``."""
+        return self.description.domain
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """See ``Backbone.capabilities``."""
+        return self.description.capabilities
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See ``Backbone``."""
+        return self.description.settings
+
+    def require(self, needed: Sequence[str], who: str) -> None:
+        """See ``Backbone.require``."""
+        self.description.require(needed, who)
+
+    def latent_shape(self, *size: int | None, **sides: int | None) -> tuple[int, ...]:
+        """Return ``(C, *grid)`` of one sample at a height and width (video: and frames); by default the configured."""
+        return self._sizes.latent_shape(*size, **sides)
+
+    def embed_dims(self) -> dict[str, int]:
+        """See ``Backbone.embed_dims``."""
+        return self._sizes.embed_dims()
+
+    # --- the network ---------------------------------------------------------------------------------------------
+
+    @property
+    def cost(self) -> Cost:
+        """What was spent so far."""
+        return self.meter.cost
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode each distinct prompt once; longer prompts are cut at the tokenizer's length, as diffusers does.
+
+        Raises:
+            UserError: see ``Backbone.check_prompts``.
+        """
+        self.description.check_prompts(prompts)
+        return self.text_encoder.encode(prompts)
+
+    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
+        """Return what the denoiser is given at ``guidance_scale``; families with embedded guidance put it in here."""
+        return self.denoiser.with_guidance(conditioning, guidance_scale)
+
+    def evaluate(
+        self, latents: Tensor, label: float, conditioning: Conditioning, unconditional: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the denoiser and count it: the network's own (conditional, unconditional) output, unconverted."""
+        both = unconditional and "unconditional_branch" in self.capabilities
+        output = self.denoiser.model_output(latents, label, conditioning, both)
+        forwards = len(output)
+        self.meter.add(Cost(forwards=forwards))
+        if output.requires_grad:
+            output.register_hook(lambda grad: self.meter.add(Cost(backwards=forwards)))
+        if not both:
+            return output, None
+        unconditional_output, conditional_output = output.chunk(2)
+        return conditional_output, unconditional_output
+
+    def predict_branches(
+        self,
+        latents: Tensor,
+        timestep: float,
+        conditioning: Conditioning,
+        label: float | None = None,
+        unconditional: bool = True,
+    ) -> Branches:
+        """Evaluate the denoiser once and return its branches unmixed, so one evaluation serves any guidance scale.
+
+        Args:
+            latents: ``(B, C, *grid)`` at level ``timestep``.
+            timestep: the level of ``latents``.
+            conditioning: B prompts.
+            label: what the network is told; the default is ``timestep``.
+            unconditional: evaluate the unconditional half too; ignored where the family has none.
+        """
+        conditional, rest = self.evaluate(latents, timestep if label is None else label, conditioning, unconditional)
+        return Branches(
+            timestep,
+            self.to_noise_pred(conditional, latents, timestep),
+            None if rest is None else self.to_noise_pred(rest, latents, timestep),
+        )
+
+    def guide(self, branches: Branches, guidance_scale: float) -> Tensor:
+        """Mix the branches by ``guidance_scale`` (diffusers convention).
+
+        Raises:
+            ValueError: guidance other than 1 is asked of branches that hold the conditional half alone.
+        """
+        if guidance_scale == 1 or "unconditional_branch" not in self.capabilities:
+            return branches.conditional
+        if branches.unconditional is None:
+            raise ValueError(f"guidance_scale={guidance_scale} needs the unconditional branch, which was not evaluated")
+        return branches.unconditional + guidance_scale * (branches.conditional - branches.unconditional)
+
+    def predict(
+        self,
+        latents: Tensor,
+        timestep: float,
+        conditioning: Conditioning,
+        guidance_scale: float,
+        label: float | None = None,
+    ) -> Tensor:
+        """Return the guided ``noise_pred``; at ``guidance_scale`` 1 only the conditional branch runs."""
+        conditioning = self.with_guidance(conditioning, guidance_scale)
+        branches = self.predict_branches(latents, timestep, conditioning, label, unconditional=guidance_scale != 1)
+        return self.guide(branches, guidance_scale)
+
+    # --- sampling ------------------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        noise: Tensor,
+        conditioning: Conditioning,
+        num_inference_steps: int,
+        guidance_scale: float,
+        sampler: str = "default",
+        timesteps: Sequence[float] | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+        first_branches: Branches | None = None,
+    ) -> Tensor:
+        """Denoise ``noise`` to clean latents ``(B, C, *grid)`` float32.
+
+        Args:
+            noise: N(0, I), ``(B, C, *grid)``; scaled by a sampler's ``init_noise_sigma`` here and nowhere else.
+            conditioning: B prompts.
+            num_inference_steps: denoiser evaluations of the default sampler.
+            guidance_scale: diffusers convention.
+            sampler: ``default`` is the family's deterministic step, ``move``; other names: ``samplers.SAMPLERS``.
+            timesteps: the levels to visit instead of the family's spacing (default sampler only).
+            generators: one for each sample, for the stochastic samplers.
+            first_branches: the first evaluation of the leading samples of the batch, where it was made already.
+
+        Raises:
+            UserError: the sampler is unknown, or not for this family or this number of steps.
+        """
+        latents = noise.to(self.device, torch.float32)
+        conditioning = self.with_guidance(conditioning, guidance_scale)
+        if sampler != "default":
+            return self._sample_by_name(sampler, latents, conditioning, num_inference_steps, guidance_scale, generators)
+        if timesteps is None:
+            steps = self.steps(num_inference_steps)
+        else:
+            steps = [Step(*pair) for pair in itertools.pairwise([*timesteps, END])]
+        for index, (here, there) in enumerate(steps):
+            if index == 0 and first_branches is not None and first_branches.timestep == here:
+                branches = self._complete(first_branches, latents, here, conditioning)
+            else:
+                branches = self.predict_branches(latents, here, conditioning, unconditional=guidance_scale != 1)
+            latents = self.move(latents, self.guide(branches, guidance_scale), here, there)
+        return latents
+
+    def _sample_by_name(
+        self,
+        sampler: str,
+        latents: Tensor,
+        conditioning: Conditioning,
+        num_inference_steps: int,
+        guidance_scale: float,
+        generators: Sequence[torch.Generator] | None,
+    ) -> Tensor:
+        check_sampler(sampler, self)
+        scheduler = samplers.make_schedule(sampler, self._schedule, num_inference_steps, latents.device)
+
+        def guided(scaled: Tensor, timestep: float) -> Tensor:
+            conditional, rest = self.evaluate(scaled, timestep, conditioning, guidance_scale != 1)
+            return self.guide(Branches(timestep, conditional, rest), guidance_scale)
+
+        return samplers.run(scheduler, latents, guided, generators)
+
+    def _complete(self, known: Branches, latents: Tensor, timestep: float, conditioning: Conditioning) -> Branches:
+        """Evaluate the samples that ``known`` does not cover."""
+        count = len(known.conditional)
+        if count == len(latents):
+            return known
+        rest = self.predict_branches(
+            latents[count:], timestep, conditioning[count:], unconditional=known.unconditional is not None
+        )
+        return known.cat(rest)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode to pictures ``(B, 3, H, W)`` (video: ``(B, F, 3, H, W)``), float32 in [0, 1]; differentiable.
+
+        Raises:
+            UserError: the family makes no pictures.
+        """
+        if self.decoder is None:
+            raise UserError(f"{self.name} has no pictures: give a renderer")
+        return self.decoder.decode(latents)

@@ -1,0 +1,86 @@
+"""The three parts that a loaded model is composed of: a text encoder, a denoiser and a decoder.
+
+A family writes small subclasses. Nothing here enters ``no_grad`` by itself; callers do.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet.records import Conditioning
+
+
+class TextEncoder(ABC):
+    """Prompts to tensors."""
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode each distinct prompt once; the embeddings are on the model's device."""
+
+
+class Denoiser(ABC):
+    """The network that is evaluated at every step; a family writes ``denoise``.
+
+    Args:
+        module: the network.
+        device: where it lies.
+        dtype: that it computes in.
+    """
+
+    def __init__(self, module: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self.module, self.device, self.dtype = module, device, dtype
+
+    @abstractmethod
+    def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Call the network once, in its own dtype.
+
+        Args:
+            latents: ``(B, C, *grid)`` in the network's dtype.
+            label: the timestep the network is told.
+            inputs: the tensors of the conditioning by name, without ``extras.``, B rows, floating ones in that dtype.
+
+        Returns:
+            The network's output, ``(B, C, *grid)``.
+        """
+
+    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
+        """Return what the network is given at ``guidance_scale``; families with embedded guidance put it in here."""
+        return conditioning
+
+    def model_output(self, latents: Tensor, label: float, conditioning: Conditioning, unconditional: bool) -> Tensor:
+        """Run the network in its own dtype and return float32.
+
+        Args:
+            latents: ``(B, C, *grid)``.
+            label: the timestep the network is told.
+            conditioning: B prompts.
+            unconditional: run both halves; the output is then ``(2B, C, *grid)``, unconditional half first.
+        """
+        tensors = conditioning.to(self.device, self.dtype).tensors()
+        inputs = {}
+        for name, tensor in tensors.items():
+            if name.startswith(("negative_", "extras.negative_")):
+                continue
+            halves = [tensors.get(negative(name), tensor), tensor] if unconditional else [tensor]
+            inputs[name.removeprefix("extras.")] = torch.cat(halves)
+        latents = torch.cat([latents, latents]) if unconditional else latents
+        # the end is no level that a network knows; 0 is the nearest
+        return self.denoise(latents.to(self.device, self.dtype), max(label, 0.0), inputs).float()
+
+
+class Decoder(ABC):
+    """Latents to pictures."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode to pictures ``(B, 3, H, W)`` (video: ``(B, F, 3, H, W)``), float32 in [0, 1]; differentiable."""
+
+
+def negative(name: str) -> str:
+    """Return the unconditional counterpart's name: ``extras.x`` -> ``extras.negative_x``."""
+    return f"extras.negative_{name.removeprefix('extras.')}" if name.startswith("extras.") else f"negative_{name}"

@@ -1,0 +1,86 @@
+"""Diffusers' schedulers around our guided prediction; ``npnet.backbones.samplers`` says which there are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from npnet.backbones.samplers import SAMPLERS
+from npnet.backbones.schedules import Schedule, refused
+from npnet.errors import one_line
+
+
+def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+    """Build the diffusers scheduler ``name`` from a family's published scheduler configuration."""
+    # a key that only the published scheduler has is no concern of this one, and diffusers would warn of it
+    taken = {key: value for key, value in config.items() if key.startswith("_") or takes(_class(name), key)}
+    return _class(name).from_config(taken)
+
+
+def make_schedule(name: str, schedule: Schedule, num_inference_steps: int, device: torch.device | None = None) -> Any:
+    """Build the scheduler ``name`` with its levels set.
+
+    Args:
+        name: one of ``SAMPLERS``.
+        schedule: of the model, variance-preserving.
+        num_inference_steps: denoising steps.
+        device: of the levels.
+
+    Raises:
+        FieldError: the checkpoint's schedule has no such number of levels under this sampler.
+    """
+    scheduler = make_scheduler(name, schedule.published or {})
+    levels = schedule.fixed_levels()
+    if levels is not None:
+        schedule.steps(num_inference_steps)
+        scheduler.set_timesteps(timesteps=[int(level) for level in levels], device=device)
+        return scheduler
+    count = scheduler.config.num_train_timesteps
+    most = min(count, scheduler.config.get("original_inference_steps", count))  # an LCM's: those it was distilled on
+    refusal = f"sampler={name} takes 1 to {most} with this checkpoint"
+    if isinstance(num_inference_steps, bool) or not 1 <= num_inference_steps <= most:
+        raise refused(num_inference_steps, refusal)
+    try:
+        scheduler.set_timesteps(num_inference_steps, device=device)
+    except (ValueError, IndexError) as error:
+        raise refused(num_inference_steps, f"{refusal}, but not this number: {one_line(error)}") from error
+    found = set(scheduler.timesteps.tolist())
+    if max(found) >= count or len(found) < num_inference_steps:  # steps_offset moves the first out of the table
+        raise refused(num_inference_steps, f"{refusal}, but not this number: {count} levels do not give so many")
+    return scheduler
+
+
+def run(
+    scheduler: Any,
+    noise: Tensor,
+    guided: Callable[[Tensor, float], Tensor],
+    generators: Sequence[torch.Generator] | None,
+) -> Tensor:
+    """Denoise ``noise`` ``(B, C, *grid)`` with a scheduler.
+
+    Args:
+        scheduler: with its levels set.
+        noise: N(0, I).
+        guided: from scaled latents and their level to the network's own guided output.
+        generators: one for each sample, for the stochastic ones.
+    """
+    latents = noise * scheduler.init_noise_sigma
+    options = {"generator": list(generators)} if generators is not None and takes(scheduler.step, "generator") else {}
+    for timestep in scheduler.timesteps:
+        output = guided(scheduler.scale_model_input(latents, timestep), float(timestep))
+        latents = scheduler.step(output, timestep, latents, **options, return_dict=False)[0]
+    return latents
+
+
+def takes(function: Any, name: str) -> bool:
+    """Say whether a function has a parameter ``name``."""
+    return name in inspect.signature(function).parameters
+
+
+def _class(name: str) -> Any:
+    return getattr(diffusers, SAMPLERS[name])
