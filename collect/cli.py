@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from npnet.command import run_command
+from npnet.cli import run
 from npnet.errors import UserError, under
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ def collect(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_command("collect", collect)
+    run("collect")

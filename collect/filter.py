@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from collect.plan import FORMAT, check_weights, digest
 from collect.selection import NOT_FINITE, RULES, Selection, verdict
 from npnet import checks
-from npnet.command import run_command
+from npnet.cli import run
 from npnet.data.sidecars import Shard, TriedPair, list_shards, shard_path
 from npnet.errors import UserError
 
@@ -202,7 +202,7 @@ def _filter_shard(plan: FilterPlan, source: Shard, path: Path) -> Any:
 
 def main() -> None:
     """Run the command line."""
-    run_command("filter", filter_pairs)
+    run("filter")
 
 
 if __name__ == "__main__":

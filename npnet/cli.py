@@ -1,50 +1,102 @@
-"""The console scripts ``npnet``, ``npnet-train`` and ``npnet-evaluate``; no logic."""
+"""``npnet COMMAND``: every command in one table, with where its work lies and what it does in a line."""
 
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
+from dataclasses import dataclass
 
-USAGE = """npnet collect|train|evaluate [KEY=VALUE ...]
-
-  collect    noise pairs into shards           (npnet-collect)
-  train      a network on collected pairs      (npnet-train)
-  evaluate   noise methods against metrics     (npnet-evaluate)
-
-Every command lists its keys with --help, and shows its configuration with --cfg job."""
+from npnet.description import imported
+from npnet.ending import end
+from npnet.errors import UserError, closest
 
 
-def train() -> None:
-    """Run ``train.py``."""
-    from npnet.command import run_command
-    from npnet.training.command import train as function
+@dataclass(frozen=True)
+class Command:
+    """One command.
 
-    run_command("train", function)
+    Attributes:
+        name: what is typed after ``npnet``.
+        summary: what it does, in a line.
+        place: of its function, ``"module:function"``, imported when it is called. A command with a configuration takes
+            the composed one, any other the list of its arguments.
+        has_configuration: whether ``conf/NAME.yaml`` configures it.
+    """
+
+    name: str
+    summary: str
+    place: str
+    has_configuration: bool = False
 
 
-def evaluate() -> None:
-    """Run ``evaluate.py``."""
-    from npnet.command import run_command
-    from npnet.report.command import evaluate as function
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("collect", "Collect noise pairs into shards.", "collect.cli:collect", True),
+        Command("train", "Train a network on collected pairs.", "npnet.training.command:train", True),
+        Command(
+            "evaluate", "Compare noise methods by metrics, pair by pair.", "npnet.report.command:evaluate", True
+        ),
+        Command("filter", "Select anew from a finished collection by its scores.", "collect.filter:filter_pairs", True),
+        Command("status", "Say how far a collection is.", "collect.status:main"),
+        Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),
+        Command("compare", "Show several finished evaluations as one table.", "npnet.evaluation.sweep:main"),
+        Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),
+        Command("geneval", "Sum up the results of GenEval's detector.", "npnet.metrics.geneval:main"),
+        Command("convert-mps", "Convert the published MPS file to safetensors.", "npnet.metrics.convert_mps:main"),
+        Command("build-shapes", "Make the built-in model's weights from their seed.", "npnet.shapes.build:main"),
+    )
+}
 
-    run_command("evaluate", function)
+
+def usage() -> str:
+    """Return the table of the commands."""
+    lines = [f"  {command.name:<13} {command.summary}" for command in COMMANDS.values()]
+    return "\n".join(
+        [
+            "npnet COMMAND [KEY=VALUE ...]",
+            "",
+            *lines,
+            "",
+            "npnet COMMAND --help lists the keys and choices of a command.",
+        ]
+    )
 
 
-def collect() -> None:
-    """Run ``collect.py``, found by its name: nothing in npnet imports the collector."""
-    scripts = {script.name: script for script in entry_points(group="console_scripts")}
-    scripts["npnet-collect"].load()()
+def run(name: str) -> None:
+    """Run a command on the arguments of this process, and leave it."""
+    command = COMMANDS[name]
+    if command.has_configuration:
+        run_command = imported("npnet.command:run_command")
+        run_command(name, lambda cfg: imported(command.place)(cfg), command.summary)
+    end(lambda: imported(command.place)(sys.argv[1:]))
 
 
 def main() -> None:
     """Run ``npnet COMMAND ...``."""
-    commands = {"collect": collect, "train": train, "evaluate": evaluate}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name in ("", "-h", "--help"):
-        print(USAGE)
-    elif name not in commands:
-        print(f"error: unknown command {name!r}; allowed: {', '.join(commands)}", file=sys.stderr)
-        sys.exit(2)
+    if name in ("", "-h", "--help", "help"):
+        print(usage())
+    elif name in COMMANDS:
+        sys.argv = [f"npnet {name}", *sys.argv[2:]]
+        run(name)
     else:
-        sys.argv = [f"npnet-{name}", *sys.argv[2:]]
-        commands[name]()
+        end(lambda: _unknown(name))
+
+
+def collect() -> None:
+    """Run ``npnet-collect``."""
+    run("collect")
+
+
+def train() -> None:
+    """Run ``npnet-train`` and ``train.py``."""
+    run("train")
+
+
+def evaluate() -> None:
+    """Run ``npnet-evaluate`` and ``evaluate.py``."""
+    run("evaluate")
+
+
+def _unknown(name: str) -> None:
+    raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")

@@ -16,94 +16,37 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from npnet.bounds import Above, AtLeast, AtMost, Below, MultipleOf, NotEmpty
 from npnet.errors import FieldError, closest, under
 
+__all__ = [
+    "Above",
+    "AtLeast",
+    "AtMost",
+    "Below",
+    "Count",
+    "MultipleOf",
+    "Name",
+    "NotEmpty",
+    "NotNegative",
+    "Positive",
+    "Seed",
+    "Share",
+    "Whole",
+    "annotations",
+    "check_fields",
+    "checked",
+    "from_mapping",
+    "in_words",
+]
 T = TypeVar("T")
 MAX_RUN_SEED = 2**32 - 1
 """The largest ``seed`` of a run: numpy's generators and Lightning take no larger one."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A bound that a value of the right type must keep, and how the error line says it."""
-
-    limit: float
-    words = ""
-
-    def holds(self, value: Any) -> bool:
-        """Say whether ``value`` keeps the bound."""
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        """Return the bound in words."""
-        return f"{self.words} {self.limit:g}"
-
-
-class AtLeast(Rule):
-    """``value >= limit``."""
-
-    words = "of at least"
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return value >= self.limit
-
-
-class AtMost(Rule):
-    """``value <= limit``."""
-
-    words = "of at most"
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return value <= self.limit
-
-
-class Above(Rule):
-    """``value > limit``."""
-
-    words = "above"
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return value > self.limit
-
-
-class Below(Rule):
-    """``value < limit``."""
-
-    words = "below"
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return value < self.limit
-
-
-class MultipleOf(Rule):
-    """A whole multiple of ``limit``."""
-
-    words = "that is a multiple of"
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return value % self.limit == 0
-
-
-class NotEmpty:
-    """A text, list or mapping with something in it."""
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return len(value) > 0
-
-    def __str__(self) -> str:
-        """Return the bound in words."""
-        return "that is not empty"
 
 
 Count = Annotated[int, AtLeast(1)]
@@ -161,7 +104,7 @@ def checked(annotation: Any, value: Any, key: str) -> Any:
         return _sequence(origin, arguments, value, key)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise FieldError(key, value, _needed(_words(annotation)))
+            raise FieldError(key, value, _needed(in_words(annotation)))
         return {
             checked(arguments[0], name, key): checked(arguments[1], item, f"{key}.{name}")
             for name, item in value.items()
@@ -224,12 +167,12 @@ def _instance(annotation: type, value: Any, key: str) -> Any:
     if is_dataclass(annotation) and isinstance(value, Mapping):
         with under(key):
             return from_mapping(annotation, value)
-    raise FieldError(key, value, _needed(_words(annotation)))
+    raise FieldError(key, value, _needed(in_words(annotation)))
 
 
 def _bounded(annotation: Any, value: Any, key: str) -> Any:
     kind, *rules = get_args(annotation)
-    words = _words(annotation)
+    words = in_words(annotation)
     try:
         found = checked(kind, value, key)
     except FieldError as error:
@@ -263,14 +206,14 @@ def _sequence(origin: Any, arguments: Sequence[Any], value: Any, key: str) -> An
     return tuple(checked(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
-def _words(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
     """Say what an annotation allows."""
     if annotation in _PLAIN:
         return _PLAIN[annotation][0]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         rules = [str(rule) for rule in arguments[1:] if hasattr(rule, "holds")]
-        kind = _words(arguments[0])
+        kind = in_words(arguments[0])
         return f"{'a text' if arguments[0] is str else kind} {' and '.join(rules)}" if rules else kind
     if origin is Literal:
         return " or ".join(map(str, arguments))
@@ -287,7 +230,7 @@ def _words(annotation: Any) -> str:
 
 
 def _plural(annotation: Any) -> str:
-    words = _words(annotation)
+    words = in_words(annotation)
     for one, many in (("a whole number", "whole numbers"), ("a number", "numbers"), ("a text", "texts")):
         if words.startswith(one):
             return words.replace(one, many, 1).replace(" (quote a name of digits alone)", "")
@@ -295,7 +238,7 @@ def _plural(annotation: Any) -> str:
 
 
 def _either(arguments: Sequence[Any]) -> str:
-    words = [_words(argument) for argument in arguments]
+    words = [in_words(argument) for argument in arguments]
     return ", or ".join(dict.fromkeys(words))
 
 

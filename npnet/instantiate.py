@@ -49,7 +49,12 @@ def _reason(node: Any, error: BaseException) -> str:
     """Say what was wrong; of a key that the target does not have, which there are."""
     match = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
     if match is None:
-        return one_line(error)
+        line = one_line(error)
+        return (
+            f"{line} (a package in neither this folder nor the environment needs PYTHONPATH)"
+            if "No module" in line
+            else line
+        )
     from hydra.utils import get_object
 
     parameters = list(inspect.signature(get_object(node["_target_"])).parameters)

@@ -12,29 +12,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from npnet.paths import options
+
 GROUPS = ("noise", "metric")
 OVERRIDE = re.compile(rf"\+?(?P<group>{'|'.join(GROUPS)})\.(?P<label>\w+)(?P<rest>[.=].*)", re.DOTALL)
 
 
-def with_new_labels(arguments: Sequence[str], config_dir: Path) -> list[str]:
+def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Return the command line with a node for each label that continues the name of a known one.
 
     Args:
         arguments: what was typed; a label whose ``_target_`` or whole node is given there is left as it is.
-        config_dir: the folder of the groups.
+        folders: of the groups, see ``paths.config_dirs``.
     """
     result: list[str] = []
     made: set[tuple[str, str]] = set()
     given = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match and _is_whole(match["rest"])}
     for argument in arguments:
         match = OVERRIDE.fullmatch(argument)
-        known = None if match is None or _place(match) in given else _known(config_dir / match["group"], match["label"])
+        known = None if match is None or _place(match) in given else _known(match["group"], match["label"], folders)
         if match is None or known is None:
             result.append(argument)
             continue
         if _place(match) not in made:
             made.add(_place(match))
-            result.append(f"+{match['group']}.{match['label']}={_flow(_node(config_dir / match['group'], known))}")
+            result.append(f"+{match['group']}.{match['label']}={_flow(_node(match['group'], known, folders))}")
         result.append(argument.removeprefix("+"))
     return result
 
@@ -47,19 +51,18 @@ def _is_whole(rest: str) -> bool:
     return rest.startswith(("=", "._target_="))
 
 
-def _known(folder: Path, label: str) -> str | None:
+def _known(group: str, label: str, folders: Sequence[Path]) -> str | None:
     """Return the longest known label that ``label`` continues after an underscore; None where it is one itself."""
-    if (folder / f"{label}.yaml").is_file():
+    known = options(group, folders)
+    if label in known:
         return None
     parts = label.split("_")
     names = ("_".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
-    return next((name for name in names if (folder / f"{name}.yaml").is_file()), None)
+    return next((name for name in names if name in known), None)
 
 
-def _node(folder: Path, label: str) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(OmegaConf.load(folder / f"{label}.yaml"), resolve=False)[label]
+def _node(group: str, label: str, folders: Sequence[Path]) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(options(group, folders)[label]), resolve=False)[label]  # type: ignore
 
 
 def _flow(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -17,6 +18,26 @@ def config_dir() -> Path:
         if (folder / "collect.yaml").is_file():
             return folder
     raise FileNotFoundError(f"no configuration folder at {_PACKAGE / 'conf'} or {_PACKAGE.parent / 'conf'}")
+
+
+def config_dirs(arguments: Sequence[str] = ()) -> list[Path]:
+    """Return every folder that YAML groups are looked up in: those of ``--config-dir`` first, then our own."""
+    own: list[Path] = []
+    for index, argument in enumerate(arguments):
+        flag, sign, value = argument.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            value = value if sign else next(iter(arguments[index + 1 :]), "")
+            own.append(Path(value).resolve())
+    return [*own, config_dir()]
+
+
+def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the files of a group by name, sorted; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / group).glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
 
 
 def shapes_weights(variant: str = "a") -> Path:

@@ -1,4 +1,4 @@
-"""The arrows of the architecture: imports run down only."""
+"""The structure of the code by its imports: arrows run down only, nothing runs in a circle, rooms stay small."""
 
 import ast
 from pathlib import Path
@@ -8,32 +8,31 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {
-        "text",
-        "records",
-        "seeding",
-        "errors",
-        "fields",
-        "description",
-        "settings",
-        "paths",
-        "instantiate",
-        "checks",
-        "command",
-        "labels",
+        *{"records", "seeding", "errors", "fields", "bounds", "description", "settings", "paths", "instantiate"},
+        *{"text", "checks", "command", "composing", "experiments", "ending", "messages", "arguments", "labels"},
     },
     {"shapes", "work"},
     {"weights", "drawing"},
     {"data"},
     {"pictures"},
     {"backbones", "networks", "metrics"},
-    {"noise", "training"},
-    {"laws"},
+    {"noise"},
+    {"laws", "compatibility"},
+    {"engine"},
+    {"training"},
     {"evaluation"},
     {"report"},
-    {"cli", "__main__", "collect"},
+    {"cli", "__main__"},
+    {"collect"},
 ]
+"""From the ground up; a part imports what lies below it."""
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+LONGEST = 330
+"""Lines of a file: what a person reads in one sitting. CONTRIBUTING states it."""
+IMPORTS_INSIDE = 20
+"""Imports inside functions that the whole tree may have, each with its reason beside it."""
 FILES = sorted([*(ROOT / "npnet").rglob("*.py"), *(ROOT / "collect").rglob("*.py")])
+PARSED = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def part_of(path):
@@ -41,8 +40,16 @@ def part_of(path):
     return "collect" if relative.parts[0] == "collect" else relative.parts[1].removesuffix(".py")
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def module_of(path):
+    words = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(words[:-1] if words[-1] == "__init__" else words)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imported(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -51,7 +58,7 @@ def imported(path):
 
 
 def parts_imported(path):
-    for name in imported(path):
+    for name in imported(PARSED[path]):
         words = name.split(".")
         if words[0] == "collect":
             yield "collect"
@@ -71,10 +78,68 @@ def test_imports_run_down_only(path):
     assert not beside or part == "__main__", f"{part} imports {beside} beside it"
 
 
+def arrows():
+    """Each file's own files that it imports, those inside functions and for types included."""
+    found = {}
+    for path in FILES:
+        names = {name for name in imported(PARSED[path]) if name in MODULES}
+        found[path] = {MODULES[name] for name in names if MODULES[name].name != "__init__.py"} - {path}
+    return found
+
+
+def circle(graph):
+    """One circle of the graph, as a list that ends where it begins; None where there is none."""
+    state, trail = {}, []
+
+    def visit(node):
+        state[node] = "open"
+        trail.append(node)
+        for other in sorted(graph[node]):
+            if state.get(other) == "open":
+                return [*trail[trail.index(other) :], other]
+            if other not in state and (found := visit(other)):
+                return found
+        state[node] = "done"
+        trail.pop()
+        return None
+
+    return next((found for node in graph if node not in state and (found := visit(node))), None)
+
+
+@pytest.mark.xfail(reason="three circles are being opened")
+def test_no_files_import_each_other_in_a_circle():
+    found = circle(arrows())
+    assert found is None, " -> ".join(str(path.relative_to(ROOT)) for path in found)
+
+
+def test_a_circle_is_found_where_there_is_one():
+    assert circle({1: {2}, 2: {3}, 3: {1}}) == [1, 2, 3, 1]
+    assert circle({1: {2, 3}, 2: {3}, 3: set()}) is None
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_is_read_in_one_sitting(path):
-    lines = len(path.read_text().splitlines())
-    assert lines <= 330, f"{lines} lines"
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST, f"{lines} lines"
+
+
+def test_contributing_states_the_same_bound():
+    assert "250 lines" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def imports_inside_functions():
+    for path, tree in PARSED.items():
+        for function in ast.walk(tree):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for node in ast.walk(function):
+                    if isinstance(node, (ast.Import, ast.ImportFrom)):
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+@pytest.mark.xfail(reason="the families are being moved below the one lazy point")
+def test_imports_stand_at_the_top_of_the_file():
+    found = sorted(set(imports_inside_functions()))
+    assert len(found) <= IMPORTS_INSIDE, "\n".join(found)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +147,10 @@ def test_a_file_is_read_in_one_sitting(path):
     [("shapes", ("npnet", "lightning")), ("networks", ("lightning", "diffusers.pipelines", "npnet"))],
 )
 def test_parts_that_stand_alone_stay_alone(part, forbidden):
+    below = ("records", "errors", "fields", "description", "paths", "seeding", "weights", "work.atomic")
+    ground = tuple(f"npnet.{name}" for name in below)
     for path in (ROOT / "npnet" / part).rglob("*.py"):
-        for name in imported(path):
+        for name in imported(PARSED[path]):
             own = name.startswith(f"npnet.{part}") or name == "npnet"
-            below = ("records", "errors", "fields", "paths", "seeding", "weights", "work.atomic")
-            allowed = own or name.startswith(tuple(f"npnet.{part}" for part in below))
+            allowed = own or name.startswith(ground)
             assert allowed or not name.startswith(forbidden), f"{path.name} imports {name}"

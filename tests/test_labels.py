@@ -12,7 +12,7 @@ LABELS = [(group, path.stem) for group in ("noise", "metric") for path in sorted
 
 def composed(*arguments, primary="evaluate"):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose(primary, with_new_labels(arguments, config_dir()))
+        return compose(primary, with_new_labels(arguments, [config_dir()]))
 
 
 @pytest.mark.parametrize(("group", "label"), LABELS)
@@ -56,9 +56,9 @@ def test_the_longest_known_name_counts():
     ],
 )
 def test_everything_else_stays_as_it_was_typed(argument):
-    assert with_new_labels([argument], config_dir()) == [argument]
+    assert with_new_labels([argument], [config_dir()]) == [argument]
 
 
 def test_a_target_that_was_given_is_kept():
     arguments = ["+noise.npnet_own._target_=tests.fakes.Redraw", "+noise.npnet_own.other=1"]
-    assert with_new_labels(arguments, config_dir()) == arguments
+    assert with_new_labels(arguments, [config_dir()]) == arguments

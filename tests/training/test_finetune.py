@@ -73,7 +73,7 @@ def test_the_replay_on_the_built_in_models_runs(tmp_path, capsys):
             "prompts.limit=2",
         ]
         where = [f"data.shards={tmp_path / 'pairs'}", f"output_dir={tmp_path / 'run'}"]
-        train(compose("train", ["experiment=finetune_shapes_600", start, *where, *short]))
+        train(compose("train", ["experiment=finetune_shapes_600_train", start, *where, *short]))
     network = NPNet.from_pretrained(tmp_path / "run" / "network")
     assert (network.config["prompt_embed_dim"], network.config["pooled_embed_dim"]) == (80, 40)
     shipped = NPNet.from_pretrained(paths.shapes_weights() / "network").state_dict()
