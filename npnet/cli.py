@@ -39,7 +39,7 @@ COMMANDS = {
         Command("filter", "Select anew from a finished collection by its scores.", "collect.filter:filter_pairs", True),
         Command("status", "Say how far a collection is.", "collect.status:main"),
         Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),
-        Command("compare", "Show several finished evaluations as one table.", "npnet.evaluation.sweep:main"),
+        Command("compare", "Show several finished evaluations as one table.", "npnet.report.sweep:main"),
         Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),
         Command("geneval", "Sum up the results of GenEval's detector.", "npnet.metrics.geneval:main"),
         Command("convert-mps", "Convert the published MPS file to safetensors.", "npnet.metrics.convert_mps:main"),
