@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from npnet.bounds import Above, AtLeast, AtMost, Below, MultipleOf, NotEmpty
+from npnet.bounds import Above, AtLeast, AtMost, Below, MultipleOf, NotEmpty, Rule
 from npnet.errors import FieldError, closest, under
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "NotEmpty",
     "NotNegative",
     "Positive",
+    "Rule",
     "Seed",
     "Share",
     "Whole",
