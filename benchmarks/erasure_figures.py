@@ -31,7 +31,8 @@ from npnet import seeding
 from npnet.backbones import Shapes
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.data.prompts import Sample
-from npnet.evaluation.scoring import Sampling, evaluate_methods
+from npnet.engine.batches import Sampling
+from npnet.engine.methods import evaluate_methods
 from npnet.metrics import Metric, ShapesJudge, ShapesScorer, statistics
 from npnet.noise import ErasureInjection, NoiseMethod, SemanticErasure, Standard
 from npnet.report.wording import with_interval

@@ -10,8 +10,8 @@ from npnet.data.sidecars import TriedPair, shard_path
 from npnet.work.job import Advance
 
 if TYPE_CHECKING:
-    from collect.candidates import CandidateMaker, Candidates
-    from npnet.records import Cost, NoisePair
+    from npnet.engine.pairs import PairMaker, ScoredPairs
+    from npnet.records import NoisePair
 
 
 class CollectJob:
@@ -20,7 +20,7 @@ class CollectJob:
     def __init__(self, plan: CollectionPlan) -> None:
         self.plan = plan
         self.num_chunks = plan.num_chunks
-        self.maker: CandidateMaker | None = None
+        self.maker: PairMaker | None = None
 
     def num_samples(self, chunk: int) -> int:
         """Return how many pairs the chunk tries."""
@@ -49,7 +49,7 @@ class CollectJob:
         maker, plan = self.maker, self.plan
         assert maker is not None, "setup comes first"
         maker.start_chunk()
-        before = _spent(maker)
+        before = maker.spent
         tried: list[TriedPair] = []
         path = shard_path(plan.output_dir, chunk)
         with ShardWriter(path) as writer:
@@ -57,12 +57,12 @@ class CollectJob:
                 entries = [self._judge(candidates, row) for row in range(len(candidates.samples))]
                 for row, entry in enumerate(entries):
                     if entry.written:
-                        images = (candidates.images[0][row], candidates.images[1][row])
+                        images = candidates.images
                         pair = self._pair(candidates, row, entry)
-                        writer.add(pair, entry.prompt_index, images if plan.config["keep_images"] else None)
+                        writer.add(pair, entry.prompt_index, images and (images[0][row], images[1][row]))
                 tried += entries
                 report(Advance(len(entries), {"tried": len(entries), "kept": sum(entry.kept for entry in entries)}))
-        cost = _spent(maker) - before
+        cost = maker.spent - before
         facts: dict[str, Any] = {
             "request": plan.request,
             "request_sha256": plan.request_sha256,
@@ -70,15 +70,15 @@ class CollectJob:
             "forwards_per_pair": cost.forwards / len(tried),
             "device": _device_name(maker.backbone.device),
             "smallest_batch": maker.smallest_batch,
-            "notes": {label: metric.notes() for label, metric in maker.metrics.items() if metric.notes()},
+            "notes": {label: metric.notes() for label, metric in maker.scorers.items() if metric.notes()},
         }
         write_sidecar(path, writer, tried, facts)
 
-    def _batches(self, chunk: int, maker: CandidateMaker) -> Iterator[Candidates]:
+    def _batches(self, chunk: int, maker: PairMaker) -> Iterator[ScoredPairs]:
         samples = self.plan.chunk(chunk)
         return maker.batches(samples, maker.encode(samples), self.plan.config["batch_size"])
 
-    def _judge(self, candidates: Candidates, row: int) -> TriedPair:
+    def _judge(self, candidates: ScoredPairs, row: int) -> TriedPair:
         from collect.selection import verdict
 
         sample, scores = candidates.samples[row], candidates.scores[row]
@@ -86,7 +86,7 @@ class CollectJob:
         kept, written = verdict(reason, self.plan.config["keep_all"])
         return TriedPair(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
 
-    def _pair(self, candidates: Candidates, row: int, entry: TriedPair) -> NoisePair:
+    def _pair(self, candidates: ScoredPairs, row: int, entry: TriedPair) -> NoisePair:
         from npnet.data import schema
         from npnet.records import NoisePair
 
@@ -101,12 +101,6 @@ class CollectJob:
             kept=entry.kept,
             prompt_embeds=schema.prompt_embeds(candidates.conditioning, row) if keep_embeds else None,
         )
-
-
-def _spent(maker: CandidateMaker) -> Cost:
-    from npnet.records import Cost
-
-    return maker.backbone.cost + Cost(scorer_calls=sum(metric.calls for metric in maker.metrics.values()))
 
 
 def _device_name(device: Any) -> str:

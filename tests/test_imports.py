@@ -8,7 +8,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {
-        *{"records", "seeding", "errors", "fields", "bounds", "description", "settings", "paths", "instantiate"},
+        *{
+            "records",
+            "memory",
+            "seeding",
+            "errors",
+            "fields",
+            "bounds",
+            "description",
+            "settings",
+            "paths",
+            "instantiate",
+        },
         *{"text", "checks", "command", "composing", "experiments", "ending", "messages", "arguments", "labels"},
     },
     {"shapes", "work"},

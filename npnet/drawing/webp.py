@@ -20,17 +20,19 @@ ENLARGED_PIXELS = 96
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """Return an RGB picture of a tensor ``(3, H, W)`` in [0, 1], or of the middle frame of a video ``(F, 3, H, W)``.
+    """Return an RGB picture of ``(3, H, W)`` in [0, 1] or uint8, or of the middle frame of a video ``(F, 3, H, W)``.
 
     Values that are not finite become the ends of the range.
     """
     frame = image[len(image) // 2] if image.ndim == 4 else image
-    frame = (frame.detach().cpu().float().nan_to_num().clamp(0, 1) * 255).round().byte()
+    if frame.is_floating_point():
+        frame = (frame.detach().float().nan_to_num().clamp(0, 1) * 255).round().byte()
+    frame = frame.cpu()
     return Image.fromarray(frame.permute(1, 2, 0).numpy())
 
 
 def encode_webp(image: Tensor, quality: int = 90) -> bytes:
-    """Encode a picture ``(3, H, W)`` in [0, 1], or the middle frame of a video ``(F, 3, H, W)``, as webp.
+    """Encode a picture ``(3, H, W)`` in [0, 1] or uint8, or the middle frame of a video ``(F, 3, H, W)``, as webp.
 
     ``quality`` is of pictures larger than ``LOSSLESS_PIXELS``; values that are not finite become the ends of the range.
     """

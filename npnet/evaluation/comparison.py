@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from npnet.evaluation.scoring import MethodScores
+from npnet.engine.methods import MethodScores
 from npnet.metrics import Metric, statistics
 
 SIGNIFICANCE = 0.05

@@ -18,8 +18,9 @@ from torch import Tensor
 from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts, Sample, assign_seeds, check_seeds
 from npnet.drawing.sheets import draw_side_by_side
+from npnet.engine.batches import Kept, Sampling
+from npnet.engine.methods import MethodScores, evaluate_methods
 from npnet.errors import UserError, under
-from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
 from npnet.metrics import Metric, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.parts import check_parts, check_prompts
@@ -162,15 +163,17 @@ class Evaluation(Callback):
         for label in methods:
             self._pictures[label] = []
         records = evaluate_methods(
-            self.backbone, methods, self.metrics, self.samples, self.sampling, self.batch_size, self._keep
+            self.backbone, methods, self.metrics, self.samples, self.sampling, self.batch_size, self._kept(), self._take
         )
         self._standard = records.setdefault("standard", self._standard)
         return records
 
-    def _keep(self, label: str, samples: Sequence[Sample], images: Tensor) -> None:
+    def _kept(self) -> Kept:
         chosen = {id(sample) for sample in self._shown()}
-        rows = [row for row, sample in enumerate(samples) if id(sample) in chosen]
-        self._pictures[label] += [images[row].detach().float().cpu() for row in rows]
+        return Kept(lambda sample: id(sample) in chosen)
+
+    def _take(self, label: str, sample: Sample, picture: Tensor) -> None:
+        self._pictures[label].append(picture)
 
     def _shown(self) -> list[Sample]:
         first: dict[str, Sample] = {}

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from npnet.engine.methods import MethodScores, Trace
 from npnet.evaluation.comparison import compare_methods
 from npnet.evaluation.plan import NOT_IN_REQUEST, Plan
 from npnet.evaluation.runner import EvaluationJob, read_chunk
-from npnet.evaluation.scoring import MethodScores, Trace
 from npnet.metrics import statistics
 from npnet.records import Cost
 

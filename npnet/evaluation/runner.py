@@ -17,8 +17,9 @@ from torch import Tensor
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.data.prompts import Sample
 from npnet.drawing.webp import encode_webp
+from npnet.engine.batches import Kept, Sampling
+from npnet.engine.methods import Evaluator, MethodScores, Trace
 from npnet.errors import under
-from npnet.evaluation.scoring import MethodScores, Sampling, evaluate_methods
 from npnet.instantiate import build, build_all
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
@@ -84,11 +85,17 @@ class EvaluationJob:
         self.methods: dict[str, NoiseMethod] = build_all(self.config["noise"], "noise")
         for method in self.methods.values():
             method.load(self.backbone, {name: self.metrics[name] for name in method.scorers})
+        config = self.config
+        sampling = Sampling(config["num_inference_steps"], config["guidance_scale"], config["sampler"], config["seed"])
+        kept = Kept(lambda sample: sample.key in self.kept)
+        self.evaluator = Evaluator(
+            self.backbone, self.methods, self.metrics, sampling, config["batch_size"], kept, self.save_picture
+        )
         self.batches_before = 0
 
     def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
         """See ``Job.run``."""
-        config, done = self.config, 0
+        done = 0
         prompts = {sample.prompt for sample in self.chunk(chunk)}
 
         def after_batch(count: int, records: dict[str, MethodScores]) -> None:
@@ -96,16 +103,7 @@ class EvaluationJob:
             report(Advance(count - done, wins_of_batch(records, done)))
             done = count
 
-        records = evaluate_methods(
-            self.backbone,
-            self.methods,
-            self.metrics,
-            self.chunk(chunk),
-            Sampling(config["num_inference_steps"], config["guidance_scale"], config["sampler"], config["seed"]),
-            config["batch_size"],
-            self.save_pictures,
-            after_batch,
-        )
+        records = self.evaluator.run(self.chunk(chunk), after_batch)
         value = {
             "samples": [sample.key for sample in self.chunk(chunk)],
             "device": str(self.backbone.device),
@@ -119,16 +117,13 @@ class EvaluationJob:
         self.batches_before += 1
         atomic.write_json(self.marker(chunk), value)
 
-    def save_pictures(self, label: str, samples: Sequence[Sample], images: Tensor) -> None:
-        """Write those of a batch of pictures that are kept; of a video the frame in the middle."""
-        for sample, image in zip(samples, images, strict=True):
-            if sample.key not in self.kept:
-                continue
-            path = picture_path(self.output_dir, label, sample)
-            try:
-                path.write_bytes(encode_webp(image, QUALITY))  # whole before the done-marker is, which is enough
-            except OSError as error:
-                raise atomic.cannot_write(path, error) from error
+    def save_picture(self, label: str, sample: Sample, picture: Tensor) -> None:
+        """Write a kept picture; of a video the frame in the middle."""
+        path = picture_path(self.output_dir, label, sample)
+        try:
+            path.write_bytes(encode_webp(picture, QUALITY))  # whole before the done-marker is, which is enough
+        except OSError as error:
+            raise atomic.cannot_write(path, error) from error
 
 
 def num_kept(config: Mapping[str, Any], num_samples: int) -> int:
@@ -187,8 +182,6 @@ def _plain(record: MethodScores) -> dict[str, Any]:
 
 
 def _record(plain: Mapping[str, Any], names: Sequence[str]) -> MethodScores:
-    from npnet.evaluation.scoring import Trace
-
     def number(value: float | None) -> float:
         return float("nan") if value is None else value
 

@@ -11,10 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from npnet.data.prompts import Sample
+from npnet.engine.methods import MethodScores
 from npnet.evaluation.plan import Plan
 from npnet.evaluation.results import join_records
 from npnet.evaluation.runner import EvaluationJob, num_kept, read_chunk
-from npnet.evaluation.scoring import MethodScores
 from npnet.report import exhibits, plots, wording
 from npnet.report.wording import Results
 from npnet.text import visible

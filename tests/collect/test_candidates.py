@@ -9,6 +9,8 @@ from collect.summary import forwards_per_pair
 from npnet import seeding
 from npnet.backbones import Shapes
 from npnet.data.prompts import Sample
+from npnet.engine.batches import Kept, Sampling
+from npnet.engine.pairs import PairMaker
 from npnet.errors import UserError
 from npnet.noise import Inversion, Standard
 from npnet.noise.base import NoiseMethod
@@ -19,17 +21,29 @@ from tests.fakes import SHAPE, Brightness, LinearBackbone, LoadedLinear, Redraw,
 SAMPLES = [Sample(i, prompt, seed) for i, (prompt, seed) in enumerate([("a", 5), ("b", 6), ("c", 5), ("d", 7)])]
 
 
-def maker(method=None, num_inference_steps=10, guidance_scale=5.5, backbone=None, **inversion):
+def planned(method=None, num_inference_steps=10, guidance_scale=5.5, backbone=None, **inversion):
     backbone = backbone or LinearBackbone()
     settings = {"guidance_scale": 5.5, "inversion_guidance_scale": 1.0, "num_inference_steps": num_inference_steps}
     method = method or Inversion(**(settings | inversion))
-    made = CandidateMaker(backbone, "label", method, {"target": TargetScorer()}, num_inference_steps, guidance_scale)
-    return made.load()
+    kept = Kept(form=torch.Tensor.cpu)
+    parts = (backbone, "label", method, {"target": TargetScorer()}, num_inference_steps, guidance_scale, kept)
+    return CandidateMaker(*parts)
+
+
+def maker(backbone=None, **options):
+    parts = planned(backbone=backbone, **options)
+    loaded = backbone if isinstance(backbone, LoadedLinear) else parts.backbone.load()
+    sampling = Sampling(parts.num_inference_steps, parts.guidance_scale)
+    return PairMaker(loaded, "label", parts.method.load(loaded), parts.metrics, sampling, parts.kept)
 
 
 def make(made, samples=SAMPLES):
-    (candidates,) = made.make(samples, made.encode(samples))
+    (candidates,) = pieces(made, samples)
     return candidates
+
+
+def pieces(made, samples=SAMPLES):
+    return list(made.batches(samples, made.encode(samples)))
 
 
 @pytest.mark.parametrize(
@@ -50,17 +64,19 @@ def test_no_evaluation_is_made_twice_and_the_documented_count_is_the_measured_on
     if options.get("inversion_guidance_scale") is not None:
         options = options | {"method": Inversion(5.5, 0.0, 10)}
         options.pop("inversion_guidance_scale")
-    made = maker(backbone=LinearBackbone(kind), **options)
+    parts = planned(backbone=LinearBackbone(kind), **options)
+    made = parts.load()
     make(made)
     assert made.backbone.cost.forwards == forwards * len(SAMPLES)
-    assert forwards_per_pair(made) == forwards
+    assert forwards_per_pair(parts) == forwards
 
 
 def test_a_re_denoising_of_another_step_count_shares_nothing():
-    made = maker(method=Inversion(5.5, 1.0, 50))
+    parts = planned(method=Inversion(5.5, 1.0, 50))
+    made = parts.load()
     make(made)
     assert made.backbone.cost.forwards == 43 * len(SAMPLES)
-    assert forwards_per_pair(made) == 43
+    assert forwards_per_pair(parts) == 43
 
 
 @pytest.mark.parametrize("kind", ["variance_preserving", "flow"])
@@ -137,12 +153,12 @@ class Small(LinearBackbone):
 
 def test_a_batch_that_does_not_fit_is_halved_and_says_so():
     made = maker(backbone=Small(), guidance_scale=1.0, method=Redraw())
-    parts = made.make(SAMPLES, made.encode(SAMPLES))
+    parts = pieces(made)
     assert [len(part.samples) for part in parts] == [2, 2]
     assert made.smallest_batch == 2
     made.start_chunk()
     assert made.smallest_batch is None
-    assert [len(part.samples) for part in made.make(SAMPLES, made.encode(SAMPLES))] == [2, 2]
+    assert [len(part.samples) for part in pieces(made)] == [2, 2]
     assert made.smallest_batch == 2
     whole = make(maker(guidance_scale=1.0, method=Redraw()))
     assert torch.allclose(torch.cat([part.images[1] for part in parts]), whole.images[1], atol=1e-6)
@@ -155,7 +171,7 @@ def test_a_device_too_small_for_one_pair_is_said_in_one_line():
 
     made = maker(backbone=LoadedTiny(LinearBackbone()))
     with pytest.raises(UserError, match="out of memory with a single pair"):
-        made.make(SAMPLES, made.encode(SAMPLES))
+        pieces(made)
 
 
 def same(parts, others):
@@ -191,17 +207,17 @@ class Witness(LoadedLinear):
 
 
 def batches(made, overlaps, batch_size=1):
-    made.overlaps = overlaps
+    made.pipeline.overlaps = overlaps
     return list(made.batches(SAMPLES, made.encode(SAMPLES), batch_size))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 9])
 def test_scoring_beside_the_denoising_changes_no_bit(batch_size):
     serial, overlapped = maker(), maker()
-    assert not serial.overlaps, "on a CPU the serial form is the default"
+    assert not serial.pipeline.overlaps, "on a CPU the serial form is the default"
     same(batches(overlapped, True, batch_size), batches(serial, False, batch_size))
     assert overlapped.backbone.cost == serial.backbone.cost
-    assert overlapped.metrics["target"].calls == serial.metrics["target"].calls
+    assert overlapped.scorers["target"].calls == serial.scorers["target"].calls
 
 
 def test_a_batch_is_scored_while_the_next_one_is_denoised():
@@ -216,7 +232,7 @@ def test_a_batch_that_does_not_fit_beside_another_is_computed_again_by_itself():
     made = maker(backbone=Witness(fails=True))
     same(batches(made, True), batches(maker(), False))
     assert made.smallest_batch is None, "nothing had to be split"
-    assert not made.overlaps
+    assert not made.pipeline.overlaps
 
 
 def test_a_batch_that_does_not_fit_at_all_is_halved_beside_another_too():
@@ -229,10 +245,10 @@ def test_a_method_that_scores_while_it_searches_never_shares_its_metric_with_a_s
     class Elsewhere(LoadedLinear):
         device = property(lambda self: torch.device("cuda"), lambda self, device: None)
 
-    there, parts = Elsewhere(LinearBackbone()), ("label", Standard(), {"target": TargetScorer()}, 10, 5.5)
-    assert CandidateMaker(there, *parts).load().overlaps
-    searching = CandidateMaker(there, "label", Guided(), {"hpsv2": TargetScorer()}, 10, 5.5).load()
-    assert not searching.overlaps
+    parts = ("label", Standard(), {"target": TargetScorer()}, Sampling(10, 5.5))
+    assert PairMaker(Elsewhere(LinearBackbone()), *parts).pipeline.overlaps
+    searching = PairMaker(Elsewhere(LinearBackbone()), "label", Guided(), {"hpsv2": TargetScorer()}, Sampling(10, 5.5))
+    assert not searching.pipeline.overlaps
 
 
 class Guided(NoiseMethod):

@@ -4,9 +4,9 @@ import math
 import pytest
 
 from npnet.data.prompts import Sample
+from npnet.engine.methods import MethodScores, Trace
 from npnet.evaluation.comparison import compare_methods
 from npnet.evaluation.results import cost_per_image, join_traces, merge, plain
-from npnet.evaluation.scoring import MethodScores, Trace
 from npnet.metrics import statistics
 from npnet.metrics.base import SoftmaxPreference
 from npnet.records import Cost

@@ -6,7 +6,8 @@ import torch
 
 from npnet import seeding
 from npnet.data.prompts import Sample
-from npnet.evaluation.scoring import Sampling, evaluate_methods
+from npnet.engine.batches import Kept, Sampling
+from npnet.engine.methods import evaluate_methods
 from npnet.noise import Inversion, Standard
 from tests.evaluation.extra_fakes import PROMPTS, BestOf, Close
 from tests.fakes import Redraw, TargetScorer, linear
@@ -79,7 +80,7 @@ def test_the_peak_memory_of_a_method_is_its_own():
 
 
 def test_where_the_peak_cannot_be_reset_it_is_unknown(tmp_path, monkeypatch):
-    monkeypatch.setattr("npnet.evaluation.memory.PROCESS", tmp_path / "absent")
+    monkeypatch.setattr("npnet.engine.measure.PROCESS", tmp_path / "absent")
     backbone, methods, metrics = parts()
     records = evaluate_methods(backbone, {"standard": methods["standard"]}, metrics, SAMPLES[:1], SAMPLING)
     assert records["standard"].peak_bytes is None
@@ -95,10 +96,11 @@ def test_standard_pictures_are_those_of_the_seed_alone():
     backbone, _, metrics = parts()
     kept = {}
 
-    def keep(label, samples, images):
-        kept.update({sample.seed: image for sample, image in zip(samples, images, strict=True)})
+    def take(label, sample, image):
+        kept[sample.seed] = image
 
-    evaluate_methods(backbone, {"standard": Standard()}, metrics, SAMPLES[:2], SAMPLING, keep_images=keep)
+    floats = Kept(form=torch.Tensor.cpu)
+    evaluate_methods(backbone, {"standard": Standard()}, metrics, SAMPLES[:2], SAMPLING, kept=floats, take=take)
     noise = seeding.source_noise(SAMPLES[1].seed, backbone.latent_shape())[None]
     latents = backbone.sample(noise, backbone.encode([SAMPLES[1].prompt]), 3, 2.0)
     assert torch.allclose(kept[SAMPLES[1].seed], backbone.decode(latents)[0], atol=1e-6)
@@ -131,5 +133,5 @@ def test_the_trace_of_a_search_never_falls():
 
 def test_reports_follow_the_batches():
     seen = []
-    evaluate_methods(*parts(), SAMPLES, SAMPLING, batch_size=5, report=lambda count, records: seen.append(count))
+    evaluate_methods(*parts(), SAMPLES, SAMPLING, batch_size=5, watch=lambda count, records: seen.append(count))
     assert seen == [5, 10, 12]

@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,3 +47,20 @@ def peak_bytes(device: torch.device) -> int | None:
         if name == "VmHWM":
             return 1024 * int(value.split()[0])
     return None
+
+
+def seconds_once_done(device: torch.device, started: float) -> float:
+    """Return the seconds since ``started``, once what this thread asked of ``device`` is done."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return time.perf_counter() - started
+
+
+def scorer_calls(scorers: Iterable[Any]) -> int:
+    """Return how many pictures the scorers scored so far."""
+    return sum(meter(scorer).calls for scorer in scorers)
+
+
+def meter(scorer: Any) -> Any:
+    """Return what counts a scorer's calls and cut prompts."""
+    return getattr(scorer, "meter", scorer)

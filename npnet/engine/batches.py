@@ -1,0 +1,150 @@
+"""What travels through the engine, one dataclass for each station."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from npnet.data.prompts import Sample
+from npnet.records import Conditioning, Cost, NoiseResult
+
+if TYPE_CHECKING:
+    from npnet.noise.runtime.base import LoadedMethod
+
+Streams = Callable[[Sequence[Sample], str], list[torch.Generator]]
+"""Gives each sample the generator of a purpose (``noise method``, ``sampler``): no draw depends on the batch."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How noise becomes a picture, the same for every method; see ``LoadedBackbone.sample``."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    sampler: str = "default"
+    seed: int = 0
+    """The run's seed: names the streams of the methods' own draws in an evaluation."""
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Return pictures in [0, 1] as uint8 on the CPU; NaN becomes 0, infinity an end of the range."""
+    return (images.float().nan_to_num().clamp(0, 1) * 255).round().byte().cpu()
+
+
+def every(sample: Sample) -> bool:
+    """Keep the pictures of every sample."""
+    return True
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which pictures leave the device, and as what.
+
+    Attributes:
+        wants: says whether a sample's pictures are kept.
+        form: makes what leaves the device of ``(b, 3, H, W)``, or ``(b, F, 3, H, W)``, in [0, 1].
+    """
+
+    wants: Callable[[Sample], bool] = every
+    form: Callable[[Tensor], Tensor] = as_bytes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples with their prompts' embeddings and source noise ``(B, C, *grid)``, on the device."""
+
+    samples: Sequence[Sample]
+    conditioning: Conditioning
+    noise: Tensor
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(self.samples[rows], self.conditioning[rows], self.noise[rows])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One batch for one method.
+
+    Attributes:
+        label: names the method and its random streams.
+        method: loaded.
+        batch: its samples.
+        both: denoise the source noise too, in the same batch.
+        measures: measure what it costs.
+        alone: compute nothing beside it, so that its peak of memory is its own.
+    """
+
+    label: str
+    method: LoadedMethod[Any] | Any
+    batch: Batch
+    both: bool = False
+    measures: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a batch cost: the method, the sampling and the decoding.
+
+    Attributes:
+        cost: denoiser passes, and the scorer calls of the method's own search.
+        seconds: on the wall.
+        peak_bytes: see ``measure``; None where it is unknown.
+    """
+
+    cost: Cost = field(default_factory=Cost)
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+
+    def __add__(self, other: Spent) -> Spent:
+        peaks = [peak for peak in (self.peak_bytes, other.peak_bytes) if peak is not None]
+        return Spent(self.cost + other.cost, self.seconds + other.seconds, max(peaks) if peaks else None)
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """A batch before its pictures.
+
+    Attributes:
+        task: whose it is; its own batch may be larger, see ``batch``.
+        batch: the samples.
+        result: of the method, for these samples.
+        noise: the method's, ``(B, C, *grid)`` like the source noise.
+        latents: clean, ``(B, C, *grid)``; with ``Task.both`` ``(2B, ...)``, those of the source noise first.
+        spent: on it so far.
+        ready: recorded on a GPU where the latents are done; another stream waits for it.
+        has_peak: the peak of memory is being measured.
+    """
+
+    task: Task
+    batch: Batch
+    result: NoiseResult
+    noise: Tensor
+    latents: Tensor
+    spent: Spent
+    ready: torch.cuda.Event | None = None
+    has_peak: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A batch's scores and kept pictures, on the CPU; R rows: B, or 2B with ``Task.both``, the source side first.
+
+    Attributes:
+        denoised: what was decoded.
+        scores: metric label -> R scores; NaN where the noise or the picture is not finite.
+        pictures: R pictures in the form of ``Kept``; None where it is not kept.
+        spent: in all.
+    """
+
+    denoised: Denoised
+    scores: dict[str, list[float]]
+    pictures: list[Tensor | None]
+    spent: Spent

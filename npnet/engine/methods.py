@@ -1,0 +1,169 @@
+"""Every method's pictures of the same samples, their scores, and what each picture cost.
+
+All methods get the same source noise, the same embeddings (encoded once), the same random numbers for their own draws
+and for a stochastic sampler, so that scores can be compared sample by sample.
+
+What a method costs is measured around it, the sampling from its noise and the decoding, as if it ran alone: encoding
+the prompt, drawing the noise and the scores of this evaluation are left out; the scorer calls of its own search are in.
+On a GPU the peak of memory is that of the method's first batch, which nothing is scored beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet import seeding
+from npnet.data.prompts import Sample
+from npnet.engine.batches import Kept, Sampling, Scored, Task
+from npnet.engine.denoising import Denoising
+from npnet.engine.pipeline import Pipeline
+from npnet.engine.scoring import Scoring
+from npnet.records import Conditioning, Cost, NoiseResult
+
+Take = Callable[[str, Sample, Tensor], None]
+"""Given a method's label, a sample and its kept picture, ``(3, H, W)`` or ``(F, 3, H, W)`` in the form of ``Kept``."""
+
+
+@dataclass
+class Trace:
+    """Score against cost of one batch of a search: ``scores[i]`` are B best scores after ``forwards[i]`` a sample."""
+
+    forwards: list[float]
+    scores: list[list[float]]
+
+
+@dataclass
+class MethodScores:
+    """What one method did on N samples.
+
+    Attributes:
+        scores: metric label -> N scores, on the metric's own scale.
+        cost: totals over the N samples.
+        batches: (number of samples, seconds) of each batch.
+        peak_bytes: the most memory held during a batch, weights included, see ``measure``; None where it is unknown.
+        traces: one for each batch, where the method searches.
+    """
+
+    scores: dict[str, list[float]]
+    cost: Cost = field(default_factory=Cost)
+    batches: list[tuple[int, float]] = field(default_factory=list)
+    peak_bytes: int | None = None
+    traces: list[Trace] = field(default_factory=list)
+
+    def add(self, scored: Scored) -> None:
+        """Add what was computed of some samples, their traces excepted."""
+        for name, found in scored.scores.items():
+            self.scores[name] += found
+        self.cost += scored.spent.cost
+        self.batches.append((len(scored.denoised.batch), scored.spent.seconds))
+        if scored.spent.peak_bytes is not None:
+            self.peak_bytes = max(self.peak_bytes or 0, scored.spent.peak_bytes)
+
+
+Watch = Callable[[int, dict[str, MethodScores]], None]
+"""Called after each batch with the number of samples done and the scores so far."""
+
+
+class Evaluator:
+    """Makes and scores the pictures of several methods; remembers what the device can hold.
+
+    Args:
+        backbone: loaded.
+        methods: loaded, by label.
+        scorers: loaded metrics by label.
+        sampling: how noise becomes a picture.
+        batch_size: samples computed at once; values change by rounding alone.
+        kept: which pictures are handed to ``take``; None: none.
+        take: see ``Take``.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        methods: Mapping[str, Any],
+        scorers: Mapping[str, Any],
+        sampling: Sampling,
+        batch_size: int = 64,
+        kept: Kept | None = None,
+        take: Take | None = None,
+    ) -> None:
+        self.methods, self.sampling, self.batch_size, self.take = dict(methods), sampling, batch_size, take
+        self.denoising = Denoising(backbone, sampling, self._streams, list(scorers.values()))
+        self.scoring = Scoring(backbone, scorers, kept if take is not None else None)
+        self.pipeline = Pipeline(self.denoising, self.scoring)
+        self._begun: set[str] = set()
+
+    def run(self, samples: Sequence[Sample], watch: Watch | None = None) -> dict[str, MethodScores]:
+        """Make and score every method's pictures of ``samples``.
+
+        Args:
+            samples: prompts with seeds; their order is the order of the scores.
+            watch: see ``Watch``.
+
+        Returns:
+            The scores and costs of each method, by label.
+        """
+        records = {label: MethodScores({name: [] for name in self.scoring.scorers}) for label in self.methods}
+        counted = dict.fromkeys(self.methods, 0)
+        searched: NoiseResult | None = None
+        said = 0
+        for scored in self.pipeline.run(self._tasks(samples, self.denoising.encode(samples))):
+            label, batch = scored.denoised.task.label, scored.denoised.batch
+            records[label].add(scored)
+            if scored.denoised.result is not searched:  # a batch that was divided after the search has one trace
+                searched = scored.denoised.result
+                records[label].traces += trace_of(searched)
+            if self.take is not None:
+                for sample, picture in zip(batch.samples, scored.pictures, strict=True):
+                    if picture is not None:
+                        self.take(label, sample, picture)
+            counted[label] += len(batch)
+            done = min(counted.values())
+            if watch is not None and done > said and (done == len(samples) or done % self.batch_size == 0):
+                watch(done, records)
+                said = done
+        return records
+
+    def _tasks(self, samples: Sequence[Sample], conditioning: Conditioning) -> Iterator[Task]:
+        for start in range(0, len(samples), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            batch = self.denoising.draw(samples[part], conditioning[part])
+            for label, method in self.methods.items():
+                yield Task(label, method, batch, measures=True, alone=self._is_first(label))
+
+    def _is_first(self, label: str) -> bool:
+        first = label not in self._begun
+        self._begun.add(label)
+        return first
+
+    def _streams(self, samples: Sequence[Sample], purpose: str) -> list[torch.Generator]:
+        """Return one generator for each sample: of its seed and prompt, so that nothing depends on the batch."""
+        return [seeding.stream(sample.seed, purpose, self.sampling.seed, sample.prompt) for sample in samples]
+
+
+def evaluate_methods(
+    backbone: Any,
+    methods: Mapping[str, Any],
+    scorers: Mapping[str, Any],
+    samples: Sequence[Sample],
+    sampling: Sampling,
+    batch_size: int = 64,
+    kept: Kept | None = None,
+    take: Take | None = None,
+    watch: Watch | None = None,
+) -> dict[str, MethodScores]:
+    """Make and score every method's pictures of ``samples`` once; writes no file. See ``Evaluator``."""
+    return Evaluator(backbone, methods, scorers, sampling, batch_size, kept, take).run(samples, watch)
+
+
+def trace_of(result: NoiseResult) -> list[Trace]:
+    """Return the trace of a search's batch, or nothing."""
+    if not result.trace:
+        return []
+    points: list[Any] = list(result.trace)
+    return [Trace([float(p.forwards) for p in points], [p.score.double().cpu().tolist() for p in points])]

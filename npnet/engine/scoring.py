@@ -1,0 +1,107 @@
+"""The last stages of a batch: decode, score, and let the kept pictures leave the device."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet.data.prompts import Sample
+from npnet.engine import measure
+from npnet.engine.batches import Denoised, Kept, Scored, Spent
+from npnet.memory import SMALLER, Limit
+from npnet.records import Cost
+
+
+class Scoring:
+    """Decodes and scores in slices that fit the device.
+
+    Args:
+        backbone: loaded.
+        scorers: loaded metrics by label.
+        kept: which pictures leave the device; None: none.
+    """
+
+    def __init__(self, backbone: Any, scorers: Mapping[str, Any], kept: Kept | None = None) -> None:
+        self.backbone, self.scorers, self.kept = backbone, dict(scorers), kept
+        self.decoding = Limit("picture to decode", SMALLER)
+        self.limits = {
+            name: Limit("picture to score", f"leave the metric {name} out of metric=[...], or run it by itself")
+            for name in self.scorers
+        }
+        """Of the scorers, by label."""
+
+    @torch.no_grad()  # of this thread: the mode is not inherited
+    def finish(self, denoised: Denoised, stream: torch.cuda.Stream | None = None, learns: bool = True) -> Scored:
+        """Decode and score, in slices that fit; with ``stream``, on it. All is on the CPU when this returns.
+
+        Args:
+            denoised: a batch.
+            stream: of a GPU, when another thread than the denoising one does this.
+            learns: see ``Limit.pieces``.
+        """
+        batch, both = denoised.batch, denoised.task.both
+        prompts = [sample.prompt for sample in batch.samples] * (2 if both else 1)
+        scores: dict[str, list[float]] = {name: [] for name in self.scorers}
+        pictures: list[Tensor | None] = []
+        spent, has_peak = denoised.spent, denoised.has_peak
+        with torch.cuda.stream(stream) if stream is not None else contextlib.nullcontext():
+            if stream is not None and denoised.ready is not None:
+                stream.wait_event(denoised.ready)
+            # half precision is what a pair is stored in
+            fine = _finite(torch.cat([batch.noise, denoised.noise.half()]) if both else denoised.noise)
+            decode = self._decoder(denoised)
+            for rows, images, seconds in self.decoding.pieces(len(prompts), decode, learns=learns):
+                # later slices of the same size would add the scoring before them
+                peak = measure.peak_bytes(self.backbone.device) if has_peak else None
+                spent, has_peak = spent + Spent(Cost(), seconds, peak), False
+                finite = (fine[rows] & _finite(images)).nonzero().flatten().tolist()
+                for name, found in scores.items():
+                    found += self._scores(name, images, finite, prompts[rows], learns)
+                pictures += self._kept(images, [batch.samples[i % len(batch)] for i in range(rows.start, rows.stop)])
+        return Scored(denoised, scores, pictures, spent)
+
+    def _decoder(self, denoised: Denoised) -> Callable[[slice], tuple[slice, Tensor, float]]:
+        def decode(rows: slice) -> tuple[slice, Tensor, float]:
+            started = time.perf_counter()
+            images = self.backbone.decode(denoised.latents[rows]).float()
+            measured = denoised.task.measures
+            return rows, images, measure.seconds_once_done(self.backbone.device, started) if measured else 0.0
+
+        return decode
+
+    def _scores(
+        self, name: str, images: Tensor, finite: Sequence[int], prompts: Sequence[str], learns: bool
+    ) -> list[float]:
+        """Score a slice; a picture that is not finite gets NaN, and the others their own scores all the same."""
+        scores = [math.nan] * len(images)
+        chosen = images if len(finite) == len(images) else images[list(finite)]
+        texts = [prompts[row] for row in finite]
+        if texts:
+            pieces = self.limits[name].pieces(
+                len(texts),
+                lambda rows: self.scorers[name].score(chosen[rows], texts[rows]).double().cpu().tolist(),
+                learns=learns,
+            )
+            for row, score in zip(finite, (score for piece in pieces for score in piece), strict=True):
+                scores[row] = score
+        return scores
+
+    def _kept(self, images: Tensor, samples: Sequence[Sample]) -> list[Tensor | None]:
+        pictures: list[Tensor | None] = [None] * len(samples)
+        if self.kept is not None:
+            wanted = [row for row, sample in enumerate(samples) if self.kept.wants(sample)]
+            if wanted:
+                chosen = self.kept.form(images if len(wanted) == len(images) else images[wanted])
+                for row, picture in zip(wanted, chosen, strict=True):
+                    pictures[row] = picture
+        return pictures
+
+
+def _finite(batch: Tensor) -> Tensor:
+    return torch.isfinite(batch).flatten(1).all(1)
