@@ -25,9 +25,10 @@ test-all: $(STAMP) ## the tests, with the slow ones; installs Ray and the launch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,ray,launchers]'
 	$(BIN)/python -m pytest
 
-lint: $(STAMP) ## ruff: rules and format
+lint: $(STAMP) ## ruff: rules and format; mypy: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -33,9 +33,7 @@ COMMANDS = {
     for command in (
         Command("collect", "Collect noise pairs into shards.", "collect.cli:collect", True),
         Command("train", "Train a network on collected pairs.", "npnet.training.command:train", True),
-        Command(
-            "evaluate", "Compare noise methods by metrics, pair by pair.", "npnet.report.command:evaluate", True
-        ),
+        Command("evaluate", "Compare noise methods by metrics, pair by pair.", "npnet.report.command:evaluate", True),
         Command("filter", "Select anew from a finished collection by its scores.", "collect.filter:filter_pairs", True),
         Command("status", "Say how far a collection is.", "collect.status:main"),
         Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
@@ -137,3 +138,51 @@ def test_metrics_and_prompts_on_the_command_line_win_over_those_of_the_backbone(
     cfg = composed(primary, f"backbone={backbone}", "metric=[pickscore]", "prompts=list")
     assert list(cfg.metric) == ["pickscore"]
     assert cfg.prompts._target_.endswith("PromptList")
+
+
+def described():
+    """Every node of every file of a group whose target is a dataclass: (place, node, class)."""
+    for group in ("noise", "metric", "prompts", "engine", "backbone"):
+        for option in options(group):
+            primary = "collect" if group == "engine" else "evaluate"
+            override = f"{group}=[{option}]" if group in MULTIPLE else f"{group}={option}"
+            cfg = composed(primary, override)
+            for where, node in nodes(cfg[group]):
+                if is_dataclass(target := get_object(node._target_)):
+                    yield f"{group}={option} {where}", node, target
+
+
+CHOSEN = {
+    "settings": "a model's published settings are its own",
+    "path": "a model's weights are its own",
+    "variant": "a model's weights are its own",
+    "dtype": "what a model is published in",
+    "height": "a model's published size",
+    "width": "a model's published size",
+}
+"""Keys in which the files of one class differ by design, as each file's name says."""
+
+
+DESCRIBED = list(described())
+
+
+@pytest.mark.parametrize(("where", "node", "target"), DESCRIBED, ids=lambda value: str(value)[:60])
+def test_a_default_that_stands_in_a_file_and_in_its_class_is_one_value(where, node, target):
+    same_class = [other for _, other, cls in DESCRIBED if cls is target]
+    for field in fields(target):
+        raw = node._get_node(field.name) if field.name in node else None
+        if raw is None or field.name in CHOSEN or field.default is MISSING or raw._is_interpolation():
+            continue
+        if len({str(other.get(field.name)) for other in same_class}) > 1:
+            continue  # several files of one class exist to choose differently
+        value = OmegaConf.to_container(node[field.name]) if OmegaConf.is_config(node[field.name]) else node[field.name]
+        default = asdict(field.default) if is_dataclass(field.default) else field.default
+        assert plain(value) == plain(default), f"{where}: {field.name} is {value} in the file, {default} in the class"
+
+
+def plain(value):
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if item is not None}
+    return value
