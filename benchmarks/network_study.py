@@ -33,7 +33,8 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from npnet.backbones.runtime.loaded import LoadedBackbone
-from npnet.data.prompts import assign_seeds
+from npnet.data.seeds import Seeds, assign_seeds
+from npnet.fields import checked
 from npnet.instantiate import build
 from npnet.metrics import statistics as intervals
 from npnet.networks import NPNet
@@ -55,7 +56,7 @@ class Pairs:
             cfg = compose("evaluate", ["experiment=demo_evaluate"])
         self.backbone: LoadedBackbone = build(cfg.backbone, "backbone").load()
         prompts = build(cfg.prompts, "prompts", limit=num_prompts).read()
-        samples = assign_seeds(prompts, {**cfg.seeds, "per_prompt": per_prompt}, cfg.seed)
+        samples = assign_seeds(prompts, checked(Seeds, {**cfg.seeds, "per_prompt": per_prompt}, "seeds"), cfg.seed)
         self.prompts = [sample.prompt for sample in samples]
         self.noise = source_noises([sample.seed for sample in samples], self.backbone.latent_shape())
         self.conditioning = self.backbone.encode(self.prompts)

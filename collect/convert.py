@@ -10,98 +10,123 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from collect.plan import FORMAT, USED, digest
-from collect.published import Found, match, read_lines, read_npz
-from collect.selection import NOT_FINITE, Selection, verdict
-from npnet.data.sidecars import TriedPair, shard_path
-from npnet.errors import OneLineParser, UserError, one_line
+from collect.plan import FORMAT, USED
+from collect.published import Found, match, read_lines
+from npnet.description import imported
+from npnet.errors import FieldError, OneLineParser, UserError, one_line
+from npnet.fields import Count, Name
+from npnet.work.folder import OutputFolder
+from npnet.work.job import Engine, WorkSettings
+from npnet.work.processes import Processes
 
-CHUNK_SIZE = 256
 METRICS = {0: [], 1: ["hpsv2"], 4: ["pickscore", "hpsv2", "imagereward", "aes"]}
 """What the official script's score lists hold, by their length."""
-USAGE = "python -m collect.convert DIR OUTPUT [--lines FILE] [--metrics NAME,NAME] [--chunk-size N]"
+USAGE = "python -m collect.convert DIR OUTPUT [--lines FILE] [--metrics NAME,NAME] [--chunk-size N] [--workers N]"
 
 
-def convert(folder: Path, output_dir: Path, lines: Path | None, metrics: list[str] | None, chunk_size: int) -> None:
-    """Write the pairs of ``folder`` as shards; goes on where it was interrupted.
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings(WorkSettings):
+    """The keys of ``convert``.
+
+    Attributes:
+        pairs: a folder of INDEX_SEED.npz files, in folders or not; it is only read.
+        output_dir: the folder of the shards.
+        lines: the JSON lines; by default the only .json or .jsonl file in the folder.
+        metrics: names of the scores, in their order; by default those of the official script.
+        chunk_size: pairs in a shard.
+    """
+
+    pairs: Path
+    output_dir: OutputFolder
+    lines: Path | None = None
+    metrics: tuple[Name, ...] | None = None
+    chunk_size: Count = 256
+    engine: Engine = field(default_factory=Processes)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.pairs.is_dir():
+            raise FieldError("pairs", self.pairs, "no such folder")
+        if self.output_dir.resolve().is_relative_to(self.pairs.resolve()):
+            raise FieldError(
+                "output_dir", self.output_dir, f"lies in {self.pairs}, which is only read; choose another folder"
+            )
+
+
+@dataclass(frozen=True)
+class ConvertPlan:
+    """A conversion to be made.
+
+    Attributes:
+        settings: the command's keys.
+        pairs: what is there, in order.
+        metrics: names of the scores.
+        counts: of the prompts, and of what is left out.
+        lines_sha256: digest of the JSON lines.
+    """
+
+    settings: ConvertSettings
+    pairs: Sequence[Found] = field(repr=False)
+    metrics: Sequence[str]
+    counts: dict[str, int]
+    lines_sha256: str
+
+    @property
+    def num_chunks(self) -> int:
+        """Return the number of shards."""
+        return -(-len(self.pairs) // self.settings.chunk_size)
+
+    def chunk(self, index: int) -> Sequence[Found]:
+        """Return the pairs of a shard."""
+        size = self.settings.chunk_size
+        return self.pairs[index * size : (index + 1) * size]
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """Return all that determines the shards; ``request.json`` of the folder."""
+        return {
+            "format": FORMAT,
+            "converted_from": {"pairs": str(self.settings.pairs), "lines_sha256": self.lines_sha256},
+            "num_samples": len(self.pairs),
+            "num_chunks": self.num_chunks,
+            "chunk_size": self.settings.chunk_size,
+            "prompt_counts": self.counts,
+            "selection": "all",
+            "margin": 0.0,
+            "weights": None,
+            "keep_all": True,
+            "selected_by": list(self.metrics[:1]),
+        }
+
+
+def make_convert_plan(settings: ConvertSettings) -> ConvertPlan:
+    """Read the lines and find their files.
 
     Raises:
-        UserError: see ``read_lines``, ``match`` and ``read_npz``.
+        UserError: see ``read_lines`` and ``match``.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    if output_dir.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{output_dir}: lies in {folder}, which is only read; choose another folder")
-    where = lines if lines is not None else _only_lines(folder)
-    pairs, counts = match(folder, read_lines(where), where)
-    metrics = _metrics(pairs, metrics, where)
-
-    from collect.finish import finish
-    from collect.summary import print_summary
-    from collect.survey import survey
-    from collect.writer import is_finished
-    from npnet.work import lock
-    from npnet.work.progress import Progress
-
-    chunks = [pairs[start : start + chunk_size] for start in range(0, len(pairs), chunk_size)]
-    asked = {
-        "format": FORMAT,
-        "converted_from": {"pairs": str(folder), "lines_sha256": hashlib.sha256(where.read_bytes()).hexdigest()},
-        "num_samples": len(pairs),
-        "num_chunks": len(chunks),
-        "chunk_size": chunk_size,
-        "prompt_counts": counts,
-        "selection": "all",
-        "margin": 0.0,
-        "weights": None,
-        "keep_all": True,
-        "selected_by": metrics[:1],
-    }
-    with lock.hold(output_dir, asked):
-        pending = [n for n in range(len(chunks)) if not is_finished(shard_path(output_dir, n), digest(asked))]
-        finished = len(pairs) - sum(len(chunks[number]) for number in pending)
-        with Progress("converting", lambda values: "", finished, len(pairs)) as progress:
-            progress.begin()
-            for number in pending:
-                progress.add(_write(shard_path(output_dir, number), chunks[number], metrics, asked))
-        if not pending:
-            print("finished already: nothing to do")
-        found = survey(output_dir)
-        finish(found)
-        print_summary(found)
-        for name, count in counts.items():
-            if name != USED:
-                print(f"{count} {name}")
+    where = settings.lines if settings.lines is not None else _only_lines(settings.pairs)
+    pairs, counts = match(settings.pairs, read_lines(where), where)
+    metrics = _metrics(pairs, settings.metrics, where)
+    return ConvertPlan(settings, pairs, metrics, counts, hashlib.sha256(where.read_bytes()).hexdigest())
 
 
-def _write(path: Path, pairs: Sequence[Found], metrics: Sequence[str], asked: dict[str, Any]) -> Any:
-    import torch
+def convert(settings: ConvertSettings) -> None:
+    """Write the pairs of a folder as shards; goes on where it was interrupted.
 
-    from collect.writer import ShardWriter, write_sidecar
-    from npnet.records import NoisePair
-    from npnet.work.job import Advance
-
-    candidates = []
-    with ShardWriter(path) as writer:
-        for pair in pairs:
-            source, golden = read_npz(pair.path, pair.sample.prompt_index)
-            scores = dict(zip(metrics, pair.line.scores, strict=True))
-            reason = Selection().reject_reason({name: scores[name] for name in metrics[:1]})
-            if not all(bool(torch.isfinite(noise.half()).all()) for noise in (source, golden)):
-                reason = NOT_FINITE
-            kept, written = verdict(reason, keep_all=True)
-            sample = pair.sample
-            if written:
-                made = NoisePair(sample.key, sample.prompt, sample.seed, source, golden, scores, kept)
-                writer.add(made, sample.prompt_index)
-            candidates.append(
-                TriedPair(sample.key, sample.prompt, sample.prompt_index, sample.seed, scores, kept, reason, written)
-            )
-    write_sidecar(path, writer, candidates, {"request": asked, "request_sha256": digest(asked)})
-    return Advance(len(pairs), {})
+    Raises:
+        UserError: see ``make_convert_plan`` and ``read_npz``.
+    """
+    plan = make_convert_plan(settings)
+    imported("collect.converting:run")(plan, settings.crew())
+    for name, count in plan.counts.items():
+        if name != USED:
+            print(f"{count} {name}")
 
 
 def _only_lines(folder: Path) -> Path:
@@ -114,29 +139,27 @@ def _only_lines(folder: Path) -> Path:
     return found[0]
 
 
-def _metrics(pairs: Sequence[Found], given: list[str] | None, where: Path) -> list[str]:
+def _metrics(pairs: Sequence[Found], given: Sequence[str] | None, where: Path) -> list[str]:
     counts = sorted({len(pair.line.scores) for pair in pairs})
     if len(counts) != 1:
         raise UserError(f"{where}: the lines have different numbers of scores: {', '.join(map(str, counts))}")
     metrics = given if given is not None else METRICS.get(counts[0], [])
     if len(metrics) != counts[0] or len(set(metrics)) != len(metrics) or not all(metrics):
         raise UserError(f"{where}: has {counts[0]} scores for each picture; name them: --metrics NAME,NAME")
-    return metrics
+    return list(metrics)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code."""
     parser = OneLineParser(usage=USAGE, description="Pairs in the published layout to shards.")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="holds INDEX_SEED.npz, in folders or not")
-    parser.add_argument("output", metavar="OUTPUT", type=Path, help="the folder of the shards")
-    parser.add_argument("--lines", type=Path, help="the JSON lines; by default the only .json or .jsonl file in DIR")
+    parser.add_argument("pairs", metavar="DIR", help="holds INDEX_SEED.npz, in folders or not")
+    parser.add_argument("output_dir", metavar="OUTPUT", help="the folder of the shards")
+    parser.add_argument("--lines", help="the JSON lines; by default the only .json or .jsonl file in DIR")
     parser.add_argument("--metrics", type=lambda text: text.split(","), help="names of the scores, in their order")
-    parser.add_argument("--chunk-size", type=int, default=CHUNK_SIZE, help="pairs in a shard (256)")
+    parser.add_argument("--chunk-size", type=int, default=256, help="pairs in a shard (256)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that convert (1)")
     try:
-        options = parser.parse_args(arguments)
-        if options.chunk_size < 1:
-            raise UserError(f"--chunk-size={options.chunk_size}: a whole number of at least 1 is needed")
-        convert(options.folder, options.output, options.lines, options.metrics, options.chunk_size)
+        convert(ConvertSettings(**vars(parser.parse_args(arguments))))
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

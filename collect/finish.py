@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from collect.card import CONTACT_SHEET, GAINS
+from collect.card import CARD, CONTACT_SHEET, GAINS, card
 from collect.showcase import contact_sheet, plot_gains
 from collect.survey import Survey
+from npnet.data import schema
+from npnet.data.shards import iterate_shard
+from npnet.work import atomic
 
 
 def finish(found: Survey) -> None:
     """Make the card of a finished folder and the pictures it shows, where there is no card; others are left alone."""
-    from collect.card import CARD, card
-    from npnet.work import atomic
-
     if (found.folder / CARD).exists() or not found.is_finished:
         return
     write_pictures(found)
@@ -27,8 +27,6 @@ def finish(found: Survey) -> None:
 
 def write_pictures(found: Survey) -> list[Path]:
     """Draw the pictures of a folder, finished or not, into it; returns their paths."""
-    from npnet.work import atomic
-
     pictures = {GAINS: plot_gains(found), CONTACT_SHEET: contact_sheet(found)}
     written = []
     for name, data in pictures.items():
@@ -40,9 +38,6 @@ def write_pictures(found: Survey) -> list[Path]:
 
 def _form(found: Survey) -> tuple[tuple[int, ...] | None, set[str]]:
     """Return the shape of a noise and the member names of the first pair."""
-    from npnet.data import schema
-    from npnet.data.shards import iterate_shard
-
     for shard in found.shards:
         for sample in iterate_shard(Path(shard.path)):
             pair = schema.decode(sample, str(shard.path))

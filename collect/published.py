@@ -1,4 +1,4 @@
-"""The published layout of pairs, read safely: ``INDEX_SEED.npz`` files and JSON lines.
+"""The published layout of pairs: which ``INDEX_SEED.npz`` belongs to which JSON line, and what the lines say.
 
 The official script leaves one ``INDEX_SEED.npz`` for each pair (``arr_0`` the source noise, ``arr_1`` the golden one,
 ``(1, C, h, w)`` float16, ``arr_2`` the index) and one line of JSON for each: ``index``, ``seed``, ``caption``,
@@ -8,9 +8,7 @@ parses JSON and takes arrays of numbers alone.
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +19,7 @@ from collect.plan import USED
 from npnet.data.prompt_text import clean
 from npnet.data.prompts import Sample
 from npnet.errors import UserError, one_line
-
-MAX_ARRAY_BYTES = 1 << 28
-"""Of one noise; a file that claims more is refused before it is read."""
+from npnet.untrusted import parse_json
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ def read_lines(path: Path) -> list[Line]:
     for number, row in enumerate(text.split("\n"), start=1):
         if row.strip():
             try:
-                lines.append(_line(json.loads(row)))
+                lines.append(_line(parse_json(row, nan=True)))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
                 raise UserError(f"{path}: line {number}: {what}") from error
@@ -82,8 +78,16 @@ def _line(entry: Any) -> Line:
     sides = [entry.get(name) or [] for name in ("original_score_list", "optimized_score_list")]
     if len(sides[0]) != len(sides[1]):
         raise ValueError(f"{len(sides[0])} original scores, {len(sides[1])} optimized ones")
-    numbers = [[math.nan if value is None else float(value) for value in side] for side in sides]
+    numbers = [[_number(value) for value in side] for side in sides]
     return Line(index, seed, caption, tuple(zip(*numbers, strict=True)))
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"a score must be a number, got {value!r}")
+    return float(value)
 
 
 def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found], dict[str, int]]:
@@ -127,34 +131,3 @@ def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found]
     if not found:
         raise UserError(f"{where}: names no pair of {folder}")
     return [found[key] for key in sorted(found)], counts
-
-
-def read_npz(path: Path, index: int) -> tuple[Any, Any]:
-    """Read the two noises of a file, float32 ``(C, *grid)``; nothing in it is unpickled.
-
-    Raises:
-        UserError: it is not such a file.
-    """
-    import numpy as np
-    import torch
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.file_size > MAX_ARRAY_BYTES for entry in archive.infolist()):
-                raise ValueError(f"an array is larger than {MAX_ARRAY_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in ("arr_0", "arr_1") if name not in arrays]
-            if missing:
-                raise ValueError(f"has no {missing[0]} (got: {', '.join(arrays)})")
-            source, golden = arrays["arr_0"], arrays["arr_1"]
-            own = int(arrays["arr_2"].item()) if "arr_2" in arrays else index
-        if own != index:
-            raise ValueError(f"its arr_2 says index {own}")
-        if source.dtype.kind != "f" or golden.dtype.kind != "f" or source.shape != golden.shape:
-            raise ValueError(f"arr_0 is {source.dtype} {source.shape}, arr_1 {golden.dtype} {golden.shape}")
-        shape = source.shape[1:] if source.ndim > 3 and source.shape[0] == 1 else source.shape
-        if len(shape) < 2:
-            raise ValueError(f"noises of shape (1, C, h, w) are needed, got {source.shape}")
-        return tuple(torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
-    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise UserError(f"{path}: is not a pair of noises: {one_line(error)}") from error

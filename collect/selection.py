@@ -7,14 +7,12 @@ margin m, strictly. With several metrics either all must agree, or their weighte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 Scores = Mapping[str, tuple[float, float]]
 """Metric label -> (score of the source picture, score of the golden picture)."""
 
-RULES = ("all", "weighted")
 KEPT = ""
 NOT_FINITE = "not finite"
 """The noise, the picture or a score is NaN or infinite."""
@@ -42,11 +40,6 @@ class Selection:
     margin: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Selection:
-        """Read the keys ``selection``, ``margin`` and ``weights``."""
-        return cls(config["selection"], float(config["margin"]), config["weights"] or {})
-
     def reject_reason(self, scores: Scores) -> str:
         """Return why a pair is rejected, or ``KEPT``."""
         if not all(math.isfinite(value) for pair in scores.values() for value in pair):
@@ -61,6 +54,6 @@ class Selection:
         """Return a metric's weight."""
         return float(self.weights.get(metric, 1.0))
 
-    def selected_by(self, metrics: list[str]) -> list[str]:
+    def selected_by(self, metrics: Sequence[str]) -> list[str]:
         """Return the metrics that take part in the decision: whatever is trained on the pairs is optimised for them."""
         return [metric for metric in metrics if self.rule == "all" or self.weight(metric) != 0]

@@ -1,26 +1,16 @@
-"""What was collected, and what would be: the texts that ``collect.py`` prints."""
+"""What was collected: the table that the commands print when a folder is finished."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
-from collect.plan import USED, CollectionPlan
+from collect.card import gain_text, keep_rate_text
 from collect.status import size_text
 from collect.survey import Survey
 from npnet.drawing.terminal import print_facts
-
-if TYPE_CHECKING:
-    from collect.candidates import CandidateMaker
-
-TAR_BLOCK = 512
+from npnet.work.progress import duration
 
 
 def print_summary(found: Survey, seconds: float | None = None) -> None:
     """Print a table of a finished folder; ``seconds`` is this run's time, None where there was nothing to do."""
-    from collect.card import gain_text, keep_rate_text
-    from npnet.work.progress import duration
-
     rows = [
         ("pairs tried", f"{found.num_tried:,}"),
         ("pairs kept", f"{found.num_kept:,}"),
@@ -46,47 +36,3 @@ def print_summary(found: Survey, seconds: float | None = None) -> None:
     if seconds is not None:
         rows.append(("time of this run", duration(seconds)))
     print_facts(found.folder, rows)
-
-
-def dry_run_text(plan: CollectionPlan, maker: CandidateMaker) -> str:
-    """Say what would be done, from the built parts alone; nothing is loaded."""
-    config, samples = plan.config, plan.samples
-    seeds = config["seeds"]
-    num_prompts = len({sample.prompt_index for sample in samples})
-    drawn = f"the list {seeds['list']}" if seeds["list"] is not None else f"drawn from {seeds['range']}"
-    forwards = forwards_per_pair(maker)
-    pair_bytes = bytes_per_pair(maker, config["keep_embeds"])
-    size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * len(samples))}"
-    size += " (and the pictures)" if config["keep_images"] else ""
-    lines = [
-        f"backbone           {maker.backbone.name}, {maker.num_inference_steps} steps, guidance_scale "
-        f"{maker.guidance_scale:g}",
-        f"prompts            {num_prompts}, first: {samples[0].prompt!r}",
-        *(f"                   {count} {name}" for name, count in plan.prompt_counts.items() if name != USED and count),
-        f"seeds              {len(samples) // num_prompts} for each prompt, {drawn}",
-        f"pairs to try       {len(samples)} in {plan.num_chunks} chunks of {config['chunk_size']}",
-        f"golden candidates  noise={maker.label}, selected by {', '.join(plan.request['selected_by'])}",
-        f"forwards per pair  {'depends on the data' if forwards is None else forwards}",
-        f"bytes              {size}",
-        f"written to         {plan.output_dir}",
-    ]
-    return "\n".join(lines)
-
-
-def forwards_per_pair(maker: CandidateMaker) -> int | None:
-    """Return the documented denoiser forwards of one pair: both sides, the method, less what they share."""
-    of_method = maker.method.forwards(maker.backbone)
-    if of_method is None:
-        return None
-    branches = 1 if maker.guidance_scale == 1 or "unconditional_branch" not in maker.backbone.capabilities else 2
-    shared = branches if maker.method.shares_first_evaluation(maker.num_inference_steps) else 0
-    return of_method + 2 * branches * maker.num_inference_steps - shared
-
-
-def bytes_per_pair(maker: CandidateMaker, keep_embeds: bool) -> int:
-    """Return the size of a pair in a shard, pictures left out."""
-    shape, dims = maker.backbone.latent_shape(), maker.backbone.embed_dims()
-    members = [2 * 2 * math.prod(shape) + 200, 300]
-    if keep_embeds:
-        members.append(2 * (dims["prompt_embed_dim"] * dims["prompt_length"] + dims["pooled_embed_dim"]) + 200)
-    return sum(TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK for size in members)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from collect.plan import digest
-from npnet.data.sidecars import PATTERN, Shard, TriedPair, num_chunks, read_shard
+from npnet.data.sidecars import PATTERN, Shard, TriedPair, num_chunks, read_request, read_shard
 from npnet.errors import UserError
 from npnet.work import request as requests
 
@@ -96,7 +95,7 @@ def survey(folder: Path, verify: bool = False) -> Survey:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of shards")
     sidecars = sorted(folder.glob(f"{PATTERN}.json"))
-    asked = requests.read(folder) if (folder / requests.NAME).is_file() else {}
+    asked = read_request(folder)
     if not sidecars and "num_chunks" not in asked:
         raise UserError(f"{folder}: holds no shards, and no request.json of a collection")
     shards, broken = [], []
@@ -105,7 +104,7 @@ def survey(folder: Path, verify: bool = False) -> Survey:
             shards.append(read_shard(path.with_suffix(".tar"), verify, asked))
         except UserError as error:
             broken.append(str(error))
-    expected = digest(asked) if asked else None
+    expected = requests.digest(asked) if asked else None
     for shard in shards:
         of = shard.sidecar.get("request_sha256")
         expected = expected or of

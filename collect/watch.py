@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from collect.settings import CollectSettings
+from collect.survey import survey
+from npnet.errors import UserError
+from npnet.instantiate import build_all
+from npnet.training import history
 
 LOG_SECONDS = 10.0
 """Between two rows of the loggers."""
 
 
 class Watch:
-    """Makes the progress bar's text from the summed reports of a run, and hands the numbers on to loggers.
+    """Makes the progress bar's text from the summed advances of a run, and hands the numbers on to loggers.
 
     A row holds ``tried`` and ``kept`` (pairs of this run), ``keep_rate`` and ``pairs_per_hour`` (tried); its step is
     the number of pairs tried by all runs into the folder.
@@ -31,27 +36,22 @@ class Watch:
         self._row: dict[str, float] = {}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Watch:
-        """Build the loggers of a resolved configuration; rows of earlier runs into the folder stay.
+    def of(cls, settings: CollectSettings) -> Watch:
+        """Build the loggers of a collection; rows of earlier runs into the folder stay.
 
         Raises:
             UserError: a logger cannot be built.
         """
-        if not config.get("logger"):
+        if not settings.logger:
             return cls()
-        from collect.survey import survey
-        from npnet.errors import UserError
-        from npnet.instantiate import build_all
-        from npnet.training import history
-
-        folder = Path(config["output_dir"])
+        folder = settings.output_dir
         try:
             before = survey(folder).num_tried
         except UserError:  # nothing there yet
             before = 0
         # what the loggers warn of is not the user's: a folder that is not empty, a version that is old
         warnings.filterwarnings("ignore", module="lightning")
-        loggers = build_all(config["logger"], "logger")
+        loggers = build_all(settings.logger, "logger")
         for logger in loggers.values():
             if type(logger).__name__ == "CSVLogger":
                 history.set_aside(folder)

@@ -9,15 +9,18 @@ import platform
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 import webdataset
 from torch import Tensor
 
+import npnet
 from npnet.data import schema
-from npnet.data.sidecars import TriedPair, read_shard, sidecar_path
+from npnet.data.sidecars import CHECKSUM, TriedPair, checksum, read_shard, sidecar_path
 from npnet.errors import UserError
 from npnet.records import NoisePair
 from npnet.work import atomic
@@ -68,37 +71,37 @@ def is_finished(path: Path, request_sha256: str) -> bool:
     return True
 
 
-def write_sidecar(path: Path, writer: ShardWriter, candidates: Sequence[TriedPair], facts: dict[str, Any]) -> None:
+def write_sidecar(path: Path, writer: ShardWriter, tried: Sequence[TriedPair], facts: dict[str, Any]) -> None:
     """Write the sidecar of the finished shard at ``path``, the last act of a chunk.
 
     Args:
         path: of the shard.
         writer: that wrote it.
-        candidates: every tried pair, in order.
+        tried: every tried pair, in order.
         facts: what else is recorded: the cost, the request's digest, the device.
     """
-    reasons = Counter(candidate.reason for candidate in candidates if not candidate.kept)
+    reasons = Counter(pair.reason for pair in tried if not pair.kept)
     sidecar = {
         "shard": path.name,
         "num_bytes": writer.file.num_bytes,
         "sha256": writer.file.sha256,
-        "num_tried": len(candidates),
-        "num_kept": sum(candidate.kept for candidate in candidates),
-        "num_written": sum(candidate.written for candidate in candidates),
+        "num_tried": len(tried),
+        "num_kept": sum(pair.kept for pair in tried),
+        "num_written": sum(pair.written for pair in tried),
         "rejected": dict(reasons),
-        "scores": summarise(candidates),
-        "candidates": [candidate.to_json() for candidate in candidates],
+        "scores": summarise(tried),
+        "candidates": [pair.to_json() for pair in tried],
         "versions": versions(),
         **facts,
     }
-    atomic.write_json(sidecar_path(path), sidecar)
+    atomic.write_json(sidecar_path(path), {**sidecar, CHECKSUM: checksum(sidecar)})
 
 
-def summarise(candidates: Sequence[TriedPair]) -> dict[str, dict[str, float | int | None]]:
-    """Return for each metric, over the candidates whose scores are finite: count, mean of each side, mean gain."""
+def summarise(tried: Sequence[TriedPair]) -> dict[str, dict[str, float | int | None]]:
+    """Return for each metric, over the pairs whose scores are finite: count, mean of each side, mean gain."""
     table: dict[str, dict[str, float | int | None]] = {}
-    for metric in candidates[0].scores if candidates else ():
-        pairs = [c.scores[metric] for c in candidates]
+    for metric in tried[0].scores if tried else ():
+        pairs = [pair.scores[metric] for pair in tried]
         finite = [(source, golden) for source, golden in pairs if abs(source) + abs(golden) < float("inf")]
         table[metric] = {
             "count": len(finite),
@@ -111,16 +114,11 @@ def summarise(candidates: Sequence[TriedPair]) -> dict[str, dict[str, float | in
 
 def versions() -> dict[str, str]:
     """Return the versions that can change the numbers."""
-    import diffusers
-    import torch
-
-    import npnet
-
     return {
         "npnet": npnet.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
+        "diffusers": metadata.version("diffusers"),
     }
 
 

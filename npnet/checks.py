@@ -12,9 +12,6 @@ from typing import Any
 
 from npnet.errors import UserError, unknown
 
-MAX_SEED = 2**63 - 1
-"""The largest seed of a ``torch.Generator`` that is used here."""
-
 
 def value_at(cfg: Mapping[str, Any], key: str) -> Any:
     """Return the value at a dotted key.

@@ -48,6 +48,8 @@ __all__ = [
 T = TypeVar("T")
 MAX_RUN_SEED = 2**32 - 1
 """The largest ``seed`` of a run: numpy's generators and Lightning take no larger one."""
+MAX_SEED = 2**63 - 1
+"""The largest seed of a sample's noise: of a ``torch.Generator`` as it is used here."""
 
 
 Count = Annotated[int, AtLeast(1)]

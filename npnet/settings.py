@@ -54,9 +54,11 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
 
 def _built(annotation: Any, value: Any, key: str) -> Any:
     """Build a node, or the labelled nodes of a group; any other value is left to the dataclass's own check."""
+    if get_origin(annotation) is Mapping:  # nodes of somebody else's classes, built where they are used
+        return value
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and kind is not type(None)]
     described = any(issubclass(kind, Description) for kind in kinds)
-    if isinstance(value, Mapping) and ("_target_" in value or described):
+    if isinstance(value, Mapping) and get_origin(annotation) is not dict and ("_target_" in value or described):
         return build(value, key, kinds[0] if kinds else object)
     if get_origin(annotation) is dict and isinstance(value, Mapping):
         kind = get_args(annotation)[1]

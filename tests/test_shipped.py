@@ -40,7 +40,7 @@ def test_the_network_takes_what_the_model_gives(variant):
 def scores():
     """Scores of standard and golden noise on held-out prompts: {metric: (2, PAIRS)}."""
     backbone = Shapes(device="cpu").load()
-    prompts = ShapesPrompts("held_out").read()[:PAIRS]
+    prompts = ShapesPrompts("held_out").read().prompts[:PAIRS]
     metrics = {"scorer": ShapesScorer().load(), "judge": ShapesJudge().load()}
     with torch.no_grad():
         conditioning = backbone.encode(prompts)

@@ -2,7 +2,7 @@
 
 Under ``folder``: ``IDENTITY/HASH.safetensors``, IDENTITY a digest of everything that decides the embeddings (the model,
 its revision or files, the dtype), HASH a digest of the prompt's text. Files appear whole or not at all, so several
-processes can share a folder; a file that cannot be read is made again.
+processes can share a folder; each carries a digest of its values, and one that is damaged is made again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from npnet.data.tensors import fingerprint
 from npnet.work import atomic
 
 
@@ -33,25 +36,20 @@ class EmbeddingCache:
         return self.folder / f"{digest(prompt)}.safetensors"
 
     def holds(self, prompt: str) -> bool:
-        """Say whether ``read`` would find ``prompt``, without reading its tensors."""
-        return self._read(prompt, tensors=False) is not None
+        """Say whether ``read`` would find ``prompt``."""
+        return self.read(prompt) is not None
 
     def read(self, prompt: str) -> dict[str, Tensor] | None:
-        """Return the tensors of ``prompt`` by name, on the CPU, or None where they are not stored."""
-        return self._read(prompt, tensors=True)
-
-    def _read(self, prompt: str, tensors: bool) -> dict[str, Tensor] | None:
-        from safetensors import SafetensorError
-        from safetensors.torch import safe_open
-
+        """Return the tensors of ``prompt`` by name, on the CPU, or None where they are not stored, or damaged."""
         try:
             with safe_open(self.path(prompt), framework="pt") as file:
-                if (file.metadata() or {}).get("prompt") != prompt:
-                    return None
-                names = file.keys() if tensors else ()
-                return {name: file.get_tensor(name) for name in names}
+                facts = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError):
             return None
+        # files of earlier versions have no digest
+        right = facts.get("prompt") == prompt and facts.get("sha256", "") in ("", fingerprint(tensors))
+        return tensors if right else None
 
     def write(self, prompt: str, tensors: Mapping[str, Tensor]) -> None:
         """Store the tensors of ``prompt``.
@@ -59,11 +57,9 @@ class EmbeddingCache:
         Raises:
             UserError: the folder cannot be written.
         """
-        from safetensors.torch import save
-
         atomic.make_folder(self.folder)
         plain: dict[str, Any] = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        atomic.write_bytes(self.path(prompt), save(plain, metadata={"prompt": prompt}))
+        atomic.write_bytes(self.path(prompt), save(plain, metadata={"prompt": prompt, "sha256": fingerprint(plain)}))
 
 
 def digest(text: str) -> str:

@@ -13,13 +13,13 @@ Nothing is executed: ``pipe:`` addresses, which webdataset would hand to a shell
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet.errors import UserError, one_line
+from npnet.untrusted import parse_json
 
 if TYPE_CHECKING:  # torch comes with it, and ``expand`` is asked before that
     from npnet.data.shards import Shard
@@ -93,17 +93,18 @@ def backbone_facts(request: dict[str, Any]) -> dict[str, Any]:
 def iterate(path: str | Path) -> Iterator[dict[str, Any]]:
     """Stream the samples of a tar, wherever it lies; see ``shards.iterate_shard``.
 
-    The checksum of a tar under an address is not compared: it is read once, as it comes.
+    The checksum of a tar under an address is not compared: it is read once, as it comes. Its pairs are compared with
+    its sidecar.
 
     Raises:
-        UserError: it cannot be read, is cut short, or holds what is not a pair.
+        UserError: it cannot be read, is cut short, or holds what is not a pair, or another one than its sidecar lists.
     """
-    from npnet.data.shards import iterate_shard
+    from npnet.data.shards import as_listed, iterate_shard
 
     if isinstance(path, Path) or not is_address(path):
         yield from iterate_shard(Path(path))
     else:
-        yield from _as_it_comes(path)
+        yield from as_listed(_as_it_comes(path), _remote_shard(path, {}).written, path)
 
 
 def first_sample(path: str | Path) -> dict[str, Any] | None:
@@ -141,7 +142,7 @@ def _shards_of(place: str) -> Iterator[Shard]:
         yield _remote_shard(place, {})
         return
     try:
-        request = json.loads(_read(f"{place}/{REQUEST}"))
+        request = parse_json(_read(f"{place}/{REQUEST}"))
         count = int(request["num_chunks"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{place}/{REQUEST}: is not the request of a collection: {one_line(error)}") from error
@@ -150,9 +151,9 @@ def _shards_of(place: str) -> Iterator[Shard]:
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    from npnet.work import request
+    from npnet.data.sidecars import read_request
 
-    return request.read(path.parent) if (path.parent / request.NAME).is_file() else {}
+    return read_request(path.parent)
 
 
 def _remote_shard(address: str, request: dict[str, Any]) -> Shard:

@@ -3,61 +3,78 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
+
 from npnet.data import prompt_text
-from npnet.data.prompts import Prompts, read_file
-from npnet.errors import UserError, one_line
+from npnet.data.prompt_text import Entry
+from npnet.data.prompts import Prompts, read_file, require_file
+from npnet.errors import FieldError, UserError, one_line
+from npnet.fields import Name
 from npnet.work import atomic
 
 TIMEOUT_SECONDS = 60.0
 
 
+@dataclass(frozen=True)
 class PublishedPrompts(Prompts):
     """A published prompt file, exactly as it is: from ``path``, the cache, or its address, in this order.
 
     The cache is a folder of huggingface_hub's, for files of other libraries: ``$HF_HOME/assets/npnet/prompts``.
 
-    Args:
+    Attributes:
         url: where the file was published; https. Its last part names the file.
         sha256: of the file; None where it is not known. A fetched file must have it.
         path: a local copy, read as it is.
-        limit: see ``Prompts``.
     """
 
-    def __init__(self, url: str, sha256: str | None = None, path: str | None = None, limit: int | None = None) -> None:
-        super().__init__(limit)
-        self.url, self.sha256 = url, sha256
-        parts = urlsplit(url)
-        self.name = Path(parts.path).name
-        if parts.scheme != "https" or Path(self.name).suffix not in prompt_text.SUFFIXES:
-            raise UserError(f"prompts.url={url}: an https address of a {', '.join(prompt_text.SUFFIXES)} is needed")
-        self.path = None if path is None else Path(path)
-        if self.path is not None and not self.path.is_file():
-            raise UserError(f"prompts.path={path}: no such file")
-        self.where = f"prompts.url={url}" if path is None else f"prompts.path={path}"
+    url: Name
+    sha256: Name | None = None
+    path: Path | None = None
 
-    def _read(self) -> list[str]:
-        return read_file(self.path or self._cached(), self.where)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if urlsplit(self.url).scheme != "https" or Path(self.name).suffix not in prompt_text.TEXT_SUFFIXES:
+            raise FieldError("url", self.url, f"an https address of a {', '.join(prompt_text.TEXT_SUFFIXES)} is needed")
+
+    @property
+    def name(self) -> str:
+        """Return the name of the file."""
+        return Path(urlsplit(self.url).path).name
+
+    def check(self) -> None:
+        """See ``Description.check``."""
+        require_file(self.path)
+
+    def source(self) -> tuple[str, object]:
+        """See ``Prompts.source``."""
+        return ("url", self.url) if self.path is None else ("path", self.path)
+
+    def entries(self) -> Sequence[Entry]:
+        """See ``Prompts.entries``."""
+        require_file(self.path)
+        return read_file(self.path or self._cached(), *self.source())
 
     def _cached(self) -> Path:
-        from huggingface_hub import cached_assets_path
-
         # the address in the name of the folder keeps apart two files of the same name
-        folder = cached_assets_path("npnet", "prompts", hashlib.sha256(self.url.encode()).hexdigest()[:16])
-        place = Path(folder) / self.name
+        digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        place = Path(huggingface_hub.cached_assets_path("npnet", "prompts", digest)) / self.name
         if not (place.is_file() and self._is_right(place.read_bytes())):
             data = fetch(self.url)
             if not self._is_right(data):
-                raise UserError(f"{self.where}: is not the published file any more (its SHA-256 differs)")
+                raise FieldError("url", self.url, "is not the published file any more (its SHA-256 differs)")
             atomic.write_bytes(place, data)
         return place
 
@@ -65,55 +82,58 @@ class PublishedPrompts(Prompts):
         return self.sha256 is None or hashlib.sha256(data).hexdigest() == self.sha256
 
 
+@dataclass(frozen=True)
 class HubPrompts(Prompts):
     """A column of a data set on the hub (or of a local folder that ``datasets`` can load); needs the extra ``hub``.
 
-    Rows are streamed, and of Parquet files only the column is read, so a data set of pictures costs its captions.
+    Rows are streamed, and of Parquet files only the column is read, so a data set of pictures costs its captions; no
+    more rows are read than ``limit`` needs.
 
-    Args:
+    Attributes:
         repo: hub id or folder.
         split: of the data set.
         column: of the prompts; None takes the first of ``prompt``, ``prompts``, ``caption``, ``text`` that is there.
         name: of the data set's configuration, where it has several.
         revision: branch, tag or commit.
-        limit: see ``Prompts``; no more rows are read than it needs.
     """
 
-    def __init__(
-        self,
-        repo: str | None = None,
-        split: str = "train",
-        column: str | None = None,
-        name: str | None = None,
-        revision: str | None = None,
-        limit: int | None = None,
-    ) -> None:
-        super().__init__(limit)
-        if not repo:
-            raise UserError("prompts.repo=OWNER/NAME is needed with prompts=hub")
-        self.repo, self.split, self.column, self.name, self.revision = repo, split, column, name, revision
-        self.where = f"prompts.repo={repo}"
+    repo: Name | None = None
+    split: Name = "train"
+    column: Name | None = None
+    name: Name | None = None
+    revision: Name | None = None
 
-    def _read(self) -> list[str]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.repo is None:
+            raise FieldError("repo", None, "OWNER/NAME is needed with prompts=hub")
+
+    def source(self) -> tuple[str, object]:
+        """See ``Prompts.source``."""
+        return "repo", self.repo
+
+    def entries(self) -> Sequence[Entry]:
+        """See ``Prompts.entries``."""
         try:
-            import datasets
+            datasets = importlib.import_module("datasets")  # of an extra
         except ImportError as error:
-            raise UserError("prompts=hub needs the package datasets: pip install 'npnet-lightning[hub]'") from error
-        from huggingface_hub.errors import HfHubHTTPError
-
+            hint = "needs the package datasets: pip install 'npnet-lightning[hub]'"
+            raise FieldError("repo", self.repo, hint) from error
         try:
             with _quiet():
                 return self._texts(self._rows(datasets))
+        except UserError:
+            raise
         except (OSError, ValueError, HfHubHTTPError) as error:
-            raise UserError(f"{self.where}: cannot be read: {_first_sentence(error)}") from error
+            raise FieldError("repo", self.repo, f"cannot be read: {_first_sentence(error)}") from error
 
-    def _texts(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        texts: list[str] = []
+    def _texts(self, rows: Iterable[Mapping[str, Any]]) -> list[Entry]:
+        texts: list[Entry] = []
         distinct: set[str] = set()
         for row in rows:
             (value,) = row.values()
-            texts.append("" if value is None else str(value))
-            distinct.add(texts[-1].strip())
+            texts.append(Entry("" if value is None else str(value)))
+            distinct.add(texts[-1].text.strip())
             # a few more than needed: which of them are prompts is decided later
             if self.limit is not None and len(distinct) > 2 * self.limit:
                 break
@@ -127,8 +147,8 @@ class HubPrompts(Prompts):
         allowed = (self.column,) if self.column else prompt_text.COLUMNS
         column = next((name for name in allowed if name in names), None)
         if column is None:
-            raise UserError(
-                f"prompts.column={' or '.join(allowed)}: is no column of {self.repo}; allowed: {', '.join(names)}"
+            raise FieldError(
+                "column", " or ".join(allowed), f"is no column of {self.repo}; allowed: {', '.join(names)}"
             )
         if hasattr(builder.config, "columns"):  # Parquet: the other columns are not even fetched
             rows = datasets.load_dataset(**load, split=self.split, streaming=True, columns=[column])
@@ -139,17 +159,17 @@ def fetch(url: str) -> bytes:
     """Return what is at an address.
 
     Raises:
-        UserError: it cannot be fetched, or fetching is turned off (``HF_HUB_OFFLINE=1``).
+        FieldError: it cannot be fetched, or fetching is turned off (``HF_HUB_OFFLINE=1``).
     """
     hint = "prompts.path=FILE takes a local copy"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        raise UserError(f"prompts.url={url}: is not in the cache, and HF_HUB_OFFLINE is set; {hint}")
+        raise FieldError("url", url, f"is not in the cache, and HF_HUB_OFFLINE is set; {hint}")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
             return answer.read()
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
-        raise UserError(f"prompts.url={url}: cannot be fetched: {one_line(reason)}; {hint}") from error
+        raise FieldError("url", url, f"cannot be fetched: {one_line(reason)}; {hint}") from error
 
 
 @contextmanager

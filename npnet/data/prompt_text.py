@@ -7,31 +7,41 @@ closed. No prompt is lost to such a fault, and none is cut.
 from __future__ import annotations
 
 import codecs
-import csv
-import io
-import json
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from npnet.data.json_lines import split_lines
+from npnet.data.tables import read_column
+from npnet.description import imported
+from npnet.fields import MAX_SEED
+from npnet.untrusted import parse_json
 
 COLUMNS = ("prompt", "prompts", "caption", "text")
 """Names under which a table's or a record's prompt is found, in any case."""
-SUFFIXES = (".txt", ".csv", ".json", ".jsonl")
+SEED = "seed"
+"""Name under which a table's or a record's own seed is found."""
+TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 
 EMPTY, DUPLICATE, NOT_UTF8, NUL = "empty", "duplicate", "not UTF-8", "holds a NUL"
 MAX_TOKENS = 77
 """What CLIP's text encoders read, start and end included."""
 
 
-def parse(data: bytes, suffix: str, columns: Iterable[str] = COLUMNS) -> list[str]:
-    """Return the texts of a file, in order, empty and broken ones included.
+class Entry(NamedTuple):
+    """A text of a prompt file, and the seed that stands beside it, where one does."""
+
+    text: str
+    seed: int | None = None
+
+
+def parse(data: bytes, suffix: str) -> list[Entry]:
+    """Return the entries of a file, in order, empty and broken ones included.
 
     Args:
-        data: the file's bytes. Bytes that are not UTF-8 become lone surrogates, which ``clean`` finds.
-        suffix: one of ``SUFFIXES``.
-        columns: names of the prompt's column, in order of preference.
+        data: the file's bytes. Bytes that are not UTF-8 become lone surrogates, which ``fault`` finds.
+        suffix: one of ``TEXT_SUFFIXES``.
 
     Raises:
         ValueError: the file is not of its kind, or has no such column.
@@ -39,15 +49,23 @@ def parse(data: bytes, suffix: str, columns: Iterable[str] = COLUMNS) -> list[st
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("is UTF-16; save it as UTF-8")
     text = data.decode("utf-8-sig", errors="surrogateescape")
-    if suffix == ".csv":
-        return _csv(text, tuple(columns))
-    if suffix == ".json":
-        return _texts(_loads(text, ""), tuple(columns))
+    if suffix in (".csv", ".tsv"):
+        rows = read_column(text, COLUMNS, "," if suffix == ".csv" else "\t", (SEED,))
+        return [Entry(value, _seed(seed)) for value, seed in rows]
     if suffix == ".jsonl":
-        numbered = enumerate(split_lines(text), start=1)
-        records = [_loads(line, f"line {number} ") for number, line in numbered if line.strip()]
-        return [prompt for record in records for prompt in _texts(record, tuple(columns))]
-    return split_lines(text)
+        return list(_json_lines(text))
+    if suffix == ".json":
+        return list(_json(text))
+    return [Entry(line) for line in split_lines(text)]
+
+
+def fault(prompt: str) -> str | None:
+    """Return why a stripped text cannot be a prompt; None where it can."""
+    if not prompt:
+        return EMPTY
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        return NOT_UTF8
+    return NUL if "\0" in prompt else None
 
 
 def clean(texts: Iterable[str], left_out: Counter[str]) -> list[str]:
@@ -56,20 +74,25 @@ def clean(texts: Iterable[str], left_out: Counter[str]) -> list[str]:
     A text is left out when it is empty, holds bytes that are not UTF-8, holds a NUL, or is the same as one before it:
     its seeds are drawn from its text, so it would give the same pairs again.
     """
-    prompts: dict[str, None] = {}
-    for text in texts:
+    return list(with_seeds((Entry(text) for text in texts), left_out))
+
+
+def with_seeds(entries: Iterable[Entry], left_out: Counter[str]) -> dict[str, tuple[int, ...]]:
+    """Return the prompts in their order, each with its own seeds; see ``clean``.
+
+    A text that is there again with another seed of its own gives its prompt a further seed.
+    """
+    prompts: dict[str, tuple[int, ...]] = {}
+    for text, seed in entries:
         prompt = text.strip()
-        if not prompt:
-            left_out[EMPTY] += 1
-        elif any("\ud800" <= character <= "\udfff" for character in prompt):
-            left_out[NOT_UTF8] += 1
-        elif "\0" in prompt:
-            left_out[NUL] += 1
-        elif prompt in prompts:
-            left_out[DUPLICATE] += 1
-        else:
-            prompts[prompt] = None
-    return list(prompts)
+        reason = fault(prompt)
+        if reason is None and prompt in prompts and (seed is None or seed in prompts[prompt]):
+            reason = DUPLICATE
+        if reason is not None:
+            left_out[reason] += 1
+            continue
+        prompts[prompt] = (*prompts.get(prompt, ()), *(() if seed is None else (seed,)))
+    return prompts
 
 
 def count_long(prompts: Iterable[str]) -> int:
@@ -81,63 +104,74 @@ def count_long(prompts: Iterable[str]) -> int:
     long = [prompt for prompt in prompts if len(prompt.encode()) > MAX_TOKENS - 2]
     if not long:
         return 0
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokenizer = SimpleTokenizer()
+    tokenizer = imported("open_clip.tokenizer:SimpleTokenizer")()
     return sum(len(tokenizer.encode(prompt)) > MAX_TOKENS - 2 for prompt in long)
 
 
-def _csv(text: str, columns: tuple[str, ...]) -> list[str]:
-    header, *lines = split_lines(text) or [""]
-    names = [name.strip().strip('"').lower() for name in header.split(",")]
-    column = next((names.index(name.lower()) for name in columns if name.lower() in names), None)
-    if column is None:
-        raise ValueError(f"has no column named {' or '.join(columns)} (got: {', '.join(names)})")
-    rows = _quoted_rows("\n".join(lines), len(names), column)
-    if rows is None:
-        return [_unquoted(line, column) for line in lines]
-    return [row[column] if len(row) > column else "" for row in rows]
-
-
-def _quoted_rows(body: str, width: int, column: int) -> list[list[str]] | None:
-    """Read a table as CSV; None where it was plainly written without quoting."""
+def _json(text: str) -> Iterator[Entry]:
     try:
-        rows = [row for row in csv.reader(io.StringIO(body), strict=True) if row]
-    except csv.Error:  # a quote that is never closed
-        return None
-    if any(len(row) > width for row in rows):
-        return None
-    # rows that end early are the habit of hand-made files; but are their commas columns, or part of the prompt?
-    quotes = any(len(row) > column and "," in row[column] for row in rows)
-    return rows if quotes or all(len(row) == width for row in rows) else None
+        value = parse_json(text, surrogates=True)
+    except ValueError:
+        # the official training data are JSON lines in a file named .json
+        first = next((line for line in split_lines(text) if line.strip()), "")
+        if not _is_json(first) or len(split_lines(text.strip())) == 1:
+            raise
+        yield from _json_lines(text)
+        return
+    if isinstance(value, Mapping):
+        captions = value.get("annotations")
+        if isinstance(captions, list):  # COCO
+            value = captions
+        elif value and _column(value) is None and all(item is None or isinstance(item, str) for item in value.values()):
+            value = list(value.values())  # names or numbers, each with its text
+    yield from _entries(value)
 
 
-def _unquoted(line: str, column: int) -> str:
-    """Return all that follows the columns before the prompt, and what of it is not empty columns."""
-    text = line.split(",", column)[-1].strip().rstrip(",").rstrip()
-    if text.startswith('"') and text.count('"') % 2:  # a quote that nobody closed
-        return text[1:]
-    whole = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1]
-    return text[1:-1] if whole else text
+def _json_lines(text: str) -> Iterator[Entry]:
+    for number, line in enumerate(split_lines(text), start=1):
+        if line.strip():
+            try:
+                yield from _entries(parse_json(line, surrogates=True))
+            except ValueError as error:
+                raise ValueError(f"line {number} {error}") from error
 
 
-def _loads(text: str, where: str) -> Any:
+def _is_json(line: str) -> bool:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where}is not JSON: {error}") from error
+        parse_json(line, surrogates=True)
+    except ValueError:
+        return False
+    return True
 
 
-def _texts(value: Any, columns: tuple[str, ...]) -> list[str]:
+def _entries(value: Any) -> Iterator[Entry]:
+    if value is None:
+        yield Entry("")
+    elif isinstance(value, str):
+        yield Entry(value)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _entries(item)
+    elif isinstance(value, Mapping) and (name := _column(value)) is not None:
+        seed = next((item for key, item in value.items() if str(key).lower() == SEED), None)
+        for entry in _entries(value[name]):
+            yield entry._replace(seed=_seed(seed)) if entry.seed is None else entry
+    elif isinstance(value, Mapping) and value and all(isinstance(item, list | Mapping) for item in value.values()):
+        for item in value.values():
+            yield from _entries(item)
+    else:
+        raise ValueError(f"an entry is neither a text nor a record with one of {', '.join(COLUMNS)}")
+
+
+def _column(record: Mapping[str, Any]) -> str | None:
+    lowered = {str(name).lower(): name for name in record}
+    return next((lowered[name] for name in COLUMNS if name in lowered), None)
+
+
+def _seed(value: Any) -> int | None:
+    """Return a seed as a record or a cell holds it; None where it holds none."""
     if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item, columns)]
-    if isinstance(value, dict):
-        lowered = {str(name).lower(): item for name, item in value.items()}
-        for name in columns:
-            if name.lower() in lowered:
-                return _texts(lowered[name.lower()], columns)
-        if value and all(isinstance(item, (list, dict)) for item in value.values()):
-            return [text for item in value.values() for text in _texts(item, columns)]
-    raise ValueError(f"an entry is neither a text nor a record with one of {', '.join(columns)}")
+        value = int(value) if value.strip().isascii() and value.strip().isdigit() and len(value) < 20 else None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED:
+        return value
+    return None

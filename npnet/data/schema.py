@@ -15,19 +15,22 @@ unpickles, and is never used.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from npnet.data.sidecars import scores_from_json, scores_to_json
+from npnet.data.sidecars import TriedPair, scores_from_json, scores_to_json
+from npnet.data.tensors import is_finite, load_tensors
 from npnet.drawing.webp import encode_webp
 from npnet.errors import UserError, one_line
 from npnet.records import Conditioning, NoisePair
+from npnet.untrusted import parse_json
 
 KEY = "__key__"
 """Where webdataset puts a sample's key."""
@@ -41,6 +44,8 @@ MEMBERS = (NOISE, RECORD, EMBEDS, SOURCE_IMAGE, GOLDEN_IMAGE)
 
 SOURCE, GOLDEN = "source_noise", "golden_noise"
 EMBED_NAMES = ("prompt_embeds", "pooled_prompt_embeds", "prompt_mask")
+EMBED_DIMENSIONS = {"prompt_embeds": 2, "pooled_prompt_embeds": 1, "prompt_mask": 1}
+MOST_PIXELS = 1 << 28
 
 
 def encode(pair: NoisePair, prompt_index: int, images: tuple[Tensor, Tensor] | None = None) -> dict[str, Any]:
@@ -78,9 +83,9 @@ def with_kept(sample: Mapping[str, Any], kept: bool, where: str) -> dict[str, An
         UserError: it has no record.
     """
     try:
-        record = json.loads(sample[RECORD])
+        record = parse_json(sample[RECORD])
         return {**sample, RECORD: _record({**record, "kept": kept})}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where}: sample {sample.get(KEY)}: has no record: {one_line(error)}") from error
 
 
@@ -100,7 +105,7 @@ def decode(sample: Mapping[str, Any], where: str) -> NoisePair:
     key = str(sample.get(KEY, "?"))
     try:
         return _decode(sample, key)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         problem = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
         raise UserError(f"{where}: sample {key}: {problem}") from error
 
@@ -109,18 +114,21 @@ def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
     foreign = [name for name in sample if name not in MEMBERS and not name.startswith("__")]
     if foreign:
         raise ValueError(f"member {foreign[0]!r} is not of this format; allowed: {', '.join(MEMBERS)}")
-    record = json.loads(sample[RECORD])
+    record = parse_json(sample[RECORD])
     if not isinstance(record, dict) or record.get("key") != key:
         raise ValueError(f"its {RECORD} is not the record of this key")
-    noises = safetensors.torch.load(sample[NOISE])
+    noises = load_tensors(sample[NOISE])
     for name in (SOURCE, GOLDEN):
         noise = noises[name]
-        if noise.dtype != torch.float16 or noise.ndim < 2 or not torch.isfinite(noise).all():
+        if noise.dtype != torch.float16 or noise.ndim < 2 or not is_finite(noise):
             raise ValueError(f"{name} must be finite float16 (C, *grid), got {noise.dtype} {tuple(noise.shape)}")
-    embeds = safetensors.torch.load(sample[EMBEDS]) if EMBEDS in sample else None
+    embeds = load_tensors(sample[EMBEDS]) if EMBEDS in sample else None
     for name, tensor in (embeds or {}).items():
-        if name not in EMBED_NAMES or not torch.isfinite(tensor).all():
-            raise ValueError(f"embedding {name} must be finite and one of {', '.join(EMBED_NAMES)}")
+        if name not in EMBED_NAMES or tensor.ndim != EMBED_DIMENSIONS[name] or not is_finite(tensor):
+            raise ValueError(
+                f"embedding {name} must be finite and one of {', '.join(EMBED_NAMES)}, of 2, 1 and 1 dimensions, got "
+                f"{tuple(tensor.shape)}"
+            )
     return NoisePair(
         key=key,
         prompt=_typed(record, "prompt", str),
@@ -131,6 +139,37 @@ def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
         kept=_typed(record, "kept", bool),
         prompt_embeds=embeds,
     )
+
+
+def check(sample: Mapping[str, Any], where: str) -> None:
+    """Refuse a sample of which any member, the pictures included, is not what it says.
+
+    Raises:
+        UserError: names the file and the key; see ``decode``.
+    """
+    decode(sample, where)
+    for name in (SOURCE_IMAGE, GOLDEN_IMAGE):
+        if name in sample:
+            try:
+                with Image.open(io.BytesIO(sample[name]), formats=["WEBP"]) as picture:
+                    if picture.width * picture.height > MOST_PIXELS:
+                        raise ValueError(f"has {picture.width} x {picture.height} pixels")
+                    picture.load()
+            except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+                raise UserError(f"{where}: sample {sample[KEY]}: {name} is no picture: {one_line(error)}") from error
+
+
+def agrees(sample: Mapping[str, Any], pair: TriedPair) -> bool:
+    """Say whether a sample is the pair that a sidecar lists; its noises are not looked at."""
+    try:
+        record = parse_json(sample[RECORD])
+        return (
+            sample[KEY] == pair.key
+            and (record["prompt"], record["seed"], record["kept"]) == (pair.prompt, pair.seed, pair.kept)
+            and record["scores"] == scores_to_json(pair.scores)
+        )
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def prompt_embeds(conditioning: Conditioning, row: int) -> dict[str, Tensor]:

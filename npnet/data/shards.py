@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,17 @@ def iterate_shard(path: Path) -> Iterator[dict[str, Any]]:
     """Stream the samples of a tar, in order, as webdataset groups them: ``__key__`` and member name -> bytes.
 
     Raises:
-        UserError: the tar is missing, truncated, not the one that the sidecar beside it describes, or holds what is
-            not a pair.
+        UserError: the tar is missing, truncated, not the one that the sidecar beside it describes, holds what is not a
+            pair, or other pairs than the sidecar lists.
     """
     path = Path(path)
     try:
         _require_end(path)
         _require_checksum(path)
+        listed = read_shard(path).written if sidecar_path(path).is_file() else None
         with tarfile.open(path, "r:") as tar:
-            yield from group_samples(tar, str(path), path.stat().st_size)
+            samples = group_samples(tar, str(path), path.stat().st_size)
+            yield from samples if listed is None else as_listed(samples, listed, str(path))
     except (OSError, tarfile.TarError, MemoryError) as error:
         raise UserError(f"{path}: cannot be read as a tar: {one_line(error)}") from error
 
@@ -98,6 +100,26 @@ def group_samples(tar: tarfile.TarFile, where: str, num_bytes: int | None = None
         yield sample
 
 
+def as_listed(samples: Iterator[dict[str, Any]], listed: Sequence[TriedPair], where: str) -> Iterator[dict[str, Any]]:
+    """Pass on the samples of a tar as long as they are the pairs that its sidecar lists, in its order.
+
+    Raises:
+        UserError: a sample is another pair, or there are more or fewer.
+    """
+    count = 0
+    for count, sample in enumerate(samples, start=1):
+        if count <= len(listed) and not schema.agrees(sample, listed[count - 1]):
+            raise UserError(
+                f"{where}: sample {sample[schema.KEY]} is not the pair that its sidecar lists in this place"
+            )
+        if count > len(listed):
+            count += sum(1 for _ in samples)
+            break
+        yield sample
+    if count != len(listed):
+        raise UserError(f"{where}: holds {count} pairs, its sidecar lists {len(listed)}")
+
+
 def _require_end(path: Path) -> None:
     # tarfile takes a file that was cut inside a header for a shorter one; a whole tar ends with two empty blocks
     with path.open("rb") as file:
@@ -130,16 +152,12 @@ def read_pairs(folder: Path, kept_only: bool = True, embeds: bool = False) -> It
         embeds: read the prompt embeddings too, where the shards hold them.
 
     Raises:
-        UserError: see ``list_shards``, ``iterate_shard`` and ``schema.decode``; a tar that holds other pairs than its
-            sidecar lists.
+        UserError: see ``list_shards``, ``iterate_shard`` and ``schema.decode``.
     """
     for shard in list_shards(folder):
-        count = 0
-        for count, sample in enumerate(iterate_shard(shard.path), start=1):  # noqa: B007 - the last one counts them
+        for sample in iterate_shard(Path(shard.path)):
             if not embeds:
                 sample.pop(schema.EMBEDS, None)
             pair = schema.decode(sample, str(shard.path))
             if pair.kept or not kept_only:
                 yield pair
-        if count != len(shard.written):
-            raise UserError(f"{shard.path}: holds {count} pairs, its sidecar lists {len(shard.written)}")

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from npnet.errors import UserError, one_line
+from npnet.fields import Count, Name, Whole, checked
+from npnet.untrusted import parse_json
+from npnet.work import request as requests
 
 PATTERN = "shard-[0-9][0-9][0-9][0-9][0-9][0-9]"
 
@@ -55,12 +58,42 @@ class TriedPair:
 _KINDS = {"key": str, "prompt": str, "prompt_index": int, "seed": int, "kept": bool, "reason": str, "written": bool}
 
 
+CHECKSUM = "sidecar_sha256"
+"""Under this name a sidecar carries the digest of its other values; those of earlier versions do not."""
+_NEEDED = ("num_bytes", "sha256")
+_FACTS: dict[str, Any] = {
+    "num_bytes": Whole,
+    "sha256": Name,
+    CHECKSUM: Name,
+    "request": Mapping[str, Any],
+    "request_sha256": Name,
+    "cost": Mapping[str, Whole],
+    "forwards_per_pair": float,
+    "device": str,
+    "smallest_batch": Count | None,
+    "notes": Mapping[str, tuple[str, ...]],
+    "versions": Mapping[str, str],
+}
+"""What a sidecar may say of a shard besides its pairs, and of which kind each is."""
+
+
 def scores_to_json(scores: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float | None]]:
     """Name both sides of each metric's scores; JSON has no NaN, so a score that is not finite becomes null."""
     return {
         metric: {side: value if math.isfinite(value) else None for side, value in zip(("source", "golden"), pair)}  # noqa: B905
         for metric, pair in scores.items()
     }
+
+
+_REQUEST: dict[str, Any] = {
+    "num_samples": Whole,
+    "selected_by": tuple[str, ...],
+    "prompt_counts": Mapping[str, int],
+    "backbone": Mapping[str, Any],
+    "noise": Mapping[str, Any],
+    "filtered_from": Mapping[str, Any],
+    "converted_from": Mapping[str, Any],
+}
 
 
 def scores_from_json(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
@@ -127,9 +160,7 @@ def stream_shards(folder: Path, verify: bool = False, complete: bool = True) -> 
     sidecars = sorted(folder.glob(f"{PATTERN}.json"))
     if not sidecars:
         raise UserError(f"{folder}: holds no finished shards (shard-000000.tar with shard-000000.json)")
-    from npnet.work import request
-
-    asked = request.read(folder) if (folder / request.NAME).is_file() else {}
+    asked = read_request(folder)
     expected = num_chunks(folder, asked, len(sidecars))
     if complete:
         for path in tars:
@@ -146,6 +177,24 @@ def stream_shards(folder: Path, verify: bool = False, complete: bool = True) -> 
         yield read_shard(path.with_suffix(".tar"), verify, asked)
 
 
+def read_request(folder: Path) -> dict[str, Any]:
+    """Return the request of a folder of shards; empty where the shards came without one.
+
+    Raises:
+        UserError: it is not the request of a collection.
+    """
+    if not (folder / requests.NAME).is_file():
+        return {}
+    asked = requests.read(folder)
+    for name, annotation in _REQUEST.items():
+        if asked.get(name) is not None:
+            try:
+                checked(annotation, asked[name], name)
+            except UserError as error:
+                raise UserError(f"{folder / requests.NAME}: is not the request of a collection ({error})") from error
+    return asked
+
+
 def num_chunks(folder: Path, request: Mapping[str, Any], default: int) -> int:
     """Return how many shards the folder's request promises; ``default`` where there is no request.
 
@@ -154,7 +203,7 @@ def num_chunks(folder: Path, request: Mapping[str, Any], default: int) -> int:
     """
     count = request.get("num_chunks", default)
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise UserError(f"{folder / 'request.json'}: is not the request of a collection (num_chunks: {count!r})")
+        raise UserError(f"{folder / requests.NAME}: is not the request of a collection (num_chunks: {count!r})")
     return count
 
 
@@ -185,12 +234,23 @@ def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, 
         UserError: it is not one.
     """
     try:
-        sidecar = json.loads(text)
+        sidecar = parse_json(text)
         tried = tuple(TriedPair.from_json(entry) for entry in sidecar["candidates"])
-        int(sidecar["num_bytes"]), str(sidecar["sha256"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{place}: is not a shard's sidecar: {one_line(error)}") from error
+        for name, annotation in _FACTS.items():
+            if name in sidecar or name in _NEEDED:
+                checked(annotation, sidecar[name], name)
+    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"{place}: is not a shard's sidecar: {what}") from error
+    if CHECKSUM in sidecar and sidecar[CHECKSUM] != checksum(sidecar):
+        raise UserError(f"{place}: was changed after it was written (its checksum is not that of its values)")
     return Shard(path, sidecar, tried, request or {})
+
+
+def checksum(sidecar: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a sidecar's values, its own checksum left out."""
+    rest = {name: value for name, value in sidecar.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def changed(path: Path) -> UserError:

@@ -16,11 +16,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from npnet.backbones import Backbone
-from npnet.data.prompts import Prompts, Sample, assign_seeds, check_seeds
+from npnet.data.prompts import Prompts, Sample
+from npnet.data.seeds import Seeds, assign_seeds
 from npnet.drawing.sheets import draw_side_by_side
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import MethodScores, evaluate_methods
 from npnet.errors import UserError, under
+from npnet.fields import checked
 from npnet.metrics import Metric, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.parts import check_parts, check_prompts
@@ -73,7 +75,7 @@ class Evaluation(Callback):
         self.metrics, self.prompts = dict(metrics), prompts
         self.folder = Path(output_dir) / FOLDER
         self.every_n_epochs, self.batch_size, self.num_pictures = every_n_epochs, batch_size, num_pictures
-        self.seeds = {"range": [0, 100], "per_prompt": 1, "list": None, **(seeds or {})}
+        self.seeds = checked(Seeds, {"range": [0, 100], **(seeds or {})}, "seeds")
         published = backbone.settings
         steps = num_inference_steps or published.get("num_inference_steps", {}).get("evaluate")
         scale = guidance_scale if guidance_scale is not None else published.get("guidance_scale")
@@ -91,7 +93,6 @@ class Evaluation(Callback):
         Raises:
             UserError: names the part.
         """
-        check_seeds(self.seeds)
         check_parts(self.backbone, {"npnet": Network()}, self.metrics)
         self.samples = assign_seeds(self.prompts.read(), self.seeds, self.seed)
         check_prompts(self.backbone, (sample.prompt for sample in self.samples))

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import checks, paths
+from npnet.data.seeds import Seeds, assign_seeds
 from npnet.data.sidecars import file_sha256
-from npnet.errors import UserError, unknown
+from npnet.errors import UserError, under, unknown
 from npnet.evaluation.training_seeds import expand
+from npnet.fields import checked
 from npnet.instantiate import build, build_all
 from npnet.text import count
 
@@ -97,7 +99,6 @@ def make_plan(cfg: DictConfig) -> Plan:
 
     from npnet.backbones.devices import placed
     from npnet.backbones.samplers import check_sampler
-    from npnet.data.prompts import assign_seeds
     from npnet.noise.parts import check_parts, check_prompts
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -115,7 +116,10 @@ def make_plan(cfg: DictConfig) -> Plan:
         if name not in metrics:
             raise unknown("optimised metric", name, metrics)
     # after what costs nothing to check: reading may fetch a published file
-    samples = assign_seeds(build(cfg.prompts, "prompts").read(), config["seeds"], config["seed"])
+    source = build(cfg.prompts, "prompts")
+    with under("prompts"):
+        prompts = source.read()
+    samples = assign_seeds(prompts, checked(Seeds, config["seeds"], "seeds"), config["seed"])
     check_prompts(backbone, (sample.prompt for sample in samples))
     optimised = {label: optimised_for(method, metrics, config["optimised"]) for label, method in methods.items()}
     return Plan(config, samples, backbone, methods, metrics, members, optimised)
@@ -123,7 +127,7 @@ def make_plan(cfg: DictConfig) -> Plan:
 
 def check_values(cfg: DictConfig) -> None:
     """Refuse values that cannot work, before torch is imported."""
-    from npnet.data.prompts import check_seeds
+    from omegaconf import OmegaConf
 
     for key in ("batch_size", "chunk_size", "num_inference_steps", "num_resamples", "workers", "threads_per_worker"):
         checks.positive_int(cfg, key)
@@ -137,7 +141,7 @@ def check_values(cfg: DictConfig) -> None:
     checks.number(cfg, "guidance_scale", low=0)
     checks.text(cfg, "output_dir")
     checks.boolean(cfg, "dry_run")
-    check_seeds(cfg.seeds)
+    checked(Seeds, OmegaConf.to_container(cfg.seeds), "seeds")
 
 
 def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from npnet.errors import UserError
+from npnet.work.folder import WORDS, is_address
 
 TEMPORARY_SUFFIX = ".partial"
 
@@ -112,6 +113,8 @@ def make_folder(folder: Path, key: str = "") -> None:
         UserError: a file is in its place, or it cannot be made.
     """
     name = f"{key}={folder}" if key else str(folder)
+    if is_address(folder):
+        raise UserError(f"{name}: {WORDS}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from npnet.errors import UserError
+from npnet.errors import FieldError, UserError
+from npnet.untrusted import read_json
 from npnet.work import atomic
 
 NAME = "request.json"
@@ -63,15 +66,31 @@ def read(output_dir: Path, name: str = NAME) -> dict[str, Any]:
         UserError: there is none, or it is not readable.
     """
     path = Path(output_dir) / name
-    try:
-        request = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON: {error}") from error
+    request = read_json(path)
     if not isinstance(request, dict):
         raise UserError(f"{path}: is not a request")
     return request
+
+
+def digest(request: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a request, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def require_finite(node: Any, key: str = "") -> None:
+    """Refuse NaN and infinity anywhere in a configuration: no setting means them, and a request cannot hold them.
+
+    Raises:
+        FieldError: names the key.
+    """
+    if isinstance(node, float) and not math.isfinite(node):
+        raise FieldError(key, node, "a finite number is needed (a text: write it in quotes)")
+    if isinstance(node, Mapping):
+        for name in node:
+            require_finite(node[name], f"{key}.{name}" if key else str(name))
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for item in node:
+            require_finite(item, key)
 
 
 def _differences(got: Any, there: Any, where: str = "") -> Iterator[str]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from collect.candidates import CandidateMaker
-from collect.summary import forwards_per_pair
+from collect.dry_run import forwards_per_pair
 from npnet import seeding
 from npnet.backbones import Shapes
 from npnet.data.prompts import Sample

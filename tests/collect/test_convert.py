@@ -204,7 +204,7 @@ def test_a_damaged_or_hostile_file_is_one_line_that_names_it(tmp_path, capsys, n
         (json.dumps(line("0", 7)), "index must be a whole number, got '0'"),
         (json.dumps(line(0, 7, caption=3)), "caption must be a text, got 3"),
         (json.dumps(line(0, 7, original_score_list=[1, 2])), "2 original scores, 1 optimized ones"),
-        (json.dumps(line(0, 7, original_score_list=["x"])), "could not convert"),
+        (json.dumps(line(0, 7, original_score_list=["x"])), "a score must be a number, got 'x'"),
         (json.dumps(line(0, 8)), "index 0 and seed 8 has no 0_8.npz"),
         (json.dumps(line(0, 7)) + "\n" + json.dumps(line(0, 7)), "is there twice"),
         ("", "names no pair of"),
@@ -227,7 +227,9 @@ def test_folders_that_cannot_be_converted_are_refused(published, tmp_path, capsy
     (published / "other.json").unlink()
     (published / "name.npz").touch()
     assert "name.npz: is not named INDEX_SEED.npz" in refusal(capsys, published, tmp_path / "out")
-    assert "--chunk-size=0" in refusal(capsys, published, tmp_path / "out", "--chunk-size", "0")
+    assert "chunk_size=0: a whole number of at least 1" in refusal(
+        capsys, published, tmp_path / "out", "--chunk-size", "0"
+    )
     assert "required: OUTPUT" in refusal(capsys, published)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.json").write_text(json.dumps(line(0, 7)))

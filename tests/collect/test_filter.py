@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from collect import filter as filters
+from collect.filtering import FilterJob
 from npnet.data.shards import list_shards, read_pairs
+from npnet.data.sidecars import CHECKSUM
 from npnet.errors import UserError
 from tests.collected import TWO_METRICS, collect_small, composed, contents, filter_small
 
@@ -48,7 +50,7 @@ def test_shards_are_byte_for_byte_those_of_a_collection_under_that_rule(source, 
     for one, other in zip(list_shards(direct, verify=True), list_shards(filtered, verify=True), strict=True):
         assert other.tried == one.tried
         changed = {name for name in one.sidecar if one.sidecar[name] != other.sidecar.get(name)}
-        assert changed == {"request", "request_sha256"}
+        assert changed == {"request", "request_sha256", CHECKSUM}
 
 
 def test_the_selections_of_a_sweep_shrink_as_the_margin_grows_and_the_source_stays(source, tmp_path, monkeypatch):
@@ -56,7 +58,9 @@ def test_the_selections_of_a_sweep_shrink_as_the_margin_grows_and_the_source_sta
     monkeypatch.setattr(sys, "argv", ["filter", "--multirun", f"shards={source}", "card=false"])
     sys.argv += ["margin=-0.1,0,1.0", f"output_dir={tmp_path}/m${{margin}}"]
     monkeypatch.chdir(tmp_path)
-    filters.main()
+    with pytest.raises(SystemExit) as stop:
+        filters.main()
+    assert stop.value.code == 0
     by_margin = [kept(tmp_path / f"m{margin}") for margin in ("-0.1", "0", "1.0")]
     assert len(by_margin[0]) == 10 and by_margin[0] > by_margin[1] > by_margin[2] == set()
     assert contents(source) == before
@@ -85,15 +89,15 @@ def test_without_other_words_the_metrics_that_selected_before_select_again(sourc
 def test_a_finished_selection_is_left_as_it_is_and_an_interrupted_one_goes_on(source, tmp_path, monkeypatch, capsys):
     whole = contents(filter_small(source, tmp_path / "whole", "card=false"))
     shutil.rmtree(tmp_path / "whole")
-    real = filters._filter_shard
+    real = FilterJob.fill
 
-    def dies(plan, shard, path):
-        if path.name == "shard-000001.tar":
+    def dies(job, chunk, writer, advance):
+        if chunk == 1:
             raise KeyboardInterrupt
-        return real(plan, shard, path)
+        return real(job, chunk, writer, advance)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(filters, "_filter_shard", dies)
+        patch.setattr(FilterJob, "fill", dies)
         filter_small(source, tmp_path / "whole", "card=false")
     assert len(list((tmp_path / "whole").glob("*.json"))) == 2
     filter_small(source, tmp_path / "whole", "card=false")
@@ -133,11 +137,11 @@ MISTAKES = [
     (["shards=null"], "shards=DIR is needed"),
     (["shards=nowhere"], "nowhere: no such folder"),
     (["metric=[pickscore]"], r"metric=\[pickscore\]: .* was not scored by pickscore; allowed: bright, target"),
-    (["selection=some"], "selection 'some' is not known; allowed: all, weighted"),
-    (["margin=null"], "margin=None: a number"),
+    (["selection=some"], "selection=some: allowed: all, weighted"),
+    (["margin=null"], "margin=null: a number"),
     (["weights={target:1}"], "is for selection=weighted"),
-    (["selection=weighted", "weights={other:1}"], "weights.other: is not a chosen metric; allowed: target, bright"),
-    (["keep_all=1"], "keep_all=1: allowed are true, false"),
+    (["selection=weighted", "weights={other:1}"], "weights.other=1.0: is not a chosen metric; allowed: target, bright"),
+    (["keep_all=1"], "keep_all=1: true or false is needed"),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from npnet.data import prompt_sources
 from npnet.data.prompt_sources import HubPrompts, PublishedPrompts
-from npnet.errors import UserError
+from npnet.errors import UserError, under
 
 TABLE = "\ufeffid,caption,note\n0,a cat,\n1,,empty\n2,two dogs,x\n".encode()
 URL = "https://example.org/data/table.csv"
@@ -40,15 +40,15 @@ def make(folder):
 def test_a_published_file_is_fetched_once_and_then_read_from_the_cache(address):
     digest = hashlib.sha256(TABLE).hexdigest()
     for _ in range(2):
-        prompts = PublishedPrompts(URL, digest)
-        assert prompts.read() == ["a cat", "two dogs"]
+        prompts = PublishedPrompts(URL, digest).read()
+        assert prompts.prompts == ("a cat", "two dogs")
         assert prompts.left_out == {"empty": 1}
     assert address["asked"] == [URL]
 
 
 def test_a_local_copy_is_read_instead_of_the_address(address, tmp_path):
     (tmp_path / "copy.csv").write_bytes(TABLE)
-    assert PublishedPrompts(URL, "other", path=str(tmp_path / "copy.csv"), limit=1).read() == ["a cat"]
+    assert PublishedPrompts(URL, "other", path=str(tmp_path / "copy.csv"), limit=1).read().prompts == ("a cat",)
     assert address["asked"] == []
 
 
@@ -60,7 +60,7 @@ def test_another_file_at_the_address_or_in_the_cache_is_not_taken_for_the_publis
     PublishedPrompts(URL, digest).read()
     (cached,) = tmp_path.rglob("*.csv")
     cached.write_bytes(b"prompt\ntampered\n")
-    assert PublishedPrompts(URL, digest).read() == ["a cat", "two dogs"]
+    assert PublishedPrompts(URL, digest).read().prompts == ("a cat", "two dogs")
 
 
 def test_what_cannot_be_fetched_is_one_line_that_says_what_to_do(address, monkeypatch):
@@ -98,11 +98,11 @@ def no_cache(tmp_path, monkeypatch):
 
 
 def test_a_data_set_gives_its_column_without_repetitions(repo):
-    prompts = HubPrompts(str(repo), column="caption")
-    assert prompts.read() == ["a cat", "two dogs", "three birds"]
+    prompts = HubPrompts(str(repo), column="caption").read()
+    assert list(prompts.prompts) == ["a cat", "two dogs", "three birds"]
     assert prompts.left_out == {"duplicate": 1, "empty": 2}
-    assert HubPrompts(str(repo), limit=2).read() == ["a cat", "two dogs"]
-    assert HubPrompts(str(repo), split="test_unique").read() == ["two dogs"]
+    assert HubPrompts(str(repo), limit=2).read().prompts == ("a cat", "two dogs")
+    assert HubPrompts(str(repo), split="test_unique").read().prompts == ("two dogs",)
 
 
 def test_tables_and_records_are_data_sets_too(tmp_path):
@@ -112,7 +112,7 @@ def test_tables_and_records_are_data_sets_too(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "train.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in ["a cat", "two dogs"]))
     for folder in "ab":
-        assert HubPrompts(str(tmp_path / folder)).read() == ["a cat", "two dogs"]
+        assert HubPrompts(str(tmp_path / folder)).read().prompts == ("a cat", "two dogs")
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_tables_and_records_are_data_sets_too(tmp_path):
     ],
 )
 def test_a_wrong_column_or_split_is_refused_by_name(repo, options, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message), under("prompts"):
         HubPrompts(str(repo), **options).read()
 
 
 def test_a_missing_data_set_or_package_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="prompts.repo=OWNER/NAME is needed"):
+    with pytest.raises(UserError, match="^prompts.repo=null: OWNER/NAME is needed"), under("prompts"):
         HubPrompts()
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"needs the package datasets: pip install 'npnet-lightning\[hub\]'"):

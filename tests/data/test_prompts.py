@@ -1,8 +1,27 @@
 import pytest
 
 from npnet.data.prompt_text import count_long
-from npnet.data.prompts import PromptFile, PromptList, ShapesPrompts, assign_seeds
-from npnet.errors import UserError
+from npnet.data.prompts import PromptFile, PromptList, PromptSet, ShapesPrompts
+from npnet.data.seeds import Seeds
+from npnet.data.seeds import assign_seeds as assign
+from npnet.errors import UserError, under
+from npnet.fields import from_mapping
+
+
+def assign_seeds(prompts, seeds, seed):
+    with under("seeds"):
+        made = from_mapping(Seeds, seeds)
+    return assign(PromptSet(tuple(prompts)), made, seed)
+
+
+def prompts_of(source):
+    with under("prompts"):
+        return list(source.read().prompts)
+
+
+def made(kind, *arguments, **keys):
+    with under("prompts"):
+        return kind(*arguments, **keys)
 
 
 def written(tmp_path, name, text):
@@ -24,12 +43,12 @@ def written(tmp_path, name, text):
     ],
 )
 def test_every_format_gives_the_same_prompts(tmp_path, name, text):
-    assert PromptFile(written(tmp_path, name, text)).read() == ["a cat", "two dogs"]
+    assert prompts_of(PromptFile(written(tmp_path, name, text))) == ["a cat", "two dogs"]
 
 
 def test_a_table_written_without_quoting_loses_no_prompt_at_a_comma(tmp_path):
     text = 'id,caption,note\n0,a cat, by Klimt, oil\n1,"an unbalanced quote\n2,two dogs\n'
-    assert PromptFile(written(tmp_path, "p.csv", text)).read() == [
+    assert prompts_of(PromptFile(written(tmp_path, "p.csv", text))) == [
         "a cat, by Klimt, oil",
         "an unbalanced quote",
         "two dogs",
@@ -38,7 +57,7 @@ def test_a_table_written_without_quoting_loses_no_prompt_at_a_comma(tmp_path):
 
 def test_a_quoted_table_keeps_commas_and_line_breaks(tmp_path):
     text = 'prompt,n\n"a cat, by Klimt",1\n"two\ndogs",2\n'
-    assert PromptFile(written(tmp_path, "p.csv", text)).read() == ["a cat, by Klimt", "two\ndogs"]
+    assert prompts_of(PromptFile(written(tmp_path, "p.csv", text))) == ["a cat, by Klimt", "two\ndogs"]
 
 
 @pytest.mark.parametrize(
@@ -54,24 +73,26 @@ def test_a_quoted_table_keeps_commas_and_line_breaks(tmp_path):
 )
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, text, message):
     with pytest.raises(UserError, match=message) as caught:
-        PromptFile(written(tmp_path, name, text)).read()
+        prompts_of(PromptFile(written(tmp_path, name, text)))
     assert name in str(caught.value)
 
 
 def test_a_missing_file_and_bad_limits_are_refused():
     with pytest.raises(UserError, match="no such file"):
-        PromptFile("nowhere/p.txt")
-    with pytest.raises(UserError, match="prompts.path=FILE is needed"):
-        PromptFile()
+        PromptFile("nowhere/p.txt").check()
+    with pytest.raises(UserError, match="no such file"):
+        PromptFile("nowhere/p.txt").read()
+    with pytest.raises(UserError, match="^prompts.path=null: FILE is needed with prompts=file"):
+        made(PromptFile)
     for limit in (0, -1, "x", True):
         with pytest.raises(UserError, match="prompts.limit"):
-            PromptList(["a"], limit=limit)
-    with pytest.raises(UserError, match="prompts.split='test'"):
-        ShapesPrompts("test")
+            made(PromptList, ["a"], limit=limit)
+    with pytest.raises(UserError, match="prompts.split=test: .*allowed: train, held_out"):
+        made(ShapesPrompts, "test")
 
 
 def test_limit_keeps_the_first():
-    assert PromptList(["a", "b", "c"], limit=2).read() == ["a", "b"]
+    assert prompts_of(PromptList(["a", "b", "c"], limit=2)) == ["a", "b"]
 
 
 def test_seeds_are_drawn_per_prompt_or_taken_from_the_list():
@@ -99,7 +120,7 @@ def test_keys_sort_as_the_samples_and_hold_no_dot():
 @pytest.mark.parametrize(
     ("seeds", "message"),
     [
-        ({"range": [5, 3], "per_prompt": 1}, r"seeds.range=\[5, 3\]"),
+        ({"range": [5, 3], "per_prompt": 1}, r"seeds.range=\[5,3\]"),
         ({"range": [0], "per_prompt": 1}, "two whole numbers"),
         ({"range": "0,5", "per_prompt": 1}, "two whole numbers"),
         ({"range": [0, 3], "per_prompt": 5}, "seeds.per_prompt=5: allowed are 1 to 4"),
@@ -127,17 +148,18 @@ def test_what_cannot_be_a_prompt_is_left_out_and_counted(tmp_path, data, left_ou
     path = tmp_path / "p.txt"
     path.write_bytes(data)
     prompts = PromptFile(str(path))
-    assert prompts.read()[0] == "a cat"
-    assert prompts.left_out == left_out
-    assert prompts.read()[0] == "a cat" and prompts.left_out == left_out
+    found = prompts.read()
+    assert found.prompts[0] == "a cat"
+    assert found.left_out == left_out
+    assert prompts.read() == found
 
 
 def test_the_rules_hold_in_every_format(tmp_path):
     (tmp_path / "p.jsonl").write_bytes(b'"a cat"\n"\\ud800"\n"two\\u0000dogs"\n"caf\xe9"\n{"text": "a cat"}\n')
     (tmp_path / "p.csv").write_bytes(b"prompt,n\na cat,1\ncaf\xe9,2\ntwo\0dogs,3\n,4\na cat,5\n")
     for name in ("p.jsonl", "p.csv"):
-        prompts = PromptFile(str(tmp_path / name))
-        assert prompts.read() == ["a cat"]
+        prompts = PromptFile(str(tmp_path / name)).read()
+        assert prompts.prompts == ("a cat",)
         assert {reason: n for reason, n in prompts.left_out.items() if reason in ("holds a NUL", "duplicate")} == {
             "holds a NUL": 1,
             "duplicate": 1,
@@ -156,12 +178,12 @@ def test_a_file_that_holds_nothing_but_faults_says_which(tmp_path):
 
 
 def test_the_limit_counts_prompts_not_rows(tmp_path):
-    assert PromptFile(written(tmp_path, "p.txt", "\na\na\n\nb\nc\n"), limit=2).read() == ["a", "b"]
+    assert prompts_of(PromptFile(written(tmp_path, "p.txt", "\na\na\n\nb\nc\n"), limit=2)) == ["a", "b"]
 
 
 def test_a_prompt_with_an_exotic_line_separator_is_one_prompt(tmp_path):
     for name, text in [("p.txt", "a\u2028cat\x0cx\r\nb\n"), ("p.csv", "prompt\na\u2028cat\x0cx\r\nb\r\n")]:
-        assert PromptFile(written(tmp_path, name, text)).read() == ["a\u2028cat\x0cx", "b"]
+        assert prompts_of(PromptFile(written(tmp_path, name, text))) == ["a\u2028cat\x0cx", "b"]
 
 
 UNQUOTED = [
@@ -177,7 +199,7 @@ UNQUOTED = [
 @pytest.mark.parametrize(("line", "prompt"), UNQUOTED)
 def test_in_a_table_without_quoting_every_prompt_is_whole(tmp_path, line, prompt):
     text = f'id,caption,caption_zh,note\n1,one, two, three, four\n{line}\n2,"begins, and is never closed\n3,last\n'
-    assert PromptFile(written(tmp_path, "p.csv", text)).read() == [
+    assert prompts_of(PromptFile(written(tmp_path, "p.csv", text))) == [
         "one, two, three, four",
         prompt,
         "begins, and is never closed",
@@ -187,17 +209,17 @@ def test_in_a_table_without_quoting_every_prompt_is_whole(tmp_path, line, prompt
 
 def test_a_quote_that_is_never_closed_swallows_no_row(tmp_path):
     text = 'prompt\na cat\n"two dogs\nthree birds\n'
-    assert PromptFile(written(tmp_path, "p.csv", text)).read() == ["a cat", "two dogs", "three birds"]
+    assert prompts_of(PromptFile(written(tmp_path, "p.csv", text))) == ["a cat", "two dogs", "three birds"]
 
 
 def test_a_quoted_table_whose_rows_end_early_is_still_quoted(tmp_path):
     text = 'id,caption,note\n0,"a cat, by Klimt"\n1,two dogs,a note\n'
-    assert PromptFile(written(tmp_path, "p.csv", text)).read() == ["a cat, by Klimt", "two dogs"]
+    assert prompts_of(PromptFile(written(tmp_path, "p.csv", text))) == ["a cat, by Klimt", "two dogs"]
 
 
 def test_a_huge_field_is_no_crash(tmp_path):
     text = "prompt,n\n" + '"' + "x" * 200_000 + "\n" + "y" * 200_000 + ",1\n"
-    assert [len(p) for p in PromptFile(written(tmp_path, "p.csv", text)).read()] == [200_000, 200_002]
+    assert [len(p) for p in prompts_of(PromptFile(written(tmp_path, "p.csv", text)))] == [200_000, 200_000]
 
 
 def test_prompts_longer_than_77_tokens_are_counted():

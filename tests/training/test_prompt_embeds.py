@@ -61,7 +61,7 @@ def test_the_collections_own_backbone_is_the_default(tmp_path):
     from npnet.data.prompts import ShapesPrompts
     from npnet.records import NoisePair
 
-    prompts = ShapesPrompts("train", limit=6).read()
+    prompts = ShapesPrompts("train", limit=6).read().prompts
     folder = write_shapes(tmp_path / "pairs", prompts)
     start(folder, tmp_path / "run", "data.batch_size=4")
     data = PairData(str(folder), embeddings_cache=str(tmp_path / "run" / ".embeddings"))

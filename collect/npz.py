@@ -1,0 +1,48 @@
+"""The two noises of an ``INDEX_SEED.npz`` file of the published layout, read safely."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from npnet.errors import UserError, one_line
+
+MAX_ARRAY_BYTES = 1 << 28
+"""Of one noise; a file that claims more is refused before it is read."""
+UNPACKED_BYTES, MOST_PACKED = 1 << 20, 20
+"""Noise cannot be packed; what is larger than the first and shrank by more than the second is refused unread."""
+
+
+def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
+    """Read the two noises of a file, float32 ``(C, *grid)``; nothing in it is unpickled.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.file_size > MAX_ARRAY_BYTES:
+                    raise ValueError(f"an array is larger than {MAX_ARRAY_BYTES} bytes")
+                if entry.file_size > UNPACKED_BYTES + MOST_PACKED * entry.compress_size:
+                    raise ValueError(f"{entry.file_size} bytes are packed into {entry.compress_size}: that is no noise")
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in ("arr_0", "arr_1") if name not in arrays]
+            if missing:
+                raise ValueError(f"has no {missing[0]} (got: {', '.join(arrays)})")
+            source, golden = arrays["arr_0"], arrays["arr_1"]
+            own = int(arrays["arr_2"].item()) if "arr_2" in arrays else index
+        if own != index:
+            raise ValueError(f"its arr_2 says index {own}")
+        if source.dtype.kind != "f" or golden.dtype.kind != "f" or source.shape != golden.shape:
+            raise ValueError(f"arr_0 is {source.dtype} {source.shape}, arr_1 {golden.dtype} {golden.shape}")
+        shape = source.shape[1:] if source.ndim > 3 and source.shape[0] == 1 else source.shape
+        if len(shape) < 2:
+            raise ValueError(f"noises of shape (1, C, h, w) are needed, got {source.shape}")
+        return tuple(torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise UserError(f"{path}: is not a pair of noises: {one_line(error)}") from error
