@@ -78,8 +78,7 @@ class Evaluator:
         scorers: loaded metrics by label.
         sampling: how noise becomes a picture.
         batch_size: samples computed at once; values change by rounding alone.
-        kept: which pictures are handed to ``take``; None: none.
-        take: see ``Take``.
+        kept: which pictures are handed to ``take`` of ``run``; None: none.
     """
 
     def __init__(
@@ -90,25 +89,28 @@ class Evaluator:
         sampling: Sampling,
         batch_size: int = 64,
         kept: Kept | None = None,
-        take: Take | None = None,
     ) -> None:
-        self.methods, self.sampling, self.batch_size, self.take = dict(methods), sampling, batch_size, take
+        self.backbone, self.methods, self.scorers = backbone, dict(methods), dict(scorers)
+        self.sampling, self.batch_size = sampling, batch_size
         self.denoising = Denoising(backbone, sampling, self._streams, list(scorers.values()))
-        self.scoring = Scoring(backbone, scorers, kept if take is not None else None)
+        self.scoring = Scoring(backbone, scorers, kept)
         self.pipeline = Pipeline(self.denoising, self.scoring)
         self._begun: set[str] = set()
 
-    def run(self, samples: Sequence[Sample], watch: Watch | None = None) -> dict[str, MethodScores]:
+    def run(
+        self, samples: Sequence[Sample], take: Take | None = None, watch: Watch | None = None
+    ) -> dict[str, MethodScores]:
         """Make and score every method's pictures of ``samples``.
 
         Args:
             samples: prompts with seeds; their order is the order of the scores.
+            take: see ``Take``.
             watch: see ``Watch``.
 
         Returns:
             The scores and costs of each method, by label.
         """
-        records = {label: MethodScores({name: [] for name in self.scoring.scorers}) for label in self.methods}
+        records = {label: MethodScores({name: [] for name in self.scorers}) for label in self.methods}
         counted = dict.fromkeys(self.methods, 0)
         searched: NoiseResult | None = None
         said = 0
@@ -118,10 +120,10 @@ class Evaluator:
             if scored.denoised.result is not searched:  # a batch that was divided after the search has one trace
                 searched = scored.denoised.result
                 records[label].traces += trace_of(searched)
-            if self.take is not None:
+            if take is not None:
                 for sample, picture in zip(batch.samples, scored.pictures, strict=True):
                     if picture is not None:
-                        self.take(label, sample, picture)
+                        take(label, sample, picture)
             counted[label] += len(batch)
             done = min(counted.values())
             if watch is not None and done > said and (done == len(samples) or done % self.batch_size == 0):
@@ -158,7 +160,7 @@ def evaluate_methods(
     watch: Watch | None = None,
 ) -> dict[str, MethodScores]:
     """Make and score every method's pictures of ``samples`` once; writes no file. See ``Evaluator``."""
-    return Evaluator(backbone, methods, scorers, sampling, batch_size, kept, take).run(samples, watch)
+    return Evaluator(backbone, methods, scorers, sampling, batch_size, kept).run(samples, take, watch)
 
 
 def trace_of(result: NoiseResult) -> list[Trace]:

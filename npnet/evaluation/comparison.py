@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from npnet.engine.methods import MethodScores
+from npnet.evaluation.contract import Entry, MethodResults, Versus
 from npnet.metrics import Metric, statistics
 
 SIGNIFICANCE = 0.05
@@ -22,7 +22,7 @@ def compare_methods(
     metrics: Mapping[str, Metric],
     optimised: Mapping[str, Sequence[str]],
     num_resamples: int = statistics.NUM_RESAMPLES,
-) -> dict[str, Any]:
+) -> dict[str, MethodResults]:
     """Return the schema's ``{label: {"metrics", "versus_standard", "versus"}}``; the middle one needs standard.
 
     Args:
@@ -36,9 +36,9 @@ def compare_methods(
     names, labels = list(metrics), list(records)
     table = _table(records, names)
     averages = iter(statistics.means(table.reshape(-1, *table.shape[2:]), prompts, num_resamples))
-    methods: dict[str, Any] = {}
+    methods: dict[str, MethodResults] = {}
     for label in labels:
-        entries = {}
+        entries: dict[str, Entry] = {}
         for name in names:
             average = next(averages)
             entries[name] = {
@@ -75,10 +75,10 @@ def _table(records: Mapping[str, Sequence[MethodScores]], names: Sequence[str]) 
 
 def _family(
     names: Sequence[str], comparisons: Sequence[statistics.Comparison], optimised: Collection[str]
-) -> dict[str, Any]:
+) -> dict[str, Versus]:
     """Return one method against another, for every metric, with p-values corrected across the metrics."""
     corrected = statistics.holm([comparison.p_value for comparison in comparisons])
-    family = {}
+    family: dict[str, Versus] = {}
     for name, comparison, p_value in zip(names, comparisons, corrected, strict=True):
         low, high = comparison.difference_interval
         decided = p_value < SIGNIFICANCE
@@ -102,7 +102,7 @@ def _family(
 
 
 def _add_preferences(
-    methods: dict[str, Any],
+    methods: dict[str, MethodResults],
     table: NDArray[np.float64],
     prompts: Sequence[str],
     metrics: Mapping[str, Metric],

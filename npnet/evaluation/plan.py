@@ -1,4 +1,4 @@
-"""What an evaluation will compute, built and checked before any model is loaded."""
+"""What an evaluation will compute, from descriptions alone: checked before any model is loaded."""
 
 from __future__ import annotations
 
@@ -6,142 +6,120 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from npnet import checks, paths
-from npnet.data.seeds import Seeds, assign_seeds
+from npnet import paths
+from npnet.backbones.samplers import check_sampler
+from npnet.data.prompts import PromptSet, Sample
+from npnet.data.seeds import assign_seeds
 from npnet.data.sidecars import file_sha256
-from npnet.errors import UserError, under, unknown
+from npnet.errors import under, unknown
+from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
-from npnet.fields import checked
-from npnet.instantiate import build, build_all
+from npnet.metrics import Metric
+from npnet.noise import Network, NoiseMethod
+from npnet.noise.parts import check_parts, check_prompts
+from npnet.settings import read, resolved
 from npnet.text import count
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from npnet.backbones import Backbone
-    from npnet.data.prompts import Sample
-    from npnet.metrics import Metric
-    from npnet.noise import NoiseMethod
+from npnet.work.request import require_finite
 
 NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
 """Keys that do not change what comes out, or (``network_path``) only through a node that is in the request itself."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A checked evaluation; the objects are built and not loaded.
+class EvaluationPlan:
+    """A checked evaluation; nothing is loaded.
 
     Attributes:
-        config: the resolved configuration as plain values; worker processes build their own objects from it. Networks
-            of several training seeds are nodes of their own, and ``training_seeds`` says which.
-        samples: prompts with seeds, in order.
-        methods: by the labels of ``config["noise"]``.
-        members: reported label -> its labels among ``methods``: several for a network of several training seeds.
+        settings: the command's keys.
+        prompts: as they were read.
+        members: reported label -> its labels among ``settings.noise``: several for a network of several training seeds.
         optimised: method label -> labels of the metrics it is optimised for, directly or through its training data.
+        asked: the configuration as plain values, without the keys that do not change what comes out. Networks of
+            several training seeds are nodes of their own, and ``training_seeds`` says which.
     """
 
-    config: dict[str, Any]
-    samples: list[Sample]
-    backbone: Backbone
-    methods: dict[str, NoiseMethod]
-    metrics: dict[str, Metric]
+    settings: EvaluateSettings
+    prompts: PromptSet = field(repr=False)
     members: dict[str, list[str]]
     optimised: dict[str, list[str]]
+    asked: dict[str, Any]
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Return every prompt with each of its seeds, in order."""
+        return assign_seeds(self.prompts, self.settings.seeds, self.settings.seed)
 
     def request(self) -> dict[str, Any]:
         """Return what decides the results: the configuration, and the contents behind its paths."""
-        asked = {key: value for key, value in self.config.items() if key not in NOT_IN_REQUEST}
-        asked["backbone"] = {key: value for key, value in asked["backbone"].items() if key != "device"}
+        backbone = {key: value for key, value in self.asked["backbone"].items() if key != "device"}
         samples = json.dumps([[sample.prompt, sample.seed] for sample in self.samples])
-        networks = {label: _fingerprint(_network_file(method)) for label, method in self.methods.items()}
+        networks = {label: _fingerprint(_network_file(method)) for label, method in self.settings.noise.items()}
         contents = {label: value for label, value in networks.items() if value is not None}
-        return {**asked, "contents": {"samples": hashlib.sha256(samples.encode()).hexdigest(), **contents}}
+        contents["samples"] = hashlib.sha256(samples.encode()).hexdigest()
+        return {**self.asked, "backbone": backbone, "contents": contents}
 
     def describe(self) -> str:
         """Return what a dry run prints: how much would be computed."""
-        config = self.config
-        prompts = len({sample.prompt for sample in self.samples})
+        settings = self.settings
+        pairs, prompts = settings.seeds.number(self.prompts), len(set(self.prompts.prompts))
         lines = [
-            f"{count(len(self.samples), 'pair')} ({count(prompts, 'prompt')}), {config['num_inference_steps']} steps, "
-            f"guidance {config['guidance_scale']}, sampler {config['sampler']}, metrics: {', '.join(self.metrics)}",
+            f"{count(pairs, 'pair')} ({count(prompts, 'prompt')}), {settings.num_inference_steps} steps, "
+            f"guidance {settings.guidance_scale}, sampler {settings.sampler}, metrics: {', '.join(settings.metric)}",
         ]
-        for label, method in self.methods.items():
+        for label, method in settings.noise.items():
             forwards = self._forwards(method)
             known = "depends on the data" if forwards is None else f"{forwards} for each picture"
-            total = "" if forwards is None else f", {forwards * len(self.samples)} in all"
+            total = "" if forwards is None else f", {forwards * pairs} in all"
             marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
             lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
-        chunks = -(-len(self.samples) // config["chunk_size"])
-        return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {config['chunk_size']} pairs"])
+        chunks = -(-pairs // settings.chunk_size)
+        return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {settings.chunk_size} pairs"])
 
     def _forwards(self, method: NoiseMethod) -> int | None:
         """Return the documented forwards of one picture; None where only a measurement can tell."""
-        config = self.config
-        if config["sampler"] != "default":
+        settings = self.settings
+        if settings.sampler != "default":
             return None  # some schedulers evaluate twice a step
-        one = 2 if config["guidance_scale"] != 1 and "unconditional_branch" in self.backbone.capabilities else 1
-        forwards = method.forwards(self.backbone)
-        return None if forwards is None else forwards + one * config["num_inference_steps"]
+        guided = settings.guidance_scale != 1 and "unconditional_branch" in settings.backbone.capabilities
+        forwards = method.forwards(settings.backbone)
+        return None if forwards is None else forwards + (2 if guided else 1) * settings.num_inference_steps
 
 
-def make_plan(cfg: DictConfig) -> Plan:
-    """Build and check everything that ``cfg`` names.
+def make_plan(cfg: Any) -> EvaluationPlan:
+    """Build and check everything that the composed configuration ``cfg`` names.
 
     Raises:
         UserError: a key, value, path or combination that cannot work; one line that names it.
     """
-    check_values(cfg)
-    from omegaconf import OmegaConf
-
-    from npnet.backbones.devices import placed
-    from npnet.backbones.samplers import check_sampler
-    from npnet.noise.parts import check_parts, check_prompts
-
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    checks.all_finite(config)
-    config["noise"], members = expand(config["noise"])
+    config = resolved(cfg)
+    require_finite(config)
+    noise = config.get("noise")
+    config["noise"], members = expand(noise if isinstance(noise, Mapping) else {})
     several = {label: names for label, names in members.items() if names != [label]}
     if several:
         config["training_seeds"] = several
-    check_sampler(config["sampler"])  # the name first, which needs nothing else
-    backbone = build(placed(config["backbone"], "meta" if config["dry_run"] else None), "backbone")
-    metrics = build_all(cfg.metric, "metric")
-    methods = build_all(config["noise"], "noise")
-    check_parts(backbone, methods, metrics, config["num_inference_steps"], config["sampler"])
-    for name in config["optimised"]:
-        if name not in metrics:
-            raise unknown("optimised metric", name, metrics)
+    settings = read(EvaluateSettings, config)
+    check_sampler(settings.sampler)  # the name first, which needs nothing else
+    check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps, settings.sampler)
+    for name in settings.optimised:
+        if name not in settings.metric:
+            raise unknown("optimised metric", name, settings.metric)
     # after what costs nothing to check: reading may fetch a published file
-    source = build(cfg.prompts, "prompts")
     with under("prompts"):
-        prompts = source.read()
-    samples = assign_seeds(prompts, checked(Seeds, config["seeds"], "seeds"), config["seed"])
-    check_prompts(backbone, (sample.prompt for sample in samples))
-    optimised = {label: optimised_for(method, metrics, config["optimised"]) for label, method in methods.items()}
-    return Plan(config, samples, backbone, methods, metrics, members, optimised)
-
-
-def check_values(cfg: DictConfig) -> None:
-    """Refuse values that cannot work, before torch is imported."""
-    from omegaconf import OmegaConf
-
-    for key in ("batch_size", "chunk_size", "num_inference_steps", "num_resamples", "workers", "threads_per_worker"):
-        checks.positive_int(cfg, key)
-    for key in ("num_pictures", "seed"):
-        checks.whole_number(cfg, key)
-    for group in ("noise", "metric"):
-        checks.labels(cfg, group)
-    keep = checks.value_at(cfg, "keep_images")
-    if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
-        raise UserError(f"keep_images={keep}: all, or a whole number of at least 0, is needed")
-    checks.number(cfg, "guidance_scale", low=0)
-    checks.text(cfg, "output_dir")
-    checks.boolean(cfg, "dry_run")
-    checked(Seeds, OmegaConf.to_container(cfg.seeds), "seeds")
+        settings.prompts.check()
+        prompts = settings.prompts.read()
+    settings.seeds.number(prompts)
+    check_prompts(settings.backbone, prompts.prompts)
+    optimised = {
+        label: optimised_for(method, settings.metric, settings.optimised) for label, method in settings.noise.items()
+    }
+    asked = {key: value for key, value in config.items() if key not in NOT_IN_REQUEST}
+    return EvaluationPlan(settings, prompts, members, optimised, asked)
 
 
 def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: Sequence[str]) -> list[str]:
@@ -151,8 +129,6 @@ def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: 
     ``training.json`` beside its weights says, else as ``optimised=[...]`` declares; the shipped network's pairs were
     selected by ``shapes_scorer``.
     """
-    from npnet.noise import Network
-
     names = set(method.scorers)
     if isinstance(method, Network):
         shipped = paths.shapes_weights() / "network"
@@ -168,7 +144,8 @@ def _selected_by(folder: Path) -> list[str] | None:
     """Return the metrics that selected a network's training pairs, where its folder says so."""
     for name in ("training.json", "config.json"):
         with contextlib.suppress(OSError, ValueError):
-            selected = json.loads((folder / name).read_text(encoding="utf-8")).get("selected_by")
+            facts = json.loads((folder / name).read_text(encoding="utf-8"))
+            selected = facts.get("selected_by") if isinstance(facts, dict) else None
             if selected is not None:
                 return [selected] if isinstance(selected, str) else [str(metric) for metric in selected]
     return None

@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from npnet.engine.methods import MethodScores, Trace
+from npnet.evaluation.chunks import ChunkRecord
 from npnet.evaluation.comparison import compare_methods
-from npnet.evaluation.plan import NOT_IN_REQUEST, Plan
-from npnet.evaluation.runner import EvaluationJob, read_chunk
+from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, TracePointEntry
+from npnet.evaluation.plan import EvaluationPlan
 from npnet.metrics import statistics
 from npnet.records import Cost
 
@@ -44,32 +45,31 @@ NOTES = (
 )
 
 
-def make_results(plan: Plan, job: EvaluationJob) -> dict[str, Any]:
-    """Join the finished chunks of ``job``; see the module's docstring."""
-    chunks = [read_chunk(job, index) for index in range(job.num_chunks)]
+def make_results(plan: EvaluationPlan, chunks: Sequence[ChunkRecord]) -> Results:
+    """Join the chunks of an evaluation, all of them in order; see the module's docstring."""
     records = join_records(chunks)
     seconds = {label: _seconds_per_image(chunks, label) for label in records}
     prompts = [sample.prompt for sample in plan.samples]
     metrics = metric_facts(plan, chunks, records)
     methods = _compare(plan, plan.members, records)
     for label, members in plan.members.items():
-        method, record = plan.methods[members[0]], merge([records[member] for member in members])
+        method, record = plan.settings.noise[members[0]], merge([records[member] for member in members])
         methods[label]["cost"] = cost_per_image(record, sum(seconds[member] for member in members) / len(members))
         methods[label]["null_control"] = method.is_null_control
-        trace = join_traces(record.traces, prompts, plan.config["num_resamples"])
+        trace = join_traces(record.traces, prompts, plan.settings.num_resamples)
         if trace:
             metric = method.scorers[0] if len(method.scorers) == 1 else None
             methods[label]["trace"] = {"metric": metric, "points": trace}
     _add_members(methods, plan, records)
-    results = {
+    results: Results = {
         "schema_version": SCHEMA_VERSION,
         "num_pairs": len(prompts),
         "num_prompts": len(set(prompts)),
         "smoke": len(prompts) < SMOKE_PAIRS or any(facts["random_weights"] for facts in metrics.values()),
         "methods": methods,
         "metrics": metrics,
-        "settings": {key: value for key, value in plan.config.items() if key not in NOT_IN_REQUEST},
-        "device": sorted({chunk["device"] for chunk in chunks}),
+        "settings": plan.asked,
+        "device": sorted({chunk.device for chunk in chunks}),
         "versions": versions(),
         "notes": list(NOTES),
     }
@@ -77,19 +77,19 @@ def make_results(plan: Plan, job: EvaluationJob) -> dict[str, Any]:
 
 
 def _compare(
-    plan: Plan, members: Mapping[str, Sequence[str]], records: Mapping[str, MethodScores]
-) -> dict[str, dict[str, Any]]:
+    plan: EvaluationPlan, members: Mapping[str, Sequence[str]], records: Mapping[str, MethodScores]
+) -> dict[str, MethodResults]:
     """Compare methods, each the mean of its members."""
     parts = {label: [records[name] for name in names] for label, names in members.items()}
     optimised = {
-        label: [metric for metric in plan.metrics if any(metric in plan.optimised[name] for name in names)]
+        label: [metric for metric in plan.settings.metric if any(metric in plan.optimised[name] for name in names)]
         for label, names in members.items()
     }
     prompts = [sample.prompt for sample in plan.samples]
-    return compare_methods(parts, prompts, plan.metrics, optimised, plan.config["num_resamples"])
+    return compare_methods(parts, prompts, plan.settings.metric, optimised, plan.settings.num_resamples)
 
 
-def _add_members(methods: dict[str, Any], plan: Plan, records: Mapping[str, MethodScores]) -> None:
+def _add_members(methods: dict[str, MethodResults], plan: EvaluationPlan, records: Mapping[str, MethodScores]) -> None:
     """Add what each training seed's network did by itself, against the other methods' networks of the same seed."""
     num_seeds = max(len(members) for members in plan.members.values())
     for number in range(num_seeds if num_seeds > 1 else 0):
@@ -101,27 +101,38 @@ def _add_members(methods: dict[str, Any], plan: Plan, records: Mapping[str, Meth
 
 
 def metric_facts(
-    plan: Plan, chunks: Sequence[Mapping[str, Any]], records: Mapping[str, MethodScores]
-) -> dict[str, dict[str, Any]]:
+    plan: EvaluationPlan, chunks: Sequence[ChunkRecord], records: Mapping[str, MethodScores]
+) -> dict[str, MetricFacts]:
     """Return what a reader should know of each metric; ``zero_or_one``: it only ever said right (1) or wrong (0)."""
-    facts = {}
-    for name, metric in plan.metrics.items():
-        for chunk in chunks:
-            metric.truncated.update(chunk["metrics"][name]["truncated"])
-            metric.smoke = metric.smoke or chunk["metrics"][name]["smoke"]
+    facts: dict[str, MetricFacts] = {}
+    for name, metric in plan.settings.metric.items():
+        noted = [chunk.metrics[name] for chunk in chunks]
+        truncated = {prompt for chunk in noted for prompt in chunk.truncated}
+        smoke = any(chunk.smoke for chunk in noted)
         scores = [score for record in records.values() for score in record.scores[name] if math.isfinite(score)]
         facts[name] = {
             "display_scale": metric.display_scale,
             "zero_or_one": all(score in (0.0, 1.0) for score in scores),
-            "random_weights": metric.smoke,
-            "notes": metric.notes(),
+            "random_weights": smoke,
+            "notes": _notes(smoke, truncated, noted[0].text_length),
         }
     return facts
 
 
-def join_records(chunks: Sequence[Mapping[str, Any]]) -> dict[str, MethodScores]:
+def _notes(smoke: bool, truncated: Collection[str], text_length: int | None) -> list[str]:
+    """Return what a reader of a metric's scores should know."""
+    notes = ["smoke: the weights are random, made for a test; these scores mean nothing"] if smoke else []
+    if truncated:
+        cut = "prompt was" if len(truncated) == 1 else "prompts were"
+        notes.append(
+            f"{len(truncated)} {cut} longer than {text_length} tokens and cut there, as the published code does"
+        )
+    return notes
+
+
+def join_records(chunks: Sequence[ChunkRecord]) -> dict[str, MethodScores]:
     """Return each method's record of all samples, from the chunks in order."""
-    return {label: merge([chunk["methods"][label] for chunk in chunks]) for label in chunks[0]["methods"]}
+    return {label: merge([chunk.methods[label] for chunk in chunks]) for label in chunks[0].methods}
 
 
 def merge(parts: Sequence[MethodScores]) -> MethodScores:
@@ -136,7 +147,7 @@ def merge(parts: Sequence[MethodScores]) -> MethodScores:
     )
 
 
-def cost_per_image(record: MethodScores, seconds: float | None = None) -> dict[str, Any]:
+def cost_per_image(record: MethodScores, seconds: float | None = None) -> CostEntry:
     """Return the ``cost`` of the schema; ``seconds`` a picture default to the mean over the record's batches."""
     count = sum(size for size, _ in record.batches)
     if seconds is None:
@@ -151,17 +162,17 @@ def cost_per_image(record: MethodScores, seconds: float | None = None) -> dict[s
     }
 
 
-def _seconds_per_image(chunks: Sequence[Mapping[str, Any]], label: str) -> float:
+def _seconds_per_image(chunks: Sequence[ChunkRecord], label: str) -> float:
     batches = [
-        (size, seconds, chunk["first"] and position == 0)
+        (size, seconds, chunk.first and position == 0)
         for chunk in chunks
-        for position, (size, seconds) in enumerate(chunk["methods"][label].batches)
+        for position, (size, seconds) in enumerate(chunk.methods[label].batches)
     ]
     timed = [batch for batch in batches if not batch[2]] or batches
     return sum(seconds for _, seconds, _ in timed) / sum(size for size, _, _ in timed)
 
 
-def join_traces(traces: Sequence[Trace], prompts: Sequence[str], num_resamples: int) -> list[dict[str, Any]]:
+def join_traces(traces: Sequence[Trace], prompts: Sequence[str], num_resamples: int) -> list[TracePointEntry]:
     """Average the searches' best scores at common costs: ``{forwards, mean, interval, count}``, in order of cost.
 
     A search that ended keeps its last score; costs at which some had no score yet are left out.

@@ -31,6 +31,9 @@ def expand(noise: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, 
     nodes: dict[str, dict[str, Any]] = {}
     members: dict[str, list[str]] = {}
     for label, node in noise.items():
+        if not isinstance(node, Mapping):  # who builds it says so
+            nodes[label], members[label] = node, [label]
+            continue
         paths = _paths(label, node.get("network_path"))
         several = len(paths) > 1
         members[label] = [f"{label}-{number}" for number in range(len(paths))] if several else [label]

@@ -11,7 +11,7 @@ from npnet.errors import under
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from npnet.evaluation.plan import Plan
+    from npnet.evaluation.plan import EvaluationPlan
     from npnet.work.job import Workers
 
 
@@ -30,50 +30,57 @@ def evaluate(cfg: DictConfig) -> None:
         score_images(cfg)
         return
     from npnet.evaluation.plan import make_plan
-    from npnet.settings import read
     from npnet.work import lock
-    from npnet.work.job import WorkSettings
 
-    workers = read(WorkSettings, cfg).crew()
     plan = make_plan(cfg)
-    if cfg.dry_run:
-        print(f"would evaluate into {cfg.output_dir}:\n{plan.describe()}")
+    settings = plan.settings
+    workers = settings.crew()
+    if settings.dry_run:
+        print(f"would evaluate into {settings.output_dir}:\n{plan.describe()}")
         return
     with under("backbone"):
-        plan.backbone.check_device()
-    output_dir = Path(cfg.output_dir)
+        settings.backbone.check_device()
+    output_dir = Path(settings.output_dir)
     with lock.hold(output_dir, plan.request(), workers.share, folders=["chunks"]):
-        if (output_dir / "results.json").is_file() and (output_dir / "report.html").is_file():
+        if is_finished(output_dir):
             print(f"{output_dir}: finished already, nothing to do")
             show(output_dir)
             return
         run(plan, output_dir, workers)
 
 
-def run(plan: Plan, output_dir: Path, workers: Workers) -> None:
+def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
     """Compute what is missing of ``plan`` under ``output_dir``, whose lock the caller holds, and show the results.
 
     Of a job array's workers, the one that ends last makes the report.
     """
+    from npnet.evaluation.evaluation import EvaluationJob, describe_wins
     from npnet.evaluation.results import make_results, to_json
-    from npnet.evaluation.runner import EvaluationJob, describe_wins
     from npnet.report.markdown import tables
     from npnet.report.page import write_report
     from npnet.work import atomic
     from npnet.work.job import run_job
 
-    job = EvaluationJob(plan.config, plan.samples, output_dir)
-    job.prepare()
+    job = EvaluationJob(plan.settings, plan.samples, output_dir)
     run_job(job, workers, title="evaluate", describe=describe_wins)
     missing = sum(not job.is_done(chunk) for chunk in range(job.num_chunks))
     if missing:
         print(f"{workers.share}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
         return
-    results = make_results(plan, job)
+    results = make_results(plan, [job.record(chunk) for chunk in range(job.num_chunks)])
     atomic.write_bytes(output_dir / "results.json", to_json(results))
     atomic.write_bytes(output_dir / "results.md", tables(results).encode())
     write_report(results, plan, job)
     show(output_dir)
+
+
+def is_finished(output_dir: Path) -> bool:
+    """Say whether the results and the report are there; results that cannot be read are made again."""
+    try:
+        json.loads((output_dir / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (output_dir / "report.html").is_file()
 
 
 def show(output_dir: Path) -> None:

@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
-from npnet.evaluation.plan import Plan
+from npnet.evaluation.evaluation import EvaluationJob
+from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import join_records
-from npnet.evaluation.runner import EvaluationJob, num_kept, read_chunk
 from npnet.report import exhibits, plots, wording
 from npnet.report.wording import Results
 from npnet.text import visible
@@ -26,12 +26,12 @@ OPEN_ROWS = 12
 """Of methods against each other; more start folded."""
 
 
-def write_report(results: Results, plan: Plan, job: EvaluationJob) -> None:
+def write_report(results: Results, plan: EvaluationPlan, job: EvaluationJob) -> None:
     """Write ``report.html`` of a finished evaluation."""
-    members = join_records([read_chunk(job, index) for index in range(job.num_chunks)])
+    members = join_records([job.record(index) for index in range(job.num_chunks)])
     records = {label: members[wording.first_member(results, label)] for label in results["methods"]}
-    kept = plan.samples[: num_kept(plan.config, len(plan.samples))]
-    page = render(results, kept, records, job.output_dir, plan.config["num_pictures"])
+    kept = plan.samples[: job.num_kept]
+    page = render(results, kept, records, job.output_dir, plan.settings.num_pictures)
     atomic.write_bytes(job.output_dir / "report.html", page.encode())
 
 

@@ -256,7 +256,7 @@ def test_an_evaluation_scores_beside_the_denoising_with_the_same_results_and_cou
         evaluator = Evaluator(backbone, methods, scorers, Sampling(STEPS, 5.5), batch_size=3)
         evaluator.pipeline.overlaps = overlaps
         seen = []
-        found = evaluator.run(SAMPLES, lambda count, _: seen.append(count))
+        found = evaluator.run(SAMPLES, watch=lambda count, _: seen.append(count))
         assert seen == [3, 6, 8]
         return found
 

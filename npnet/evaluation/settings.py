@@ -1,0 +1,72 @@
+"""The keys of ``evaluate.py``, checked by their annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from npnet.backbones import Backbone
+from npnet.data.prompts import Prompts
+from npnet.data.seeds import Seeds
+from npnet.errors import FieldError
+from npnet.fields import Count, Name, NotNegative, Seed, Whole
+from npnet.metrics import Metric
+from npnet.noise import NoiseMethod
+from npnet.work.folder import OutputFolder
+from npnet.work.job import WorkSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(WorkSettings):
+    """The keys of ``evaluate.py``; see ``conf/evaluate.yaml``. They travel to workers, which load what is described.
+
+    Attributes:
+        backbone: the model.
+        noise: label -> noise method; networks of several training seeds have a label each, see ``training_seeds``.
+        metric: label -> metric.
+        prompts: what the pictures are of.
+        seeds: of each prompt.
+        seed: of the run.
+        num_inference_steps: of the sampling.
+        guidance_scale: of the sampling, diffusers convention.
+        sampler: see ``LoadedBackbone.sample``.
+        batch_size: samples computed at once.
+        chunk_size: samples in one resumable piece of work.
+        optimised: labels of metrics that selected the training data of a network.
+        num_pictures: rows of pictures side by side in the report.
+        keep_images: keep every method's pictures of all samples, or of the first ones.
+        num_resamples: of prompts, for the intervals.
+        output_dir: the folder of the results.
+        dry_run: say what would be done, and load and write nothing.
+    """
+
+    backbone: Backbone
+    noise: dict[str, NoiseMethod]
+    metric: dict[str, Metric]
+    prompts: Prompts
+    output_dir: OutputFolder
+    num_inference_steps: Count
+    guidance_scale: NotNegative
+    seeds: Seeds
+    seed: Seed = 0
+    sampler: Name = "default"
+    batch_size: Count = 64
+    chunk_size: Count = 64
+    optimised: tuple[str, ...] = ()
+    num_pictures: Whole = 12
+    keep_images: Whole | Literal["all"] = "all"
+    num_resamples: Count = 10000
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        keep = self.keep_images
+        if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+            raise FieldError("keep_images", keep, "all, or a whole number of at least 0, is needed")
+        super().__post_init__()
+        for group in ("noise", "metric"):
+            if not getattr(self, group):
+                raise FieldError(group, [], f"at least one {group} is needed")
+
+    def num_kept(self, num_samples: int) -> int:
+        """Return of how many samples, the first ones, every method's picture is kept."""
+        return num_samples if self.keep_images == "all" else min(self.keep_images, num_samples)
