@@ -166,7 +166,9 @@ def test_a_better_method_is_a_blue_circle_right_of_the_line_and_a_worse_one_an_o
         assert color in svg
         assert {"var(--blue)": "var(--red)", "var(--red)": "var(--blue)"}[color] not in svg
         line = float(re.search(r'<path d="M ([\d.]+) [\d.]+ *\nL \1 [\d.]+ *\n"[^>]*stroke-dasharray: 3', svg)[1])
-        marker = [float(x) for x in re.findall(r'<use href="#[^"]*" x="([\d.]+)"[^>]*style="fill: var\(--(?:blue|red)', svg)]
+        marker = [
+            float(x) for x in re.findall(r'<use href="#[^"]*" x="([\d.]+)"[^>]*style="fill: var\(--(?:blue|red)', svg)
+        ]
         assert marker
         assert all((x > line) == is_right for x in marker)
 
