@@ -17,7 +17,8 @@ from npnet.backbones import files
 from npnet.backbones.base import CAPABILITIES
 from npnet.backbones.levels import AYS
 from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side8, find, vae_factor
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError
+from npnet.pictures.opener import PictureError, open_picture
 
 SCHEDULER: dict[str, Any] = {
     "beta_start": 0.00085,
@@ -149,7 +150,7 @@ class StableDiffusionXLControlNet(PipelineBackbone):
 
 
 def read_picture(field: str, file: str) -> Image.Image:
-    """Return a picture in RGB.
+    """Return a picture in RGB, turned as its EXIF orientation says, as diffusers does.
 
     Raises:
         FieldError: there is no such file, or it is no picture.
@@ -157,7 +158,6 @@ def read_picture(field: str, file: str) -> Image.Image:
     if not Path(file).is_file():
         raise FieldError(field, file, "no such file")
     try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FieldError(field, file, f"no picture that can be read: {one_line(error)}") from error
+        return open_picture(Path(file), file, upright=True)
+    except PictureError as error:
+        raise FieldError(field, file, f"no picture that can be read: {error.reason}") from error

@@ -42,6 +42,18 @@ UPRIGHT = 1
 """EXIF's orientation of a picture that needs no rotation."""
 
 
+class PictureError(UserError):
+    """A file that is no picture, or none that can be read; ``reason`` says why, without the file's name."""
+
+    def __init__(self, where: str, problem: str, reason: str) -> None:
+        self.where, self.problem, self.reason = where, problem, reason
+        super().__init__(f"{where}: {problem}")
+
+    def __reduce__(self) -> tuple[type[PictureError], tuple[str, str, str]]:
+        """Travel from a worker process with the three parts."""
+        return type(self), (self.where, self.problem, self.reason)
+
+
 @dataclass(frozen=True)
 class Header:
     """What a picture says of itself: width and height as stored, and whether EXIF asks for a rotation."""
@@ -59,7 +71,7 @@ def open_picture(path: Path, where: str, upright: bool = False) -> Image.Image:
         upright: turn it as its EXIF orientation says.
 
     Raises:
-        UserError: there is no such file, or it is no picture that can be read.
+        PictureError: there is no such file, or it is no picture that can be read.
     """
     with _opened(path, where) as picture:
         picture.load()
@@ -70,7 +82,7 @@ def read_header(path: Path, where: str) -> Header:
     """Return a picture's size and whether it carries a rotation, without its pixels.
 
     Raises:
-        UserError: there is no such file, or it is no picture.
+        PictureError: there is no such file, or it is no picture.
     """
     with _opened(path, where) as picture:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
@@ -101,7 +113,7 @@ def _gray(values: np.ndarray) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path, where: str) -> Iterator[Image.Image]:
-    """Open a file; whatever its content makes PIL raise, also inside the block, is a ``UserError``."""
+    """Open a file; whatever its content makes PIL raise, also inside the block, is a ``PictureError``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd EXIF; what cannot be read is an error
@@ -110,15 +122,13 @@ def _opened(path: Path, where: str) -> Iterator[Image.Image]:
                     raise ValueError(f"is of {picture.width} x {picture.height}, more than {MOST_PIXELS:,} pixels")
                 yield picture
     except FileNotFoundError as error:
-        raise UserError(f"{where}: no such file") from error
+        raise PictureError(where, "no such file", "no such file") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{where}: is of more than {MOST_PIXELS:,} pixels") from error
+        reason = f"is of more than {MOST_PIXELS:,} pixels"
+        raise PictureError(where, reason, reason) from error
     except Exception as error:  # PIL's decoders raise nearly anything on damaged files, from struct.error to TypeError
-        raise UserError(f"{where}: cannot be read as a picture: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return one_line(error) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
+        raise PictureError(where, f"cannot be read as a picture: {reason}", reason) from error
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -1,12 +1,14 @@
 """What can be put into a family's place: another denoiser, a LoRA, a ControlNet, another VAE."""
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from npnet.backbones import StableDiffusionXL, StableDiffusionXLControlNet
+from npnet.backbones.stable_diffusion import read_picture
 from npnet.errors import UserError, under
 from tests import tiny
 from tests.families import PROMPTS, SIZE, built, noise_for, reference, sampled
@@ -184,6 +186,16 @@ def test_a_controlnet_steers_as_in_the_diffusers_pipeline(edges):
         )
     assert torch.allclose(ours, theirs, atol=2e-5, rtol=1e-4)
     assert not torch.allclose(ours, sampled(built("sdxl")), atol=1e-3)
+
+
+def test_a_control_image_is_turned_as_its_exif_says_and_keeps_its_16_bits(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (8, 4)).save(tmp_path / "turned.png", exif=exif)
+    assert read_picture("control_image", str(tmp_path / "turned.png")).size == (4, 8)
+    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(tmp_path / "deep.png")
+    deep = np.asarray(read_picture("control_image", str(tmp_path / "deep.png")))[..., 0]
+    assert np.array_equal(deep.ravel(), np.arange(256))
 
 
 def test_a_control_image_for_each_sample(edges):

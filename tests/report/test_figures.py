@@ -53,7 +53,13 @@ def test_a_series_has_its_low_end_below(monkeypatch, tmp_path):
 
 def test_kept_pairs_are_the_coloured_bars(monkeypatch):
     axis = Axis()
-    monkeypatch.setattr(Axes, "hist", lambda self, *args, **options: axis.hist(*args, **options))
+
+    def spy(self, *args, **options):
+        axis.hist(*args, **options)
+        return real(self, *args, **options)
+
+    real = Axes.hist
+    monkeypatch.setattr(Axes, "hist", spy)
     histograms.plot_histograms([histograms.Gains("m", [(0.1, True), (-0.1, False), (-0.2, False)])])
     ((_, (values, _), options),) = axis.drawn
     assert [len(v) for v in values] == [1, 2]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from npnet.drawing.comparisons import Gain, Panel, Shares, plot_gains, plot_shares
+from npnet.engine.methods import MethodScores
 from npnet.evaluation.comparison import compare_methods
-from npnet.evaluation.scoring import MethodScores
 from npnet.report import plots, wording
 from tests.evaluation.extra_fakes import Close
 
