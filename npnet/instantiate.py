@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from npnet.errors import FieldError, UserError, one_line, unknown
@@ -43,6 +44,23 @@ def build(node: Any, where: str, kind: type = object, **kwargs: Any) -> Any:
     if not isinstance(made, kind):
         raise UserError(f"{where}: _target_={node['_target_']} makes no {kind.__name__}")
     return made
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part that is built later, when more of it is known.
+
+    Attributes:
+        where: its place in the configuration.
+        keys: its keys, plain values, ``_target_`` among them.
+    """
+
+    where: str
+    keys: Mapping[str, Any]
+
+    def build(self, kind: type = object, **kwargs: Any) -> Any:
+        """Build it; see ``build``."""
+        return build(self.keys, self.where, kind, **kwargs)
 
 
 def _reason(node: Any, error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from npnet.description import Description
 from npnet.errors import FieldError, closest
 from npnet.fields import annotations
-from npnet.instantiate import build
+from npnet.instantiate import Node, build
 
 T = TypeVar("T")
 
@@ -57,6 +57,11 @@ def _built(annotation: Any, value: Any, key: str) -> Any:
     if get_origin(annotation) is Mapping:  # nodes of somebody else's classes, built where they are used
         return value
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and kind is not type(None)]
+    if Node in kinds:
+        return Node(key, value) if isinstance(value, Mapping) else value
+    labelled = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is dict]
+    if labelled and get_args(labelled[0])[1] is Node and isinstance(value, Mapping):
+        return {str(n): Node(f"{key}.{n}", v) if isinstance(v, Mapping) else v for n, v in value.items()}
     described = any(issubclass(kind, Description) for kind in kinds)
     if isinstance(value, Mapping) and get_origin(annotation) is not dict and ("_target_" in value or described):
         return build(value, key, kinds[0] if kinds else object)

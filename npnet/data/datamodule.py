@@ -29,37 +29,32 @@ def plain_loader(stream: PairStream, num_workers: int) -> DataLoader:
 
 
 class ResumableLoader:
-    """A loader whose position travels in Lightning's checkpoints, so that a killed run goes on at the same sample."""
+    """A loader that can begin in the middle of a later epoch, so that a killed run goes on at the same pair.
 
-    def __init__(self, stream: PairStream, num_workers: int) -> None:
+    Args:
+        stream: the batches.
+        num_workers: loader processes.
+        epoch: that the first iteration gives.
+        delivered: batches of it that were trained on already.
+    """
+
+    def __init__(self, stream: PairStream, num_workers: int, epoch: int = 0, delivered: int = 0) -> None:
         self.stream, self.num_workers = stream, num_workers
-        self.epoch, self.delivered, self._resuming = -1, 0, False
+        self._next = (epoch, delivered)
 
     def __len__(self) -> int:
         return self.stream.num_batches(self.num_workers)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        if not self._resuming:
-            self.epoch, self.delivered = self.epoch + 1, 0
-        self._resuming = False
-        self.stream.epoch, self.stream.skip = self.epoch, self.delivered
+        (epoch, delivered), self._next = self._next, (self._next[0] + 1, 0)
+        self.stream.epoch, self.stream.skip = epoch, delivered
         for batch in plain_loader(self.stream, self.num_workers):
             if isinstance(batch, UserError):
                 raise batch
-            if self.delivered == len(self):
+            if delivered == len(self):
                 return
-            # counted before it is handed out: what was handed out was trained on when a checkpoint is written
-            self.delivered += 1
+            delivered += 1
             yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the position: the epoch, and the batches handed out in it."""
-        return {"epoch": self.epoch, "delivered": self.delivered}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from ``state``; an epoch that was finished is followed by the next one."""
-        self.epoch, self.delivered = state["epoch"], state["delivered"]
-        self._resuming = self.delivered < len(self)
 
 
 class PairData(L.LightningDataModule):
@@ -82,6 +77,7 @@ class PairData(L.LightningDataModule):
         request: what the first shards were collected with; empty where they do not say.
         holds_embeddings: whether every shard does, as far as ``check`` has looked.
         embeddings: see ``PairStream``; set by the command where shards hold none.
+        position: epoch and batches of it that a run was given already.
     """
 
     def __init__(
@@ -98,8 +94,6 @@ class PairData(L.LightningDataModule):
         decompose: Callable[[torch.Tensor], Any] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(validation_share, (int, float)) or not 0 <= validation_share < 1:
-            raise UserError(f"data.validation_share={validation_share!r}: a number in [0, 1) is needed")
         self.places = places.expand(shards)
         self.batch_size, self.kept_only, self.validation_share = batch_size, kept_only, float(validation_share)
         self.max_pairs = max_pairs
@@ -110,6 +104,7 @@ class PairData(L.LightningDataModule):
         self.entries: list[Entry] = []
         self.request: dict[str, Any] = {}
         self.holds_embeddings = True
+        self.position = (0, 0)
         self._first: tuple[Form, str] | None = None
 
     def check(self) -> None:
@@ -154,7 +149,13 @@ class PairData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the shuffled training batches."""
-        return ResumableLoader(self._stream(TRAINING), self.num_workers)
+        return ResumableLoader(self._stream(TRAINING), self.num_workers, *self.position)
+
+    def num_batches(self, world_size: int) -> int:
+        """Return the batches of an epoch of each of ``world_size`` training processes."""
+        stream = self._stream(TRAINING)
+        stream.rank, stream.world_size = 0, world_size
+        return stream.num_batches(self.num_workers)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Return the validation batches, in the order of the shards; none where the split is empty.

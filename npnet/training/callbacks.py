@@ -35,23 +35,6 @@ class EpochLines(Callback):
         print(f"epoch {done}/{trainer.max_epochs}  {'  '.join(values)}  {left:.0f} s left", flush=True)
 
 
-class RandomState(Callback):
-    """Carry the random state in checkpoints: stochastic depth goes on with the numbers it would have drawn."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return torch's generators' states, on the CPU and on this process's GPU."""
-        state = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state()
-        return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
-        torch.set_rng_state(state_dict["cpu"])
-        if "cuda" in state_dict and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state_dict["cuda"])
-
-
 class FiniteLoss(Callback):
     """Stop at a loss or at weights that are not finite; checkpoints written before stay."""
 

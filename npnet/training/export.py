@@ -1,68 +1,92 @@
-"""The end of training: the best network with what it was trained on, how, and how well, written as the last act."""
+"""The end of training: the network with what it was trained on, how, and how well, written as the last act."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from npnet.errors import UserError
+from npnet.networks import NoiseNetwork
 from npnet.training.accuracy import Measurement, measure, say
 from npnet.training.card import CURVES, draw_curves, write_card
+from npnet.training.settings import TrainSettings
+from npnet.work.atomic import write_json
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from npnet.data.datamodule import PairData
 
 NETWORK = "network"
 """Folder of the exported network, under ``output_dir``; written last, so it says that training is done."""
 
 
-def export(
-    cfg: DictConfig, data: PairData, module: Any, trainer: Any, output_dir: Path, start: str, before: Measurement | None
-) -> None:
-    """Write the best network (by ``val/mse``, else the last).
+@dataclass(frozen=True)
+class Result:
+    """What a training came to.
 
-    Args:
-        cfg: of the run.
-        data: of the run.
-        module: the trained LightningModule.
-        trainer: that trained it.
-        output_dir: of the run.
+    Attributes:
+        network: with the weights to export.
         start: what training started from, in words; empty for fresh weights.
         before: the network's errors on the validation pairs before training.
+        epochs: that were done.
+        steps: of the optimiser that were done.
+        metrics: the last value of everything that was logged.
     """
-    import torch
 
-    best = next((c.best_model_path for c in trainer.checkpoint_callbacks if getattr(c, "best_model_path", "")), "")
-    if best and Path(best).is_file() and Path(best).stem == "best":
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    network = module.network.to("cpu").eval()
-    temporary = output_dir / f".{NETWORK}"
+    network: NoiseNetwork
+    start: str
+    before: Measurement | None
+    epochs: int
+    steps: int
+    metrics: Mapping[str, float]
+
+
+def export(settings: TrainSettings, data: PairData, result: Result, folder: Path, request: Mapping[str, Any]) -> None:
+    """Write the network's folder, whole or not at all.
+
+    Args:
+        settings: of the run.
+        data: of the run.
+        result: what to write.
+        folder: to write; it lies in the run's.
+        request: of the run.
+
+    Raises:
+        UserError: no step was taken, so the weights are those of the start; or the folder cannot be written.
+    """
+    if result.steps < 1:
+        raise UserError(f"{folder.parent}: no step of training was taken, so there is no network to export")
+    network = result.network.to("cpu").eval()
+    temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run's
-    network.save_pretrained(temporary, dtype=getattr(torch, cfg.export_dtype))
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    network.save_pretrained(temporary, dtype=getattr(torch, settings.export_dtype))
+    finite = {name: round(value, 6) for name, value in result.metrics.items() if math.isfinite(value)}
     training = {
         "selected_by": data.request.get("selected_by", []),
         "pairs": data.num_samples(False),
         "validation_pairs": data.num_samples(True),
-        "epochs": trainer.current_epoch,
-        "last_epoch_metrics": {name: round(value, 6) for name, value in metrics.items() if math.isfinite(value)},
-        "start": start,
-        "held_out": held_out(network, data, before),
-        "settings": json.loads((output_dir / "request.json").read_text()),
+        "epochs": result.epochs,
+        "last_epoch_metrics": finite,
+        "start": result.start,
+        "held_out": held_out(network, data, result.before),
+        "settings": dict(request),
     }
-    (temporary / "training.json").write_text(json.dumps(training, indent=2, sort_keys=True, allow_nan=False) + "\n")
-    if (output_dir / "metrics.csv").is_file():
-        draw_curves(output_dir / "metrics.csv", temporary / CURVES)
+    write_json(temporary / "training.json", training)
+    if (folder.parent / "metrics.csv").is_file():
+        draw_curves(folder.parent / "metrics.csv", temporary / CURVES)
     write_card(temporary, training, type(network))
-    temporary.rename(output_dir / NETWORK)
-    print(f"network: {output_dir / NETWORK}")
+    if folder.is_dir():  # of another checkpoint of the same name
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    print(f"network: {folder}")
 
 
-def held_out(network: Any, data: PairData, before: Measurement | None) -> dict[str, Any]:
+def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) -> dict[str, Any]:
     """Measure the exported network on the validation pairs, and print what came of it."""
     if not data.num_samples(True):
         return {}

@@ -32,16 +32,8 @@ class NPNetModule(L.LightningModule):
         return accuracy.predict(self.network, batch)
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of one batch."""
-        loss = nn.functional.mse_loss(self(batch), batch["golden_noise"])
-        size = len(batch["source_noise"])
-        self.log("train/mse", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
-        return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Mapping[str, Any], batch_index: int) -> None:
-        """Log the gates."""
-        for name, gate in self.network.gates().items():
-            self.log(name, gate.detach().mean(), on_step=False, on_epoch=True)
+        """Return the loss of one batch; ``RunState`` takes it down."""
+        return nn.functional.mse_loss(self(batch), batch["golden_noise"])
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new sum."""

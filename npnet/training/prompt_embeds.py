@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from npnet import backbones
 from npnet.data import places, schema
 from npnet.data.embeddings import EmbeddingCache
 from npnet.errors import UserError, under
@@ -17,30 +20,29 @@ from npnet.work.job import Advance
 from npnet.work.progress import Progress
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from npnet.data.datamodule import PairData
+    from npnet.training.settings import TrainSettings
 
 PACKAGE = "npnet.backbones."
 
 
-def provide(cfg: DictConfig, data: PairData) -> None:
+def provide(settings: TrainSettings, data: PairData) -> None:
     """Let ``data`` find the embeddings of its prompts in ``data.embeddings_cache``, and make those that are missing.
 
     Raises:
         UserError: no backbone is known, it is another one than the pairs were collected with, or it cannot be loaded.
     """
-    node = backbone_node(cfg, data)
+    node = backbone_node(settings, data)
     facts = places.backbone_facts(data.request) or places.backbone_facts({"backbone": node})
     text_facts = {name: facts.get(name) for name in ("_target_", "path", "revision")}
     cache = EmbeddingCache(str(data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
     data.embeddings = cache.read
     missing = [prompt for prompt in data.prompts() if not cache.holds(prompt)]
     if missing:
-        fill(cache, missing, node, int(cfg.data.batch_size))
+        fill(cache, missing, node, settings.data.batch_size)
 
 
-def backbone_node(cfg: DictConfig, data: PairData) -> dict[str, Any]:
+def backbone_node(settings: TrainSettings, data: PairData) -> dict[str, Any]:
     """Return the configuration of the backbone that the pairs are of: ``backbone=NAME``, else the collection's own.
 
     A request may come from elsewhere, so of it nothing is built but a backbone of this project from plain values.
@@ -48,14 +50,10 @@ def backbone_node(cfg: DictConfig, data: PairData) -> dict[str, Any]:
     Raises:
         UserError: see ``provide``.
     """
-    from omegaconf import OmegaConf
-
-    from npnet import backbones
-
     asked = dict(data.request.get("backbone") or {})
     where = f"data.shards={','.join(data.places)}"
-    if cfg.get("backbone") is not None:
-        node: dict[str, Any] = OmegaConf.to_container(cfg.backbone, resolve=True)  # type: ignore[assignment]
+    if settings.backbone is not None:
+        node = dict(settings.backbone.keys)
         if asked and asked.get("_target_") != node.get("_target_"):
             raise UserError(f"backbone: {node.get('_target_')} is asked for, {where} is of {asked.get('_target_')}")
         return node
@@ -72,8 +70,6 @@ def backbone_node(cfg: DictConfig, data: PairData) -> dict[str, Any]:
 
 def fill(cache: EmbeddingCache, prompts: list[str], node: dict[str, Any], batch_size: int) -> None:
     """Encode ``prompts`` and write them to ``cache``, as shards hold them; a killed run goes on where it was."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         described = build(node, "backbone")
         with under("backbone"):

@@ -8,27 +8,26 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_object
 
 from npnet.errors import FieldError, UserError, one_line
-from npnet.instantiate import build
+from npnet.instantiate import Node
 from npnet.networks import NoiseNetwork, Start
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from npnet.data.datamodule import PairData
+    from npnet.training.settings import TrainSettings
 
 
-def needs_text(cfg: DictConfig) -> bool:
+def needs_text(node: Node) -> bool:
     """Return whether the network reads the prompt."""
-    return network_target(cfg).reads_prompt(cfg.network)
+    return network_target(node).reads_prompt(node.keys)
 
 
-def network_target(cfg: DictConfig) -> type[NoiseNetwork]:
-    """Return the class of ``cfg.network``.
+def network_target(node: Node) -> type[NoiseNetwork]:
+    """Return the class of a network's node.
 
     Raises:
         FieldError: there is no such class, or it is no network.
     """
-    place = cfg.network.get("_target_") if cfg.get("network") is not None else None
+    place = node.keys.get("_target_")
     try:
         target = get_object(place)
     except Exception as error:
@@ -40,8 +39,8 @@ def network_target(cfg: DictConfig) -> type[NoiseNetwork]:
     return target
 
 
-def make_network(cfg: DictConfig, data: PairData) -> tuple[NoiseNetwork, Start]:
-    """Build ``cfg.network`` for the shapes of the data, and take the weights of ``cfg.init_from``.
+def make_network(settings: TrainSettings, data: PairData) -> tuple[NoiseNetwork, Start]:
+    """Build the network for the shapes of the data, and take the weights of ``init_from``.
 
     Returns:
         The network, and what ``init_from`` left out.
@@ -58,38 +57,38 @@ def make_network(cfg: DictConfig, data: PairData) -> tuple[NoiseNetwork, Start]:
     if "prompt_embeds" in embeds:
         facts["prompt_length"], facts["prompt_embed_dim"] = embeds["prompt_embeds"].shape
         facts["pooled_embed_dim"] = len(embeds["pooled_prompt_embeds"]) if "pooled_prompt_embeds" in embeds else 0
-    parameters = inspect.signature(network_target(cfg)).parameters
+    parameters = inspect.signature(network_target(settings.network)).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}
-    network: NoiseNetwork = build(cfg.network, "network", NoiseNetwork, **facts)
-    if cfg.init_from is None:
+    network: NoiseNetwork = settings.network.build(NoiseNetwork, **facts)
+    if settings.init_from is None:
         try:
             return network.load(), Start()
         except (OSError, ValueError, RuntimeError) as error:
             what = "network: its pretrained weights cannot be had"
-            if cfg.network.get("pretrained_trunk"):
-                what = f"network.pretrained_trunk=true: the weights of {cfg.network.trunk} cannot be had"
+            if settings.network.keys.get("pretrained_trunk"):
+                what = (
+                    f"network.pretrained_trunk=true: the weights of {settings.network.keys.get('trunk')} cannot be had"
+                )
             raise UserError(f"{what}: {one_line(error)[:300]}") from error
     try:
-        return network, network.start_from(cfg.init_from)
+        return network, network.start_from(settings.init_from)
     except FileNotFoundError as error:
-        raise UserError(f"init_from={cfg.init_from}: {one_line(error)[:400]}") from error
+        raise UserError(f"init_from={settings.init_from}: {one_line(error)[:400]}") from error
     except (ValueError, OSError, RuntimeError) as error:
         raise UserError(
-            f"init_from={cfg.init_from}: {one_line(error)[:400]}; network=NAME must be the form it was trained in"
+            f"init_from={settings.init_from}: {one_line(error)[:400]}; network=NAME must be the form it was trained in"
         ) from error
 
 
-def describe_start(cfg: DictConfig, network: NoiseNetwork, start: Start) -> str:
-    """Say which weights were taken from ``cfg.init_from``, and which were not."""
+def describe_start(init_from: str, network: NoiseNetwork, start: Start) -> str:
+    """Say which weights were taken from ``init_from``, and which were not."""
     if not start.fresh and not start.dropped:
-        return f"starting from {cfg.init_from}: all weights taken"
+        return f"starting from {init_from}: all weights taken"
     if not start.fresh:
-        return f"starting from {cfg.init_from}: its text term is left out, as this network has none; all else is taken"
+        return f"starting from {init_from}: its text term is left out, as this network has none; all else is taken"
     state = network.state_dict()
     count = sum(state[name].numel() for name in start.fresh)
     total = sum(tensor.numel() for tensor in state.values())
     why = "its text term is of another width or form" if start.dropped else "it has no text term"
-    return (
-        f"starting from {cfg.init_from}: {why}, so this one starts new ({count} of {total} weights); all else is taken"
-    )
+    return f"starting from {init_from}: {why}, so this one starts new ({count} of {total} weights); all else is taken"

@@ -65,6 +65,9 @@ class AtomicFile:
         self.num_bytes += len(data)
         return len(data)
 
+    def flush(self) -> None:
+        """Do nothing: what is written reaches the disk at the end. For writers that ask for it."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

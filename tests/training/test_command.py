@@ -52,8 +52,10 @@ def test_the_same_command_on_a_finished_folder_changes_nothing(pairs, undisturbe
 
 def test_another_configuration_is_refused_and_what_is_there_stays(pairs, undisturbed):
     before = weights(undisturbed)
-    with pytest.raises(UserError, match=r"trainer.max_epochs \(got 5, there 4\)"):
-        run(pairs, undisturbed, *UNDISTURBED, "trainer.max_epochs=5")
+    with pytest.raises(UserError, match=r"trainer.max_epochs \(got 3, there 4\)"):
+        run(pairs, undisturbed, *UNDISTURBED, "trainer.max_epochs=3")
+    with pytest.raises(UserError, match=r"seed \(got 5, there 0\)"):
+        run(pairs, undisturbed, *UNDISTURBED, "trainer.max_epochs=5", "seed=5")
     assert same(weights(undisturbed), before)
 
 

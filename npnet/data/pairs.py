@@ -1,0 +1,54 @@
+"""What ``train.py`` trains on: the ``data`` keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from npnet.data import places
+from npnet.description import Description
+from npnet.fields import AtLeast, Below, Count, Name, Seed, Whole
+
+if TYPE_CHECKING:
+    from npnet.data.datamodule import PairData
+
+
+@dataclass(frozen=True)
+class Pairs(Description):
+    """Pairs that ``collect.py`` wrote, split by prompt.
+
+    Attributes:
+        shards: where the shards lie: a folder, an address, or a list of them; see ``places``.
+        batch_size: pairs in a batch.
+        kept_only: leave out the pairs that the selection rejected.
+        validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
+        max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
+        num_workers: loader processes.
+        shuffle_buffer: pairs held for shuffling; 0 keeps the order.
+        embeddings_cache: where embeddings are kept for shards that hold none.
+        seed: of the order.
+    """
+
+    runtime: ClassVar[type | str] = "npnet.data.datamodule:PairData"
+
+    shards: Any = None  # ``places.expand`` says what it may be
+    batch_size: Count = 64
+    kept_only: bool = True
+    validation_share: Annotated[float, AtLeast(0), Below(1)] = 0.1
+    max_pairs: Count | None = None
+    num_workers: Whole = 0
+    shuffle_buffer: Whole = 4096
+    embeddings_cache: Name | None = None
+    seed: Seed = 0
+
+    def check(self) -> None:
+        """See ``Description.check``.
+
+        Raises:
+            UserError: ``shards`` names no place, or one that is not there.
+        """
+        places.expand(self.shards)
+
+    def load(self) -> PairData:
+        """Return the data module; ``check`` of it looks at the shards."""
+        return self.runtime_class()(**{field.name: getattr(self, field.name) for field in fields(self)})

@@ -1,0 +1,183 @@
+"""The checkpoints of a run: when they are written, how, and which one a killed run goes on from.
+
+A checkpoint is written whole or not at all, and the one before it is kept as ``last.previous.ckpt``, to which a damaged
+one falls back. Damage shows by the checksum of every part, which the file's zip format carries. Nothing in a checkpoint
+says where it lies, so that a run's folder can be moved, copied and renamed.
+
+``last.ckpt`` is written only between two steps of the optimiser or between two epochs, never inside an epoch's end; so
+whatever happens there, validation, callbacks, rows of ``metrics.csv``, happens once, in every run.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from npnet.errors import FieldError, UserError, closest, one_line
+from npnet.fields import Count, check_arguments
+from npnet.work.atomic import AtomicFile, make_folder
+
+FOLDER, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "last.previous.ckpt", "best.ckpt"
+MONITORED = ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
+"""What is known at the end of every epoch; the evaluation adds its own."""
+log = logging.getLogger(__name__)
+
+
+class AtomicCheckpoints(CheckpointIO):
+    """Lightning's way to the disk: every checkpoint whole or not at all, on the disk it will lie on."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write ``checkpoint``; the ``last`` one that is there is kept beside it.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written; what was there is as it was.
+        """
+        path = Path(path)
+        make_folder(path.parent)
+        with AtomicFile(path.with_name(f"{path.stem}.new")) as file:
+            torch.save(checkpoint, file)
+        if path.name == LAST and path.is_file():
+            path.replace(path.with_name(PREVIOUS))
+        path.with_name(f"{path.stem}.new").replace(path)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint; see ``read``."""
+        return read(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a file."""
+        Path(path).unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a checkpoint, its checksums compared; nothing in it is executed.
+
+    Raises:
+        UserError: it is missing, damaged, or no checkpoint of a training.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} does not have its checksum")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint") from error
+    except Exception as error:  # zip, pickle and torch have many names for damage
+        raise UserError(f"{path}: is damaged or no checkpoint: {one_line(error)[:200]}") from error
+    if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
+        raise UserError(f"{path}: is no checkpoint of a training")
+    return found
+
+
+def newest(output_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint that a run goes on from, and its path; None where there is none.
+
+    Raises:
+        UserError: there are only damaged ones.
+    """
+    errors = []
+    for name in (LAST, PREVIOUS):
+        path = output_dir / FOLDER / name
+        if not path.is_file():
+            continue
+        try:
+            found = read(path)
+        except UserError as error:
+            errors.append(error)
+            continue
+        for error in errors:
+            log.warning("%s; going on from %s", error, path)
+        return path, found
+    if errors:
+        raise UserError(f"{errors[0]}; remove {output_dir / FOLDER} to start anew")
+    return None
+
+
+class Latest(Checkpoint):
+    """Write what a killed run goes on from.
+
+    Args:
+        every_n_train_steps: steps of the optimiser that can be lost.
+    """
+
+    def __init__(self, every_n_train_steps: Count = 200) -> None:
+        given = check_arguments(Latest.__init__, {"every_n_train_steps": every_n_train_steps})
+        self.every_n_train_steps: int = given["every_n_train_steps"]
+        self._saved_at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return when the last one was written."""
+        return {"saved_at": self._saved_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self._saved_at = int(state_dict["saved_at"])
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write one within an epoch, where nothing but the next step follows."""
+        done = batch_idx + 1
+        stepped = done % trainer.accumulate_grad_batches == 0
+        validates = trainer.val_check_batch not in (None, math.inf) and done % trainer.val_check_batch == 0
+        if stepped and not validates and done < trainer.num_training_batches:
+            self._save(trainer)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Write one between two epochs, if it was due at the end of the one before."""
+        self._save(trainer)
+
+    def _save(self, trainer: Any) -> None:
+        step, every = trainer.global_step, self.every_n_train_steps
+        if step // every > self._saved_at // every:
+            self._saved_at = step
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST)
+
+
+class Best(Checkpoint):
+    """Keep the checkpoint whose monitored value is best, as ``best.ckpt``.
+
+    Args:
+        monitor: of ``MONITORED``, or a value of the evaluation (``evaluation/METRIC/winning_rate``).
+        mode: ``min`` or ``max``.
+    """
+
+    def __init__(self, monitor: str = "val/mse", mode: Literal["min", "max"] = "min") -> None:
+        check_arguments(Best.__init__, {"monitor": monitor, "mode": mode})
+        if monitor not in MONITORED and not monitor.startswith("evaluation/"):
+            raise FieldError("monitor", monitor, closest(monitor, [*MONITORED, "evaluation/METRIC/winning_rate"]))
+        self.monitor, self.mode = monitor, mode
+        self.score: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value so far."""
+        return {"score": self.score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.score = state_dict["score"]
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Look at the value after a validation."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and not self.monitor.startswith("train/"):
+            self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Look at the value after an epoch, where no validation knows it."""
+        if self.monitor.startswith("train/") or not trainer.datamodule.num_samples(validation=True):
+            self._look(trainer)
+
+    def _look(self, trainer: Any) -> None:
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None or not math.isfinite(float(value)):
+            return
+        score = float(value)
+        if self.score is None or (score < self.score if self.mode == "min" else score > self.score):
+            self.score = score
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / BEST)

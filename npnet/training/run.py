@@ -1,0 +1,230 @@
+"""A training run: claim the folder, go on from the newest checkpoint, fit, export."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger
+
+from npnet.data.datamodule import PairData
+from npnet.errors import FieldError, UserError
+from npnet.networks import NoiseNetwork
+from npnet.training import checkpoints, prompt_embeds
+from npnet.training.accuracy import Measurement, measure
+from npnet.training.callbacks import EpochLines, FiniteLoss
+from npnet.training.export import NETWORK, Result, export
+from npnet.training.module import NPNetModule
+from npnet.training.run_state import RunState, bring_back
+from npnet.training.settings import TrainSettings, extends
+from npnet.training.start import describe_start, make_network, needs_text
+from npnet.work import lock
+from npnet.work import request as requests
+from npnet.work.atomic import write_json
+
+
+def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
+    """Train as ``settings`` say, or go on with it, and export the network.
+
+    Args:
+        settings: of the run.
+        request: all that decides what comes out; kept in the folder.
+
+    Raises:
+        UserError: a key, path or data set that training cannot use.
+    """
+    _quieten_lightning()
+    data = settings.data.load()
+    data.check()
+    callbacks = build_callbacks(settings, data)
+    needs_text(settings.network)
+    if settings.dry_run:
+        print(f"would train on {data.num_samples(False)} pairs, validate on {data.num_samples(True)}")
+        return
+    output_dir = Path(settings.output_dir)
+    with _held(output_dir, request):
+        if settings.export_from is not None:
+            _export_from(settings, data, output_dir, request)
+        elif (output_dir / NETWORK / "config.json").is_file():
+            print(f"{output_dir}: finished already, nothing to do")
+        else:
+            _fit(settings, data, output_dir, callbacks, request)
+
+
+def process_rank() -> int:
+    """Return this process's number in a distributed run, as its launcher (Lightning, torchrun, SLURM) says; else 0."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 0)
+
+
+def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
+    """Build the callbacks and let them check what they need, before anything is written.
+
+    Raises:
+        UserError: one cannot be built, or watches a validation that will not take place.
+    """
+    callbacks = {label: node.build() for label, node in (settings.callbacks or {}).items()}
+    for label, callback in callbacks.items():
+        if isinstance(callback, EarlyStopping) and not data.num_samples(True):
+            raise UserError(
+                f"callbacks.{label} watches {callback.monitor}, but no pair is left to validate on: "
+                f"raise data.validation_share (got {data.validation_share})"
+            )
+        if hasattr(callback, "check"):
+            callback.check()
+    # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
+    return sorted(callbacks.values(), key=lambda callback: isinstance(callback, WeightAveraging))
+
+
+@contextmanager
+def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the folder for this request; a finished run that is asked for more epochs is opened again.
+
+    The other processes of a distributed run work in the folder that the first one holds.
+    """
+    if process_rank() != 0:
+        yield
+        return
+    there = requests.read(output_dir) if (output_dir / requests.NAME).is_file() else None
+    longer = there is not None and extends(json.loads(json.dumps(request)), there)
+    with lock.hold(output_dir, there if longer else request):
+        if longer:
+            assert there is not None
+            before = output_dir / NETWORK
+            if before.is_dir():
+                kept = before.with_name(f"{NETWORK}-{there['trainer']['max_epochs']}-epochs")
+                before.rename(kept)
+                print(f"going on with a finished run; its network so far is {kept}")
+            write_json(output_dir / requests.NAME, dict(request))
+        yield
+
+
+def _fit(
+    settings: TrainSettings, data: PairData, output_dir: Path, callbacks: list[Any], request: Mapping[str, Any]
+) -> None:
+    """Train, going on where a killed run stopped, and export the best network."""
+    first = process_rank() == 0
+    network, before, start = _network(settings, data, first)
+    module = settings.module.runtime_class()(network, settings.module)
+    state = RunState(settings.seed)
+    loggers = [node.build() for node in (settings.logger or {}).values()]
+    watched = sys.stderr.isatty()
+    always = [state, FiniteLoss(), *([] if watched or not first else [EpochLines()])]
+    trainer: L.Trainer = settings.trainer.build(
+        L.Trainer,
+        default_root_dir=str(output_dir),
+        logger=loggers or False,
+        enable_progress_bar=watched,
+        callbacks=[*always, *callbacks],
+        plugins=[*(settings.trainer.keys.get("plugins") or []), checkpoints.AtomicCheckpoints()],
+    )
+    _require_batches(settings, data, trainer.world_size)
+    found = checkpoints.newest(output_dir)
+    rows, best_score = state.read(found[1]) if found else [], None
+    if first:
+        for logger in loggers:
+            if isinstance(logger, CSVLogger):
+                bring_back(logger, rows)
+        if found:
+            print(f"going on from step {found[1]['global_step']}")
+        print(f"{data.num_samples(False)} pairs to train on, {data.num_samples(True)} to validate on", flush=True)
+    if found and state.finished is not None and state.finished >= settings.max_epochs:
+        module.load_state_dict(found[1]["state_dict"])
+        best_score = _best_score(found[1])
+    else:
+        state.finished = None
+        _run_trainer(trainer, module, data, found[0] if found else None)
+    if trainer.is_global_zero:
+        best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, checkpoints.Best)), None)
+        _take_best(module, output_dir, best.score if best is not None and best_score is None else best_score)
+        steps = trainer.global_step or (found[1]["global_step"] if found else 0)
+        result = Result(network, start, before, state.epochs, steps, state.metrics)
+        export(settings, data, result, output_dir / NETWORK, request)
+
+
+def _network(settings: TrainSettings, data: PairData, first: bool) -> tuple[NoiseNetwork, Measurement | None, str]:
+    """Build the network; measure it where it starts from another one's weights, and say what was taken of them."""
+    torch.set_num_threads(settings.threads_per_worker)
+    if needs_text(settings.network) and not data.holds_embeddings:
+        prompt_embeds.provide(settings, data)
+    L.seed_everything(settings.seed, verbose=False)
+    network, start = make_network(settings, data)
+    data.decompose = network.decomposer()
+    if settings.init_from is None or not first:
+        return network, None, ""
+    words = describe_start(settings.init_from, network, start)
+    print(words, flush=True)
+    return network, measure(network, data.val_dataloader(), "cpu") if data.num_samples(True) else None, words
+
+
+def _run_trainer(trainer: L.Trainer, module: NPNetModule, data: PairData, checkpoint: Path | None) -> None:
+    try:
+        trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
+    except SystemExit as error:  # Lightning's way to end at Ctrl-C, and at SIGTERM; the command has its own
+        if trainer.received_sigterm:
+            raise SystemExit(143) from error
+        raise KeyboardInterrupt from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _require_batches(settings: TrainSettings, data: PairData, world_size: int) -> None:
+    if data.num_batches(world_size) == 0:
+        raise UserError(
+            f"trainer.devices={settings.trainer.keys.get('devices')}: {data.num_samples(False)} pairs are fewer than "
+            f"the {world_size} processes that would train on them"
+        )
+
+
+def _best_score(checkpoint: Mapping[str, Any]) -> float | None:
+    """Return the best value that a finished run's checkpoint knows."""
+    states = checkpoint.get("callbacks", {})
+    return next((s["score"] for name, s in states.items() if "Best" in str(name) and "score" in s), None)
+
+
+def _take_best(module: NPNetModule, output_dir: Path, score: float | None) -> None:
+    """Give the module the weights of the best checkpoint, where there is one."""
+    if score is None:
+        return
+    path = output_dir / checkpoints.FOLDER / checkpoints.BEST
+    try:
+        module.load_state_dict(checkpoints.read(path)["state_dict"])
+    except UserError as error:
+        raise UserError(f"{error}; export_from=last exports the last weights instead") from error
+
+
+def _export_from(settings: TrainSettings, data: PairData, output_dir: Path, request: Mapping[str, Any]) -> None:
+    """Export the network of one checkpoint of the run, beside the run's own."""
+    if process_rank() != 0:
+        return
+    name = str(settings.export_from)
+    path = Path(name) if name.endswith(".ckpt") else output_dir / checkpoints.FOLDER / f"{name}.ckpt"
+    try:
+        found = checkpoints.read(path)
+    except UserError as error:
+        raise FieldError("export_from", name, str(error)) from error
+    network, before, start = _network(settings, data, first=True)
+    module = NPNetModule(network, settings.module)
+    module.load_state_dict(found["state_dict"])
+    state = RunState(settings.seed)
+    state.read(found)
+    result = Result(network, start, before, state.epochs, found["global_step"], state.metrics)
+    export(settings, data, result, output_dir / f"{NETWORK}-{path.stem}", request)
+
+
+def _quieten_lightning() -> None:
+    """Leave out Lightning's advice: standard error is for what went wrong."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("lightning.*", "torch.utils.data.*"):
+        warnings.filterwarnings("ignore", module=name)

@@ -1,0 +1,119 @@
+"""The keys of ``train.py``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from npnet.data.pairs import Pairs
+from npnet.description import Description
+from npnet.errors import FieldError, UserError
+from npnet.fields import AtLeast, Count, Name, NotNegative, Seed, Share, checked
+from npnet.instantiate import Node
+from npnet.training.optimisation import Optimisation
+
+TRAINER: dict[str, Any] = {
+    "max_epochs": Count,
+    "min_epochs": Count | None,
+    "devices": Count | Literal["auto", -1] | str | tuple[Annotated[int, AtLeast(0)], ...],
+    "num_nodes": Count,
+    "accumulate_grad_batches": Count,
+    "gradient_clip_val": NotNegative | None,
+    "log_every_n_steps": Count,
+    "check_val_every_n_epoch": Count | None,
+    "val_check_interval": Count | Share,
+    "num_sanity_val_steps": Annotated[int, AtLeast(-1)],
+}
+"""What the keys of Lightning's trainer may hold, as far as a mistake in them would show late."""
+NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from")
+"""Keys that do not change what comes out."""
+
+
+@dataclass(frozen=True)
+class TrainSettings(Description):
+    """What to train, on what, how, and where to.
+
+    Attributes:
+        output_dir: of the run.
+        network: built once the sizes of the pairs are known.
+        data: the pairs.
+        module: the optimiser and its schedule.
+        trainer: Lightning's.
+        callbacks: by label.
+        logger: by label.
+        backbone: for shards that hold no embeddings.
+        init_from: a network to start from.
+        export_from: no training: export the network of this checkpoint of the run, ``best``, ``last`` or a file.
+        export_dtype: of the exported weights.
+        batch_size: of the pairs, where ``data.batch_size`` is not set.
+        threads_per_worker: of torch.
+        seed: of everything that is drawn.
+        dry_run: only say what would be done.
+    """
+
+    output_dir: Name
+    network: Node
+    data: Pairs
+    module: Optimisation
+    trainer: Node
+    callbacks: dict[str, Node] | None = field(default_factory=dict)
+    logger: dict[str, Node] | None = field(default_factory=dict)
+    backbone: Node | None = None
+    init_from: Name | None = None
+    export_from: Name | None = None
+    export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    batch_size: Count = 64
+    threads_per_worker: Count = 1
+    seed: Seed = 0
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data.check()
+        for name, annotation in TRAINER.items():
+            if name in self.trainer.keys:
+                checked(annotation, self.trainer.keys[name], f"trainer.{name}")
+        if self.trainer.keys.get("max_steps", -1) != -1:
+            raise FieldError("trainer.max_steps", self.trainer.keys["max_steps"], "a run is as long as its epochs say")
+        for label, node in (self.callbacks or {}).items():
+            if "_target_" not in node.keys:
+                raise UserError(f"callbacks.{label}: this callback is not chosen; add it: callbacks=[...,{label}]")
+
+    @property
+    def max_epochs(self) -> int:
+        """The epochs of the whole run."""
+        return int(self.trainer.keys.get("max_epochs", 1))
+
+
+def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that decides what a training comes to, as JSON values; paths in its own folder are no part of it.
+
+    Args:
+        config: the composed configuration, resolved.
+    """
+    folder = os.path.normpath(str(config["output_dir"]))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if isinstance(value, str) and value:
+            path = os.path.normpath(value)
+            if path == folder or path.startswith(folder + os.sep):
+                return f"OUTPUT_DIR/{os.path.relpath(path, folder)}"
+        return value
+
+    asked: dict[str, Any] = plain({key: value for key, value in config.items() if key not in NOT_REQUESTED})
+    asked["data"].pop("embeddings_cache", None)
+    return asked
+
+
+def extends(asked: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Return whether a request asks for more epochs than another one, and for nothing else."""
+    epochs = [request.get("trainer", {}).get("max_epochs") for request in (asked, there)]
+    if not all(isinstance(count, int) for count in epochs) or epochs[0] <= epochs[1]:
+        return False
+    return {**asked, "trainer": {**asked["trainer"], "max_epochs": epochs[1]}} == there
