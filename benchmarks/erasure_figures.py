@@ -34,7 +34,7 @@ from npnet.data.prompts import Sample
 from npnet.engine.batches import Sampling
 from npnet.engine.methods import evaluate_methods
 from npnet.metrics import Metric, ShapesJudge, ShapesScorer, statistics
-from npnet.noise import ErasureInjection, NoiseMethod, SemanticErasure, Standard
+from npnet.noise import ErasureInjection, NoiseMethod, SemanticErasure, Standard, load_methods
 from npnet.report.wording import with_interval
 from npnet.shapes import grammar
 
@@ -66,7 +66,7 @@ def compare(
 ) -> dict[str, statistics.Comparison]:
     """Print one row for each setting against the standard noise; return its comparison by the judge."""
     samples = training_samples(args)
-    methods = {"standard": Standard(), **settings}
+    methods = load_methods({"standard": Standard(), **settings}, backbone, metrics)
     sampling = Sampling(args.steps, args.guidance_scale, seed=args.seed)
     records = evaluate_methods(backbone, methods, metrics, samples, sampling, args.batch_size)
     prompts, found, rows = [sample.prompt for sample in samples], {}, []
@@ -132,7 +132,7 @@ def semantics(backbone: LoadedBackbone, metrics: Mapping[str, Metric], args: arg
     other, seeds = [sample.prompt for sample in samples], [sample.seed for sample in samples]
     noise = seeding.source_noises(seeds, backbone.latent_shape())
     generators = seeding.streams(seeds, "noise method")
-    erased = SemanticErasure(num_noises)(noise, backbone.encode(other), backbone, generators).noise
+    erased = SemanticErasure(num_noises).load(backbone)(noise, backbone.encode(other), backbone, generators).noise
     rows, strips = [], []
     for name, given in (("drawn", noise), (f"erased, n = {num_noises}", erased)):
         empty = pictures(backbone, given, other, args, empty=True)

@@ -38,7 +38,7 @@ from npnet.fields import checked
 from npnet.instantiate import build
 from npnet.metrics import statistics as intervals
 from npnet.networks import NPNet
-from npnet.noise.inversion import redenoise
+from npnet.noise.runtime.inversion import redenoise
 from npnet.paths import config_dir
 from npnet.records import Conditioning
 from npnet.seeding import source_noises

@@ -7,13 +7,13 @@ from typing import Any
 
 from npnet.backbones import Backbone
 from npnet.backbones.devices import placed
+from npnet.compatibility import check_parts
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.pairs import PairMaker
 from npnet.errors import under
 from npnet.instantiate import build, build_all
 from npnet.metrics.base import Metric
-from npnet.noise import NoiseMethod
-from npnet.noise.parts import check_parts
+from npnet.noise import NoiseMethod, load_methods
 
 
 class CandidateMaker:
@@ -57,7 +57,7 @@ class CandidateMaker:
         ((label, method),) = build_all(config["noise"], "noise").items()
         metrics = build_all(config["metric"], "metric")
         steps, scale = config["num_inference_steps"], float(config["guidance_scale"])
-        check_parts(backbone, {label: method}, metrics, steps)
+        method = check_parts(backbone, {label: method}, metrics, steps)[label]
         return cls(backbone, label, method, metrics, steps, scale, Kept() if config["keep_images"] else None)
 
     def load(self) -> PairMaker:
@@ -65,6 +65,6 @@ class CandidateMaker:
         with under("backbone"):
             backbone = self.backbone.load()
         scorers = {label: metric.load(backbone.device) for label, metric in self.metrics.items()}
-        method = self.method.load(backbone, {label: scorers[label] for label in self.method.scorers})
+        method = load_methods({self.label: self.method}, backbone, scorers)[self.label]
         sampling = Sampling(self.num_inference_steps, self.guidance_scale)
         return PairMaker(backbone, self.label, method, scorers, sampling, self.kept)

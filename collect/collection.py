@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,11 +14,11 @@ from collect.plan import CollectionPlan
 from collect.selection import verdict
 from collect.watch import Watch
 from collect.writer import ShardWriter
+from npnet.compatibility import check_prompts, settled_nodes
 from npnet.data import schema
 from npnet.data.sidecars import TriedPair
 from npnet.engine.pairs import PairMaker, ScoredPairs
 from npnet.errors import under
-from npnet.noise.parts import check_prompts
 from npnet.records import NoisePair
 from npnet.work.job import Advance, Workers
 
@@ -99,6 +100,9 @@ def run(plan: CollectionPlan, workers: Workers) -> None:
         UserError: see ``check``; the folder is another request's, or is being worked on; see ``run_job``.
     """
     maker = check(plan)
+    # what was left open is a part of what the folder is asked for
+    noise = settled_nodes(plan.asked["noise"], {maker.label: maker.method})
+    plan = replace(plan, asked={**plan.asked, "noise": noise})
     with under("backbone"):
         maker.backbone.check_device()
     job = CollectJob(plan)

@@ -21,6 +21,7 @@ def dry_run_text(plan: CollectionPlan) -> str:
     size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * plan.num_samples)}"
     size += " (and the pictures)" if settings.keep_images else ""
     selected_by = ", ".join(settings.rule.selected_by(list(settings.metric)))
+    searching = f" (searches with {', '.join(maker.method.scorers)})" if maker.method.scorers else ""
     lines = [
         f"backbone           {maker.backbone.name}, {maker.num_inference_steps} steps, guidance_scale "
         f"{maker.guidance_scale:g}",
@@ -28,7 +29,7 @@ def dry_run_text(plan: CollectionPlan) -> str:
         *(f"                   {count} {name}" for name, count in plan.prompt_counts.items() if name != USED and count),
         f"seeds              {plan.num_samples // num_prompts} for each prompt, {settings.seeds}",
         f"pairs to try       {plan.num_samples} in {plan.num_chunks} chunks of {settings.chunk_size}",
-        f"golden candidates  noise={maker.label}, selected by {selected_by}",
+        f"golden candidates  noise={maker.label}{searching}, selected by {selected_by}",
         f"forwards per pair  {'depends on the data' if forwards is None else forwards}",
         f"bytes              {size}",
         f"written to         {settings.output_dir}",

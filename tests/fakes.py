@@ -23,7 +23,8 @@ from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.backbones.runtime.parts import Decoder, Denoiser, TextEncoder
 from npnet.backbones.schedules import refused
 from npnet.metrics.base import Metric
-from npnet.noise.base import NoiseMethod
+from npnet.noise import NoiseMethod
+from npnet.noise.runtime import LoadedMethod
 from npnet.records import Conditioning, NoiseResult
 
 SHAPE = (4, 8, 8)
@@ -215,13 +216,18 @@ class ShapesOnly(Brightness):
     domain = "shapes"
 
 
-class Redraw(NoiseMethod):
-    """Fresh noise from the samples' generators: a method that is random and evaluates nothing."""
-
+class LoadedRedraw(LoadedMethod):
     def __call__(
         self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
     ) -> NoiseResult:
         return NoiseResult(seeding.randn_like(noise, generators))
+
+
+@dataclass(frozen=True)
+class Redraw(NoiseMethod):
+    """Fresh noise from the samples' generators: a method that is random and evaluates nothing."""
+
+    runtime = LoadedRedraw
 
     def forwards(self, backbone: Backbone) -> int:
         return 0

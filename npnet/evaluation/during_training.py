@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from npnet.backbones import Backbone
+from npnet.compatibility import check_parts, check_prompts
 from npnet.data.prompts import Prompts, Sample
 from npnet.data.seeds import Seeds, assign_seeds
 from npnet.drawing.sheets import draw_side_by_side
@@ -25,7 +26,8 @@ from npnet.errors import UserError, under
 from npnet.fields import checked
 from npnet.metrics import Metric, statistics
 from npnet.noise import Network, Standard
-from npnet.noise.parts import check_parts, check_prompts
+from npnet.noise.runtime import LoadedMethod
+from npnet.noise.runtime.npnet import LoadedNetwork
 
 FOLDER = "evaluation"
 """Of the pictures, under ``output_dir``."""
@@ -93,7 +95,7 @@ class Evaluation(Callback):
         Raises:
             UserError: names the part.
         """
-        check_parts(self.backbone, {"npnet": Network()}, self.metrics)
+        check_parts(self.backbone, {}, self.metrics)
         self.samples = assign_seeds(self.prompts.read(), self.seeds, self.seed)
         check_prompts(self.backbone, (sample.prompt for sample in self.samples))
 
@@ -158,9 +160,10 @@ class Evaluation(Callback):
 
     def _records(self, network: Any) -> dict[str, MethodScores]:
         """Score the network's pictures, and once those of standard noise."""
-        method = Network()
-        method.network = network
-        methods = {"npnet": method} if self._standard else {"standard": Standard(), "npnet": method}
+        methods: dict[str, LoadedMethod[Any]] = {}
+        if self._standard is None:
+            methods["standard"] = Standard().load(self.backbone)
+        methods["npnet"] = LoadedNetwork(Network(), self.backbone, network=network)
         for label in methods:
             self._pictures[label] = []
         records = evaluate_methods(

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from npnet import paths
 from npnet.backbones.samplers import check_sampler
+from npnet.compatibility import check_parts, check_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
 from npnet.data.sidecars import file_sha256
@@ -21,7 +22,6 @@ from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
 from npnet.metrics import Metric
 from npnet.noise import Network, NoiseMethod
-from npnet.noise.parts import check_parts, check_prompts
 from npnet.settings import read, resolved
 from npnet.text import count
 from npnet.work.request import require_finite
@@ -105,7 +105,9 @@ def make_plan(cfg: Any) -> EvaluationPlan:
         config["training_seeds"] = several
     settings = read(EvaluateSettings, config)
     check_sampler(settings.sampler)  # the name first, which needs nothing else
-    check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps, settings.sampler)
+    parts = settings.backbone, settings.noise, settings.metric
+    settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
+    config["noise"] = settled_nodes(config["noise"], settings.noise)
     for name in settings.optimised:
         if name not in settings.metric:
             raise unknown("optimised metric", name, settings.metric)

@@ -1,77 +1,65 @@
-"""The contract of noise methods: initial noise in, better initial noise out."""
+"""The contract of noise methods: initial noise in, better initial noise out.
+
+A ``NoiseMethod`` is what a YAML of ``conf/noise/`` builds: a frozen dataclass of its keys, which says what the method
+needs and costs and imports no torch. ``load`` returns the ``LoadedMethod`` (``npnet.noise.runtime``) that does it.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from npnet.errors import UserError
-from npnet.records import Conditioning, NoiseResult
+from npnet.description import Description
+from npnet.errors import under
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone
+    from npnet.noise.runtime.base import LoadedMethod
 
 
-class NoiseMethod(ABC):
-    """One way to better noise; a member is one file here and one YAML in ``conf/noise/``.
+@dataclass(frozen=True)
+class NoiseMethod(Description):
+    """One way to better noise; a member is a file here, one in ``runtime/``, and a YAML in ``conf/noise/``.
 
-    A constructor stores and checks its values; ``load`` reads what the method needs from disk.
+    What follows are properties because some methods decide them by their keys; a class attribute (without an
+    annotation, which would make it a key) does as well.
     """
 
-    needs: tuple[str, ...] = ()
-    """Capabilities of the backbone without which the method cannot run."""
-    scorers: tuple[str, ...] = ()
-    """Labels of the metrics the method optimises; the runner builds each once and passes it to ``load``."""
-    is_null_control: bool = False
+    is_null_control: ClassVar[bool] = False
     """Whether the result is, in distribution, a fresh draw: what a comparison shows for it is its own noise."""
-    variance_bound: tuple[float, float] = (0.9, 1.1)
-    """Bounds on the per-sample variance of the returned noise, for N(0, I) given."""
 
-    def check(self) -> None:
-        """Refuse, in one line and before any model is loaded, paths and values that cannot work.
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Capabilities of the backbone without which the method cannot run."""
+        return ()
 
-        Raises:
-            UserError: says what was got and what is allowed.
-        """
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """Labels of the metrics that the method optimises; ``load`` is given their scorers."""
+        return ()
 
-    def check_backbone(self, backbone: Backbone, label: str) -> None:
-        """Refuse, before it is loaded, a backbone that lacks what the method needs; ``label`` names the method.
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the scorers must be differentiable."""
+        return False
+
+    @property
+    def variance_bound(self) -> tuple[float, float]:
+        """Bounds on the per-sample variance of the returned noise, for N(0, I) given."""
+        return (0.9, 1.1)
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Refuse, before it is loaded, a backbone that the method cannot run on; ``needs`` is asked elsewhere.
 
         Raises:
             UserError: says what is missing, or that the model's schedule has no such number of steps.
         """
-        backbone.require(self.needs, f"noise.{label}")
         num_inference_steps = getattr(self, "num_inference_steps", None)
         if num_inference_steps is not None:
-            try:
-                backbone.schedule().steps(num_inference_steps)
-            except UserError as error:
-                raise UserError(f"noise.{label}.{error}") from error
-
-    def load(self, backbone: Backbone, metrics: Mapping[str, Any] | None = None) -> Self:
-        """Get ready for ``backbone``, which is loaded; ``metrics`` holds the loaded ``scorers`` by label."""
-        return self
-
-    @abstractmethod
-    def __call__(
-        self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
-    ) -> NoiseResult:
-        """Return the better noise.
-
-        Args:
-            noise: ``(B, C, *grid)``, N(0, I).
-            conditioning: the B prompts.
-            backbone: the model the noise is for.
-            generators: one for each sample; every random draw of the method comes from it, so that a sample's result
-                does not depend on the rest of the batch (draws bit-equal, values to 1e-5 relative).
-
-        Returns:
-            Noise of the same shape and dtype; see ``NoiseResult``.
-        """
+            backbone.schedule().steps(num_inference_steps)
 
     def forwards(self, backbone: Backbone) -> int | None:
         """Return the documented denoiser forwards for one sample, sampling excluded; None where it depends on data."""
@@ -80,3 +68,35 @@ class NoiseMethod(ABC):
     def shares_first_evaluation(self, num_inference_steps: int) -> bool:
         """Say whether the result carries the ``first_branches`` that sampling with so many steps starts from."""
         return False
+
+    def load(self, backbone: LoadedBackbone, scorers: Mapping[str, Any] = MappingProxyType({})) -> LoadedMethod[Any]:
+        """Return the method ready for ``backbone``.
+
+        Args:
+            backbone: loaded.
+            scorers: loaded metrics by label, those of ``self.scorers`` among them.
+
+        Raises:
+            UserError: a scorer is not there, what the method reads from disk is damaged or does not fit.
+        """
+        return self.runtime_class()(self, backbone, scorers)
+
+
+def load_methods(
+    methods: Mapping[str, NoiseMethod], backbone: LoadedBackbone, scorers: Mapping[str, Any]
+) -> dict[str, LoadedMethod[Any]]:
+    """Load methods by label; an error names the method it is about.
+
+    Args:
+        methods: label -> description.
+        backbone: loaded.
+        scorers: loaded metrics by label.
+
+    Raises:
+        UserError: see ``NoiseMethod.load``.
+    """
+    loaded = {}
+    for label, method in methods.items():
+        with under(f"noise.{label}"):
+            loaded[label] = method.load(backbone, scorers)
+    return loaded

@@ -19,33 +19,19 @@ implies, z + (1 - t) v (the same move in every family), or v itself (how the aut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from torch import Tensor
-
-from npnet.errors import UserError, unknown
+from npnet.errors import FieldError
+from npnet.fields import Count, NotEmpty, NotNegative, Share
 from npnet.noise.base import NoiseMethod
-from npnet.noise.search import at_least
-from npnet.noise.semantic_erasure import Renormalise, check_renormalise, erase, renormalise
-from npnet.records import Conditioning, NoiseResult
+from npnet.noise.semantic_erasure import Renormalise
 
 if TYPE_CHECKING:
     from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
-def aggregate(predictions: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return sum_k w_k e_k / sqrt(sum_k w_k^2); unchanged by a common positive factor of the weights."""
-    norm = sum(weight**2 for weight in weights) ** 0.5
-    return torch.stack([weight * e for weight, e in zip(weights, predictions, strict=True)]).sum(0) / norm
-
-
-def inject(noise: Tensor, semantics: Tensor, delta: float) -> Tensor:
-    """Return (z + delta e) / sqrt(1 + delta^2)."""
-    return (noise + delta * semantics) / (1 + delta**2) ** 0.5
-
-
+@dataclass(frozen=True)
 class ErasureInjection(NoiseMethod):
     """NLN + TPW.
 
@@ -67,57 +53,37 @@ class ErasureInjection(NoiseMethod):
     Cost: K forwards, 2 K where ``guidance_scale`` is not 1; none at delta = 0.
     """
 
-    def __init__(
-        self,
-        num_inference_steps: int,
-        guidance_scale: float,
-        num_noises: int = 1,
-        delta: float = -0.5,
-        positions: Sequence[float] = (0.0,),
-        weights: Sequence[float] | None = None,
-        prediction: Literal["epsilon", "velocity"] = "epsilon",
-        renormalise: Renormalise = "norm",
-    ) -> None:
-        self.num_inference_steps = at_least("num_inference_steps", num_inference_steps, 1)
-        self.num_noises = at_least("num_noises", num_noises, 1)
-        self.delta = at_least("delta", delta, float("-inf"), whole=False)
-        self.positions = tuple(float(position) for position in positions)
-        if not self.positions or not all(0 <= position <= 1 for position in self.positions):
-            raise UserError(f"positions={list(positions)}: at least one number, each between 0 and 1, is needed")
-        self.weights = tuple(float(weight) for weight in weights) if weights else (1.0,) * len(self.positions)
-        if len(self.weights) != len(self.positions) or not any(self.weights):
-            raise UserError(f"weights={list(self.weights)}: one for each of the {len(self.positions)} positions")
-        self.guidance_scale = float(at_least("guidance_scale", guidance_scale, 0, whole=False))
-        if prediction not in ("epsilon", "velocity"):
-            raise unknown("prediction", prediction, ("epsilon", "velocity"))
-        self.prediction = prediction
-        self.renormalise = check_renormalise(renormalise)
+    runtime = "npnet.noise.runtime.erasure_injection:LoadedErasureInjection"
+
+    num_inference_steps: Count
+    guidance_scale: NotNegative
+    num_noises: Count = 1
+    delta: float = -0.5
+    positions: Annotated[tuple[Share, ...], NotEmpty()] = (0.0,)
+    weights: tuple[float, ...] | None = None
+    prediction: Literal["epsilon", "velocity"] = "epsilon"
+    renormalise: Renormalise = "norm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.term_weights) != len(self.positions) or not any(self.term_weights):
+            needed = f"one for each of the {len(self.positions)} positions is needed, and not all of them 0"
+            raise FieldError("weights", self.weights, needed)
+
+    @property
+    def term_weights(self) -> tuple[float, ...]:
+        """Return w_k, one for each position."""
+        return (1.0,) * len(self.positions) if self.weights is None else self.weights
+
+    @property
+    def variance_bound(self) -> tuple[float, float]:
+        """See ``NoiseMethod.variance_bound``."""
         if self.renormalise == "none":  # for predictions of unit variance; K equal ones add up to sqrt(K)
-            most = (1 + abs(delta) * len(self.positions) ** 0.5) ** 2 / (1 + delta**2)
-            self.variance_bound = (0.0, 1.1 * most)
-        elif self.renormalise == "norm":  # the mean square is 1, of which the mean may take a part
-            self.variance_bound = (0.5, 1.1)
-
-    def __call__(
-        self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
-    ) -> NoiseResult:
-        """See ``NoiseMethod.__call__``."""
-        erased = erase(noise.to(backbone.device, torch.float32), generators, self.num_noises)
-        if self.delta == 0:
-            return NoiseResult(renormalise(erased, self.renormalise).to(noise))
-        predictions = [self._predict(erased, level, conditioning, backbone) for level in self.levels(backbone)]
-        injected = inject(erased, aggregate(predictions, self.weights), self.delta)
-        return NoiseResult(renormalise(injected, self.renormalise).to(noise))
-
-    def levels(self, backbone: Backbone) -> list[float]:
-        """Return the levels t_k that the positions stand for."""
-        levels = backbone.timesteps(self.num_inference_steps)
-        return [levels[round(position * (len(levels) - 1))] for position in self.positions]
-
-    def _predict(self, noise: Tensor, level: float, conditioning: Conditioning, backbone: Backbone) -> Tensor:
-        noise_pred = backbone.predict(noise, level, conditioning, self.guidance_scale)
-        convert = backbone.to_epsilon if self.prediction == "epsilon" else backbone.to_velocity
-        return convert(noise_pred, noise, level)
+            most = (1 + abs(self.delta) * len(self.positions) ** 0.5) ** 2 / (1 + self.delta**2)
+            return (0.0, 1.1 * most)
+        if self.renormalise == "norm":  # the mean square is 1, of which the mean may take a part
+            return (0.5, 1.1)
+        return super().variance_bound
 
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``."""

@@ -11,44 +11,26 @@ matching has alpha = 0 at t = 1: r is 0, nothing of the denoised state is kept, 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from npnet import seeding
-from npnet.errors import UserError
+from npnet.errors import FieldError, UserError
+from npnet.fields import Count, NotNegative
 from npnet.noise.base import NoiseMethod
-from npnet.noise.search import at_least
-from npnet.records import Conditioning, NoiseResult
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 
-def renoise(
-    backbone: Backbone,
-    latents: Tensor,
-    from_timestep: float,
-    to_timestep: float,
-    generators: Sequence[torch.Generator],
-) -> Tensor:
-    """Diffuse ``latents`` from a level up to a noisier one; the identity between equal levels."""
-    (alpha_s, sigma_s), (alpha_t, sigma_t) = map(backbone.coefficients, (from_timestep, to_timestep))
-    ratio = alpha_t / alpha_s
-    spread = math.sqrt(max(0.0, sigma_t**2 - (ratio * sigma_s) ** 2))
-    return ratio * latents + spread * seeding.randn_like(latents, generators)
-
-
-def _keeps_nothing(label: str, backbone: Backbone) -> UserError:
+def keeps_nothing(backbone: str) -> UserError:
+    """Build the error for a model that starts at pure noise."""
     return UserError(
-        f"noise.{label}: {backbone.name} starts at pure noise (as flow matching does, at t = 1), where "
-        "renoising keeps nothing of the denoised state; use another noise method"
+        f"{backbone} starts at pure noise (as flow matching does, at t = 1), where renoising keeps nothing of the "
+        "denoised state; use another noise method"
     )
 
 
+@dataclass(frozen=True)
 class Repaint(NoiseMethod):
     """Renoising at the first step.
 
@@ -62,58 +44,26 @@ class Repaint(NoiseMethod):
     source noise too.
     """
 
+    runtime = "npnet.noise.runtime.repaint:LoadedRepaint"
     # at 4 steps most of the returned noise is fresh, the rest is a guided prediction of larger variance
     variance_bound = (0.5, 3.0)
 
-    def __init__(self, guidance_scale: float, num_inference_steps: int, jump_length: int = 1, repeats: int = 1) -> None:
-        self.guidance_scale = float(at_least("guidance_scale", guidance_scale, 0, whole=False))
-        self.num_inference_steps = at_least("num_inference_steps", num_inference_steps, 1)
-        self.jump_length = at_least("jump_length", jump_length, 1)
-        self.repeats = at_least("repeats", repeats, 1)
-        if jump_length > num_inference_steps:
-            raise UserError(f"jump_length={jump_length}: there are {num_inference_steps} steps (num_inference_steps)")
+    guidance_scale: NotNegative
+    num_inference_steps: Count
+    jump_length: Count = 1
+    repeats: Count = 1
 
-    def check_backbone(self, backbone: Backbone, label: str) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jump_length > self.num_inference_steps:
+            needed = f"there are {self.num_inference_steps} steps (num_inference_steps)"
+            raise FieldError("jump_length", self.jump_length, needed)
+
+    def check_backbone(self, backbone: Backbone) -> None:
         """See ``NoiseMethod.check_backbone``: flow models start at t = 1."""
-        super().check_backbone(backbone, label)
+        super().check_backbone(backbone)
         if backbone.kind == "flow":
-            raise _keeps_nothing(label, backbone)
-
-    def load(self, backbone: Backbone, metrics: Mapping[str, Any] | None = None) -> Self:
-        """See ``NoiseMethod.load``.
-
-        Raises:
-            UserError: renoising would keep less than a hundredth of the denoised state.
-        """
-        top, bottom = self._jump(backbone)
-        if backbone.coefficients(top).alpha < 0.01 * backbone.coefficients(bottom).alpha:
-            raise _keeps_nothing("repaint", backbone)
-        return self
-
-    def _jump(self, backbone: Backbone) -> tuple[float, float]:
-        """Return the levels between which the jump goes, the noisier one first."""
-        steps = backbone.steps(self.num_inference_steps)[: self.jump_length]
-        return steps[0].from_timestep, steps[-1].to_timestep
-
-    def __call__(
-        self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
-    ) -> NoiseResult:
-        """See ``NoiseMethod.__call__``."""
-        steps = backbone.steps(self.num_inference_steps)[: self.jump_length]
-        top, bottom = self._jump(backbone)
-        latents = noise.to(backbone.device, torch.float32)
-        conditioning = backbone.with_guidance(conditioning, self.guidance_scale)
-        first = None
-        for _ in range(self.repeats):
-            for here, there in steps:
-                branches = backbone.predict_branches(
-                    latents, here, conditioning, unconditional=self.guidance_scale != 1
-                )
-                first = branches if first is None else first
-                latents = backbone.move(latents, backbone.guide(branches, self.guidance_scale), here, there)
-            latents = renoise(backbone, latents, bottom, top, generators)
-        # without its unconditional half the first evaluation cannot serve a guided sampling
-        return NoiseResult(latents.to(noise), first_branches=first if self.guidance_scale != 1 else None)
+            raise keeps_nothing(backbone.name)
 
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``."""

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from npnet import seeding
-from npnet.errors import UserError
-from npnet.noise.search import Scorers, Search, SearchMethod, at_least
-from npnet.records import Conditioning, NoiseResult
+from npnet.fields import Count, Share, Whole
+from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
     from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
 
 
-def neighbour(pivot: Tensor, fresh: Tensor, radius: float) -> Tensor:
-    """Return sqrt(1 - radius^2) pivot + radius fresh: N(0, I) again where both are, and independent."""
-    return math.sqrt(1 - radius**2) * pivot + radius * fresh
-
-
+@dataclass(frozen=True)
 class ZeroOrderSearch(SearchMethod):
     """Zero-order search ("Inference-time scaling for diffusion models beyond scaling denoising steps", 2501.09732).
 
@@ -31,9 +21,9 @@ class ZeroOrderSearch(SearchMethod):
     was better. Mixing with sqrt(1 - radius^2) keeps the variance.
 
     Args:
-        scorer: see ``SearchMethod``; needs no gradients.
         num_inference_steps: see ``SearchMethod``.
         guidance_scale: see ``SearchMethod``.
+        scorer: see ``SearchMethod``; needs no gradients.
         num_rounds: K (our choice: 4).
         num_candidates: N neighbours a round (our choice: 4).
         radius: in [0, 1]: 0 stays, 1 draws anew (our choice: 0.3).
@@ -42,43 +32,17 @@ class ZeroOrderSearch(SearchMethod):
     Cost: (K N + 1) x ``num_inference_steps`` forwards (twice under guidance), K N + 1 scorer calls.
     """
 
-    def __init__(
-        self,
-        scorer: Scorers,
-        num_inference_steps: int,
-        guidance_scale: float,
-        num_rounds: int = 4,
-        num_candidates: int = 4,
-        radius: float = 0.3,
-        budget: Mapping[str, float | None] | None = None,
-    ) -> None:
-        super().__init__(scorer, num_inference_steps, guidance_scale, budget)
-        self.num_rounds = at_least("num_rounds", num_rounds, 0)
-        self.num_candidates = at_least("num_candidates", num_candidates, 1)
-        self.radius = at_least("radius", radius, 0, whole=False)
-        if radius > 1:
-            raise UserError(f"radius={radius}: a number between 0 and 1 is needed")
+    runtime = "npnet.noise.runtime.zero_order_search:LoadedZeroOrderSearch"
 
-    def __call__(
-        self, noise: Tensor, conditioning: Conditioning, backbone: Backbone, generators: Sequence[torch.Generator]
-    ) -> NoiseResult:
-        """See ``NoiseMethod.__call__``."""
-        pivot = noise.to(backbone.device, torch.float32)
-        search = Search(pivot, self.budget, "zero_order_search", self._num_scored, self.round_forwards(backbone))
-        afforded = self.attempt(search, pivot, conditioning, backbone)
-        for _ in range(self.num_rounds):
-            pivot = search.best.clone()
-            for _ in range(self.num_candidates):
-                if afforded:
-                    candidate = neighbour(pivot, seeding.randn_like(pivot, generators), self.radius)
-                    afforded = self.attempt(search, candidate, conditioning, backbone)
-        return search.result(noise)
+    num_rounds: Whole = 4
+    num_candidates: Count = 4
+    radius: Share = 0.3
 
     @property
-    def _num_scored(self) -> int:
+    def num_scored(self) -> int:
+        """Return how many noises are scored."""
         return self.num_rounds * self.num_candidates + 1
 
     def forwards(self, backbone: Backbone) -> int | None:
         """See ``NoiseMethod.forwards``."""
-        cost = self.round_forwards(backbone)
-        return None if self.budget.seconds is not None else cost * self.budget.rounds(self._num_scored, cost)
+        return self.foretold(self.num_scored, backbone)

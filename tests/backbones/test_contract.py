@@ -8,7 +8,7 @@ from npnet import seeding
 from npnet.backbones import END, samplers
 from npnet.backbones.runtime import flow
 from npnet.errors import UserError, under
-from npnet.noise import redenoise
+from npnet.noise.runtime.inversion import redenoise
 from npnet.records import Branches
 from tests import tiny
 from tests.families import EVERY, GUIDED, PROMPTS, SEEDS, built, noise_for, prompts_for, spent

@@ -8,13 +8,14 @@ from collect.candidates import CandidateMaker
 from collect.dry_run import forwards_per_pair
 from npnet import seeding
 from npnet.backbones import Shapes
+from npnet.compatibility import check_parts, check_prompts
 from npnet.data.prompts import Sample
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.pairs import PairMaker
 from npnet.errors import UserError
 from npnet.noise import Inversion, Standard
 from npnet.noise.base import NoiseMethod
-from npnet.noise.parts import check_parts, check_prompts
+from npnet.noise.runtime import LoadedMethod
 from npnet.records import NoiseResult
 from tests.fakes import SHAPE, Brightness, LinearBackbone, LoadedLinear, Redraw, ShapesOnly, TargetScorer
 
@@ -124,11 +125,15 @@ def test_a_sample_that_is_not_finite_spoils_no_other():
     assert candidates.scores[0]["target"] == pytest.approx(alone.scores[0]["target"], rel=1e-4)
 
 
+class LoadedBurst(LoadedMethod):
+    def __call__(self, noise, conditioning, backbone, generators):
+        return NoiseResult(noise * 1e6)
+
+
 class Burst(NoiseMethod):
     """Golden noise that half precision cannot hold."""
 
-    def __call__(self, noise, conditioning, backbone, generators):
-        return NoiseResult(noise * 1e6)
+    runtime = LoadedBurst
 
 
 def test_golden_noise_that_half_precision_cannot_hold_is_not_finite():
@@ -253,9 +258,6 @@ def test_a_method_that_scores_while_it_searches_never_shares_its_metric_with_a_s
 
 class Guided(NoiseMethod):
     scorers = ("hpsv2",)
-
-    def __call__(self, noise, conditioning, backbone, generators):
-        return NoiseResult(noise)
 
 
 class Follower(Guided):

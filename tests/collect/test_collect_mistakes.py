@@ -38,8 +38,8 @@ MISTAKES = [
     ("num_inference_steps=0", "num_inference_steps=0"),
     ("num_inference_steps=null", "num_inference_steps=null"),
     ("guidance_scale=-1", "guidance_scale=-1: a number of at least 0 is needed"),
-    ("noise.inversion.num_inference_steps=abc", "noise.inversion: num_inference_steps=abc: a whole number"),
-    ("noise.inversion.guidance_scale=null", "noise.inversion: guidance_scale=None: a number of at least 0"),
+    ("noise.inversion.num_inference_steps=abc", "noise.inversion.num_inference_steps=abc: a whole number"),
+    ("noise.inversion.guidance_scale=null", "noise.inversion.guidance_scale=null: a number of at least 0"),
     (
         "+noise.inversion.cycle=2",
         "noise.inversion: key 'cycle' is not known (did you mean 'cycles'?)",

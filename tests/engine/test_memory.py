@@ -11,8 +11,8 @@ from npnet.engine.methods import Evaluator, evaluate_methods
 from npnet.engine.pairs import PairMaker
 from npnet.errors import UserError
 from npnet.memory import Limit
-from npnet.noise import Inversion, Standard
-from tests.evaluation.extra_fakes import BestOf
+from npnet.noise import Inversion, Standard, load_methods
+from tests.evaluation.extra_fakes import BestOf, LoadedBestOf
 from tests.fakes import LinearBackbone, LoadedLinear, Redraw, TargetScorer, linear
 
 SAMPLES = [Sample(number, prompt, number) for number, prompt in enumerate("abcdefgh")]
@@ -135,11 +135,14 @@ def test_an_evaluation_goes_on_in_slices_and_its_costs_are_those_of_a_large_devi
 
 
 def test_a_search_that_does_not_fit_is_halved_as_a_whole_and_has_a_trace_for_each_half():
-    class Large(BestOf):
+    class LoadedLarge(LoadedBestOf):
         def __call__(self, noise, *others):
             if len(noise) > 4:
                 raise torch.OutOfMemoryError
             return super().__call__(noise, *others)
+
+    class Large(BestOf):
+        runtime = LoadedLarge
 
     def record(method):
         backbone, scorers = Device(), {"target": TargetScorer()}
@@ -252,7 +255,7 @@ def test_a_batch_that_does_not_fit_beside_another_is_whole_once_that_one_is_done
 def test_an_evaluation_scores_beside_the_denoising_with_the_same_results_and_counts():
     def records(overlaps):
         backbone, scorers = linear(device="cpu"), {"target": TargetScorer()}
-        methods = {"standard": Standard(), "best": BestOf().load(backbone, scorers), "inversion": inversion()}
+        methods = load_methods({"standard": Standard(), "best": BestOf(), "inversion": inversion()}, backbone, scorers)
         evaluator = Evaluator(backbone, methods, scorers, Sampling(STEPS, 5.5), batch_size=3)
         evaluator.pipeline.overlaps = overlaps
         seen = []

@@ -1,37 +1,39 @@
 """A search and a right-or-wrong metric on the fakes, and the configuration that runs them."""
 
+from dataclasses import dataclass
+
 import torch
 
 from npnet import seeding
 from npnet.metrics.base import Metric
-from npnet.noise.base import NoiseMethod
+from npnet.noise import NoiseMethod
+from npnet.noise.runtime import LoadedMethod
 from npnet.records import NoiseResult, TracePoint
 
 
-class BestOf(NoiseMethod):
-    """The best of ``candidates`` fresh noises by one metric, given noise first."""
-
-    scorers = ("target",)
-
-    def __init__(self, candidates=3):
-        self.candidates = candidates
-
-    def load(self, backbone, metrics=None):
-        self.metric = metrics["target"]
-        return self
-
+class LoadedBestOf(LoadedMethod):
     def __call__(self, noise, conditioning, backbone, generators):
         best, best_score, trace = noise, None, []
-        for index in range(self.candidates):
+        for index in range(self.method.candidates):
             candidate = noise if index == 0 else seeding.randn_like(noise, generators)
             images = backbone.decode(backbone.sample(candidate, conditioning, 2, 2.0))
-            score = self.metric.score(images, conditioning.prompts)
+            score = self.scorers["target"].score(images, conditioning.prompts)
             best_score = score if best_score is None else best_score
             better = score >= best_score
             best_score = torch.where(better, score, best_score)
             best = torch.where(better.view(-1, 1, 1, 1), candidate, best)
             trace.append(TracePoint(best_score, 4.0 * (index + 1)))
         return NoiseResult(best, trace=tuple(trace))
+
+
+@dataclass(frozen=True)
+class BestOf(NoiseMethod):
+    """The best of ``candidates`` fresh noises by one metric, given noise first."""
+
+    runtime = LoadedBestOf
+    scorers = ("target",)
+
+    candidates: int = 3
 
 
 class Close(Metric):

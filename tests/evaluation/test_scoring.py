@@ -8,7 +8,8 @@ from npnet import seeding
 from npnet.data.prompts import Sample
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import evaluate_methods
-from npnet.noise import Inversion, Standard
+from npnet.noise import Inversion, Standard, load_methods
+from npnet.noise.runtime.standard import LoadedStandard
 from tests.evaluation.extra_fakes import PROMPTS, BestOf, Close
 from tests.fakes import Redraw, TargetScorer, linear
 
@@ -22,7 +23,7 @@ def parts(candidates=3):
     metrics = {"target": TargetScorer(), "close": Close()}
     inversion = Inversion(guidance_scale=3.0, inversion_guidance_scale=1.0, num_inference_steps=3)
     methods = {"standard": Standard(), "inversion": inversion, "redraw": Redraw(), "best": BestOf(candidates)}
-    methods["best"].load(backbone, metrics)
+    methods = load_methods(methods, backbone, metrics)
     return backbone, methods, metrics
 
 
@@ -66,13 +67,17 @@ def test_the_measured_cost_is_the_documented_one_and_includes_the_sampling():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU's peak is read from /proc")
 def test_the_peak_memory_of_a_method_is_its_own():
-    class Hungry(Standard):
+    class LoadedHungry(LoadedStandard):
         def __call__(self, noise, *others):
             torch.ones(64 * MIB).sum()  # 256 MiB of float32, gone afterwards
             return super().__call__(noise, *others)
 
+    class Hungry(Standard):
+        runtime = LoadedHungry
+
     backbone, _, metrics = parts()
     methods = {"before": Standard(), "hungry": Hungry(), "after": Standard()}
+    methods = load_methods(methods, backbone, metrics)
     records = evaluate_methods(backbone, methods, metrics, SAMPLES, SAMPLING)
     peaks = {label: record.peak_bytes / MIB for label, record in records.items()}
     assert 240 < peaks["hungry"] - peaks["before"] < 300
@@ -100,7 +105,8 @@ def test_standard_pictures_are_those_of_the_seed_alone():
         kept[sample.seed] = image
 
     floats = Kept(form=torch.Tensor.cpu)
-    evaluate_methods(backbone, {"standard": Standard()}, metrics, SAMPLES[:2], SAMPLING, kept=floats, take=take)
+    methods = {"standard": Standard().load(backbone)}
+    evaluate_methods(backbone, methods, metrics, SAMPLES[:2], SAMPLING, kept=floats, take=take)
     noise = seeding.source_noise(SAMPLES[1].seed, backbone.latent_shape())[None]
     latents = backbone.sample(noise, backbone.encode([SAMPLES[1].prompt]), 3, 2.0)
     assert torch.allclose(kept[SAMPLES[1].seed], backbone.decode(latents)[0], atol=1e-6)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from npnet import seeding
-from npnet.noise import attention
-from npnet.noise.reparametrise import reparametrise
+from npnet.noise.runtime import attention
+from npnet.noise.runtime.reparametrise import reparametrise
 from tests import tiny
 
 STEPS = 2

@@ -8,7 +8,8 @@ import torch
 from npnet import seeding
 from npnet.errors import UserError
 from npnet.noise import InitNO
-from npnet.noise.reparametrise import divergence, pull_back, reparametrise
+from npnet.noise.runtime import LoadedMethod
+from npnet.noise.runtime.reparametrise import divergence, pull_back, reparametrise
 from tests import tiny
 
 STEPS = 2
@@ -27,6 +28,7 @@ def draw(*shape, seed=0):
 def run(method, backbone, rows=(0, 1)):
     noise = seeding.source_noises([5 + i for i in rows], backbone.latent_shape())
     conditioning = backbone.encode([PROMPTS[i] for i in rows])
+    method = method if isinstance(method, LoadedMethod) else method.load(backbone)
     return noise, method(noise, conditioning, backbone, seeding.streams([5 + i for i in rows], "initno"))
 
 
@@ -64,6 +66,7 @@ def test_the_divergence_ends_below_its_limit_whatever_the_cap(max_steps, size):
 def scripted(method, table):
     """Let the losses be ``table[call][row]`` = (L_cross, L_self), with a gradient of zero."""
     calls = iter(table)
+    method = method.load(None)
 
     def losses(maps, tokens):
         rows = torch.tensor(next(calls))
@@ -89,7 +92,7 @@ def test_never_more_than_100_forwards(backbone):
     cost = backbone.cost - before
     assert (cost.forwards, cost.backwards) == (100, 100 - 6)
     assert len(result.trace) == 100
-    assert method.forwards(backbone) is None
+    assert method.method.forwards(backbone) is None
 
 
 def test_samples_that_succeed_leave_the_others_to_go_on(backbone):
@@ -143,7 +146,7 @@ def test_every_step_keeps_the_divergence_below_its_limit(backbone, monkeypatch):
         seen.append(divergence(*pulled).max().item())
         return pulled
 
-    monkeypatch.setattr("npnet.noise.initno.pull_back", watch)
+    monkeypatch.setattr("npnet.noise.runtime.initno.pull_back", watch)
     run(InitNO(STEPS, num_rounds=1, round_steps=6, final_steps=0, learning_rate=0.2, divergence_steps=4), backbone)
     assert len(seen) == 5
     assert max(seen) <= 1e-3
@@ -161,7 +164,7 @@ def test_places_outside_the_prompt_are_refused(backbone):
 
 
 def test_a_gradient_that_is_not_a_number_moves_nothing(backbone):
-    method = InitNO(STEPS, num_rounds=1, round_steps=3, final_steps=0)
+    method = InitNO(STEPS, num_rounds=1, round_steps=3, final_steps=0).load(backbone)
     losses = method.losses
     method.losses = lambda maps, tokens: tuple(math.nan * loss for loss in losses(maps, tokens))
     noise, result = run(method, backbone)

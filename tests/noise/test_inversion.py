@@ -3,7 +3,8 @@ import torch
 
 from npnet import seeding
 from npnet.errors import UserError
-from npnet.noise import Inversion, Standard, redenoise, redenoise_gain
+from npnet.noise import Inversion, Standard
+from npnet.noise.runtime.inversion import redenoise, redenoise_gain
 from tests import families, tiny
 
 PROMPTS = ["a cat", "two dogs"]
@@ -101,13 +102,13 @@ def test_the_network_is_told_the_configured_time(monkeypatch, backbone, time_lab
 def test_the_documented_cost_is_the_measured_one(backbone, cycles, inversion_guidance_scale):
     method = Inversion(5.5, inversion_guidance_scale, 10, cycles=cycles)
     before = backbone.cost
-    method(noise_of(backbone), backbone.encode(PROMPTS), backbone, [])
+    method.load(backbone)(noise_of(backbone), backbone.encode(PROMPTS), backbone, [])
     assert (backbone.cost - before).forwards == 2 * method.forwards(backbone)
 
 
 def test_first_branches_belong_to_the_noise_that_was_given(backbone):
     noise, c = noise_of(backbone), backbone.encode(PROMPTS)
-    result = Inversion(5.5, 1.0, 10, cycles=2)(noise, c, backbone, [])
+    result = Inversion(5.5, 1.0, 10, cycles=2).load(backbone)(noise, c, backbone, [])
     expected = backbone.predict_branches(noise, backbone.timesteps(10)[0], c)
     assert torch.equal(result.first_branches.conditional, expected.conditional)
     assert torch.equal(result.first_branches.unconditional, expected.unconditional)
@@ -115,7 +116,7 @@ def test_first_branches_belong_to_the_noise_that_was_given(backbone):
 
 def test_two_cycles_are_one_cycle_twice(backbone):
     noise, c = noise_of(backbone), backbone.encode(PROMPTS)
-    one, two = Inversion(5.5, 1.0, 10), Inversion(5.5, 1.0, 10, cycles=2)
+    one, two = (Inversion(5.5, 1.0, 10, cycles=n).load(backbone) for n in (1, 2))
     assert torch.equal(two(noise, c, backbone, []).noise, one(one(noise, c, backbone, []).noise, c, backbone, []).noise)
 
 
@@ -143,8 +144,8 @@ def test_a_flow_model_takes_the_euler_form(monkeypatch, name, steps):
 def test_in_every_family_the_closed_form_is_the_step_there_and_back(name):
     backbone = families.built(name)
     noise, c = noise_of(backbone), backbone.encode(families.prompts_for(backbone))
-    method = Inversion(5.5, 1.0, 4)
-    assert families.spent(backbone, lambda: method(noise, c, backbone, [])) == 2 * method.forwards(backbone)
+    method = Inversion(5.5, 1.0, 4).load(backbone)
+    assert families.spent(backbone, lambda: method(noise, c, backbone, [])) == 2 * method.method.forwards(backbone)
     golden = method(noise, c, backbone, []).noise
     here, there = backbone.steps(4)[0]
     lower = backbone.move(noise, backbone.predict(noise, here, c, 5.5), here, there)
@@ -156,11 +157,11 @@ def test_in_every_family_the_closed_form_is_the_step_there_and_back(name):
 
 def test_standard_returns_what_it_got(backbone):
     noise = noise_of(backbone)
-    assert Standard()(noise, backbone.encode(PROMPTS), backbone, []).noise is noise
+    assert Standard().load(backbone)(noise, backbone.encode(PROMPTS), backbone, []).noise is noise
 
 
 def test_bad_values_are_refused():
     with pytest.raises(UserError, match="cycles=0"):
         Inversion(5.5, 1.0, 10, cycles=0)
-    with pytest.raises(UserError, match="time_label 'target' is not known"):
+    with pytest.raises(UserError, match="time_label=target: allowed: destination, source"):
         Inversion(5.5, 1.0, 10, time_label="target")

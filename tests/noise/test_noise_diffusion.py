@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from npnet import seeding
+from npnet.compatibility import check_scorers
 from npnet.errors import UserError
 from npnet.noise import NoiseDiffusion
-from npnet.noise.noise_diffusion import choose, mix, step_size
-from npnet.noise.reparametrise import divergence
+from npnet.noise.runtime.noise_diffusion import choose, mix, step_size
+from npnet.noise.runtime.reparametrise import divergence
 from tests import fakes
 from tests.noise import linear
 from tests.noise.scorers import Constant, Listed, Plain, Ramp, load
@@ -28,7 +29,7 @@ def exact():
 
 
 def method(backbone, scorer, **changes):
-    return load(NoiseDiffusion("m", STEPS, SCALE, **{"threshold": None, **changes}), backbone, m=scorer)
+    return load(NoiseDiffusion(STEPS, SCALE, "m", **{"threshold": None, **changes}), backbone, m=scorer)
 
 
 def run(method, backbone, seeds=(1, 2)):
@@ -217,7 +218,7 @@ def test_a_sample_that_reaches_the_threshold_stops_and_costs_nothing_more(exact)
     noise, result = run(made, exact)
     assert torch.equal(result.noise[0], noise[0])
     assert (exact.cost - before).forwards == (2 + 1 + 1) * STEPS * 2
-    assert made.forwards(exact) is None
+    assert made.method.forwards(exact) is None
     assert len(result.trace) == 3
 
 
@@ -260,31 +261,33 @@ def test_mean_variance_stays_near_the_normal_distribution(exact):
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-def test_a_scorer_without_gradients_is_refused_where_they_are_needed(exact):
-    with pytest.raises(UserError, match="NoiseDiffusion follows gradients, which the metric m does not have"):
-        method(exact, Plain())
+def test_a_scorer_without_gradients_is_refused_where_they_are_needed():
+    with pytest.raises(UserError, match="noise.x follows gradients, which metric.m does not have"):
+        check_scorers("x", NoiseDiffusion(STEPS, SCALE, "m"), {"m": Plain()})
     for variant in ("random_sampling", "random_diffusion"):
-        assert "differentiable_decode" not in method(exact, Plain(), variant=variant).needs
+        method = NoiseDiffusion(STEPS, SCALE, "m", variant)
+        check_scorers("x", method, {"m": Plain()})
+        assert "differentiable_decode" not in method.needs
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"variant": "pdg"}, "did you mean 'pgd'"),
-        ({"score_range": [1, 0]}, "score_range=.1, 0."),
+        ({"score_range": [1, 0]}, r"score_range=\[1.0,0.0\]"),
         ({"num_rounds": -1}, "num_rounds=-1"),
         ({"num_candidates": 0}, "num_candidates=0"),
     ],
 )
 def test_values_that_cannot_be_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        NoiseDiffusion("m", STEPS, SCALE, **changes)
+        NoiseDiffusion(STEPS, SCALE, "m", **changes)
 
 
 def test_it_works_on_the_shared_fakes():
     backbone = fakes.linear(device="cpu")
     made = load(
-        NoiseDiffusion("m", STEPS, SCALE, num_rounds=4, score_range=[-0.1, 0.0]), backbone, m=fakes.TargetScorer()
+        NoiseDiffusion(STEPS, SCALE, "m", num_rounds=4, score_range=[-0.1, 0.0]), backbone, m=fakes.TargetScorer()
     )
     _, result = run(made, backbone)
     assert (result.trace[-1].score >= result.trace[0].score).all()

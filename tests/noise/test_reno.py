@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from npnet.compatibility import check_scorers
 from npnet.errors import UserError
 from npnet.noise import ReNO
-from npnet.noise.reno import clip_gradient, norm_log_density
+from npnet.noise.runtime.reno import clip_gradient, norm_log_density
 from tests.noise import linear
 from tests.noise.scorers import Constant, Plain, Ramp, load
 
@@ -20,7 +21,7 @@ def backbone(request):
 
 
 def run(backbone, scorer, noise=None, **changes):
-    method = load(ReNO("m", STEPS, SCALE, **changes), backbone, m=scorer)
+    method = load(ReNO(STEPS, SCALE, "m", **changes), backbone, m=scorer)
     noise = linear.noise_of(backbone) if noise is None else noise
     return noise, method(noise, backbone.encode(linear.PROMPTS), backbone, [])
 
@@ -136,10 +137,10 @@ def test_the_last_picture_needs_no_gradient(backbone, iterations):
 
 def test_long_samplers_are_refused():
     with pytest.raises(UserError, match="gradients through 50 steps are of no use"):
-        ReNO("m", 50, SCALE).check()
-    ReNO("m", 50, SCALE, max_inference_steps=50).check()
+        ReNO(50, SCALE, "m").check()
+    ReNO(50, SCALE, "m", max_inference_steps=50).check()
 
 
-def test_a_scorer_without_gradients_is_refused(backbone):
-    with pytest.raises(UserError, match="ReNO follows gradients, which the metric m does not have"):
-        load(ReNO("m", STEPS, SCALE), backbone, m=Plain())
+def test_a_scorer_without_gradients_is_refused():
+    with pytest.raises(UserError, match="noise.again follows gradients, which metric.m does not have"):
+        check_scorers("again", ReNO(STEPS, SCALE, "m"), {"m": Plain()})

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from npnet import seeding
+from npnet.compatibility import check_method
 from npnet.errors import UserError
 from npnet.noise import Repaint
-from npnet.noise.repaint import renoise
+from npnet.noise.runtime.repaint import renoise
 from tests import fakes
 from tests.noise import linear
 
@@ -66,7 +67,9 @@ def test_the_cost_is_a_forward_for_each_step_down(backbone, jump, repeats):
         method = Repaint(scale, STEPS, jump, repeats).load(backbone)
         before = backbone.cost
         method(linear.noise_of(backbone), backbone.encode(linear.PROMPTS), backbone, generators())
-        assert (backbone.cost - before).forwards == 2 * jump * repeats * branches == 2 * method.forwards(backbone)
+        assert (
+            (backbone.cost - before).forwards == 2 * jump * repeats * branches == 2 * method.method.forwards(backbone)
+        )
 
 
 def test_one_jump_is_one_step_down_and_one_renoising(backbone):
@@ -78,7 +81,11 @@ def test_one_jump_is_one_step_down_and_one_renoising(backbone):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(backbone):
-    noise, conditioning, method = linear.noise_of(backbone), backbone.encode(linear.PROMPTS), Repaint(SCALE, STEPS)
+    noise, conditioning, method = (
+        linear.noise_of(backbone),
+        backbone.encode(linear.PROMPTS),
+        Repaint(SCALE, STEPS).load(backbone),
+    )
     one, two, other = (
         method(noise, conditioning, backbone, generators(purpose)).noise for purpose in ("repaint", "repaint", "other")
     )
@@ -90,13 +97,13 @@ def test_a_first_evaluation_without_its_unconditional_half_is_not_shared(backbon
     noise, conditioning = linear.noise_of(backbone), backbone.encode(linear.PROMPTS)
     for scale in (1.0, SCALE):
         method = Repaint(scale, STEPS)
-        result = method(noise, conditioning, backbone, generators())
+        result = method.load(backbone)(noise, conditioning, backbone, generators())
         assert (result.first_branches is not None) == (scale != 1) == method.shares_first_evaluation(STEPS)
 
 
 def test_a_flow_model_is_refused_before_it_is_loaded():
     with pytest.raises(UserError, match="noise.again: .* starts at pure noise .as flow matching does, at t = 1."):
-        Repaint(SCALE, STEPS).check_backbone(fakes.LinearBackbone("flow", device="cpu"), "again")
+        check_method("again", Repaint(SCALE, STEPS), fakes.LinearBackbone("flow", device="cpu"))
 
 
 def test_a_schedule_without_signal_at_its_start_is_refused():
@@ -108,7 +115,7 @@ def test_a_schedule_without_signal_at_its_start_is_refused():
             return type(found)(0.0, 1.0) if timestep == self.timesteps(STEPS)[0] else found
 
     method = Repaint(SCALE, STEPS)
-    assert method.load(linear.of_kind()) is method
+    assert method.load(linear.of_kind()).method is method
     with pytest.raises(UserError, match="starts at pure noise"):
         method.load(ZeroSignal(linear.Linear(device="cpu")))
 

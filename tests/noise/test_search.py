@@ -8,8 +8,9 @@ import torch
 from npnet import seeding
 from npnet.errors import UserError
 from npnet.noise import BestOfN, ZeroOrderSearch
-from npnet.noise.search import Budget, Search
-from npnet.noise.zero_order_search import neighbour
+from npnet.noise.runtime.search import Search
+from npnet.noise.runtime.zero_order_search import neighbour
+from npnet.noise.search import Budget
 from tests.noise import linear
 from tests.noise.scorers import Listed, Ramp, load
 
@@ -60,7 +61,7 @@ def test_a_score_that_is_not_a_number_never_wins():
 
 
 def test_where_nothing_scores_the_given_noise_is_the_result(backbone):
-    method = load(BestOfN("m", STEPS, SCALE, 2), backbone, m=Listed([NAN, NAN], [NAN, NAN]))
+    method = load(BestOfN(STEPS, SCALE, "m", 2), backbone, m=Listed([NAN, NAN], [NAN, NAN]))
     noise, result = run(method, backbone)
     assert torch.equal(result.noise, noise)
 
@@ -72,24 +73,25 @@ def test_a_round_can_concern_some_samples_only():
     assert search.score.tolist() == [1, -math.inf, 2]
 
 
-def test_a_long_search_says_how_far_it_is(capsys, monkeypatch):
-    monkeypatch.setattr("npnet.noise.search.LINE_SECONDS", 0.0)
+def test_a_long_search_says_how_far_it_is(caplog, monkeypatch):
+    caplog.set_level("INFO", "npnet")
+    monkeypatch.setattr("npnet.noise.runtime.search.LINE_SECONDS", 0.0)
     search = Search(torch.zeros(2, 1, 1, 1), Budget(forwards=85), "reno", 50, 8)
     search.record(torch.zeros(2, 1, 1, 1), torch.tensor([0.25, 0.75]), 8)
-    assert "reno: round 1 of 10 on 2 samples, 8 forwards each, 0 s, up to 0 s left" in capsys.readouterr().out
+    assert "reno: round 1 of 10 on 2 samples, 8 forwards each, 0 s, up to 0 s left" in caplog.text
     assert search.line(12.0).endswith("12 s, up to 1 min 48 s left, best score 0.5 on average")
 
 
 # --- the budget ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("forwards", "rounds"), [(0, 0), (COST - 1, 0), (COST, 1), (3 * COST + 1, 3), (1000, 5)])
+@pytest.mark.parametrize(("forwards", "rounds"), [(1, 0), (COST - 1, 0), (COST, 1), (3 * COST + 1, 3), (1000, 5)])
 def test_a_budget_of_forwards_is_never_exceeded_and_the_cost_is_foretold(backbone, forwards, rounds):
-    method = load(BestOfN("m", STEPS, SCALE, 5, budget={"forwards": forwards}), backbone, m=Ramp())
+    method = load(BestOfN(STEPS, SCALE, "m", 5, budget={"forwards": forwards}), backbone, m=Ramp())
     before = backbone.cost
     noise, result = run(method, backbone)
     assert (backbone.cost - before).forwards == 2 * rounds * COST
-    assert method.forwards(backbone) == rounds * COST
+    assert method.method.forwards(backbone) == rounds * COST
     if rounds == 0:
         assert torch.equal(result.noise, noise)
         assert not result.trace
@@ -98,8 +100,8 @@ def test_a_budget_of_forwards_is_never_exceeded_and_the_cost_is_foretold(backbon
 def test_methods_are_compared_at_equal_cost_by_one_budget(backbone):
     spent = []
     for method in (
-        BestOfN("m", STEPS, SCALE, 100, budget={"forwards": 20}),
-        ZeroOrderSearch("m", STEPS, SCALE, 10, 10, budget={"forwards": 20}),
+        BestOfN(STEPS, SCALE, "m", 100, budget={"forwards": 20}),
+        ZeroOrderSearch(STEPS, SCALE, "m", 10, 10, budget={"forwards": 20}),
     ):
         before = backbone.cost
         run(load(method, backbone, m=Ramp()), backbone)
@@ -109,59 +111,64 @@ def test_methods_are_compared_at_equal_cost_by_one_budget(backbone):
 
 def test_a_budget_of_seconds_stops_between_rounds(backbone, monkeypatch):
     clock = iter(range(0, 10_000, 3))
-    monkeypatch.setattr("npnet.noise.search.time.monotonic", lambda: float(next(clock)))
-    method = load(BestOfN("m", STEPS, SCALE, 100, budget={"seconds": 20}), backbone, m=Ramp())
+    monkeypatch.setattr("npnet.noise.runtime.search.time.monotonic", lambda: float(next(clock)))
+    method = load(BestOfN(STEPS, SCALE, "m", 100, budget={"seconds": 20}), backbone, m=Ramp())
     _, result = run(method, backbone)
     assert 1 <= len(result.trace) <= 3
-    assert method.forwards(backbone) is None
+    assert method.method.forwards(backbone) is None
 
 
 @pytest.mark.parametrize(
     ("budget", "words"),
-    [({"forward": 3}, "did you mean 'forwards'"), ({"seconds": -1}, "budget.seconds=-1"), ({"forwards": NAN}, "nan")],
+    [
+        ({"forward": 3}, "did you mean 'forwards'"),
+        ({"seconds": -1}, "budget.seconds=-1"),
+        ({"forwards": NAN}, "nan"),
+        ({"forwards": 0}, "budget.forwards=0"),
+    ],
 )
 def test_a_budget_that_cannot_be_is_refused(budget, words):
     with pytest.raises(UserError, match=words):
-        BestOfN("m", STEPS, SCALE, budget=budget)
+        BestOfN(STEPS, SCALE, "m", budget=budget)
 
 
 # --- scorers ---------------------------------------------------------------------------------------------------------
 
 
 def test_several_scorers_are_added_with_their_weights(backbone):
-    method = BestOfN({"a": 2.0, "b": 0.5}, STEPS, SCALE, 2)
+    method = BestOfN(STEPS, SCALE, {"a": 2.0, "b": 0.5}, 2)
     assert method.scorers == ("a", "b")
-    load(method, backbone, a=Listed([1.0, 0.0], [0.0, 1.0]), b=Listed([0.0, 2.0], [5.0, 1.0]))
+    method = load(method, backbone, a=Listed([1.0, 0.0], [0.0, 1.0]), b=Listed([0.0, 2.0], [5.0, 1.0]))
     _, result = run(method, backbone)
     assert [point.score.tolist() for point in result.trace] == [[2.0, 1.0], [2.5, 2.5]]
 
 
 def test_a_list_of_scorers_weighs_them_alike():
-    assert BestOfN(["a", "b"], STEPS, SCALE).weights == {"a": 1.0, "b": 1.0}
+    assert BestOfN(STEPS, SCALE, ["a", "b"]).weights == {"a": 1.0, "b": 1.0}
 
 
 def test_a_missing_scorer_is_named(backbone):
-    with pytest.raises(UserError, match="scorer of BestOfN 'hpsv' is not known .did you mean 'hpsv2'"):
-        load(BestOfN("hpsv", STEPS, SCALE), backbone, hpsv2=Ramp())
-    with pytest.raises(UserError, match="scorer: the label of a metric is needed"):
-        BestOfN([], STEPS, SCALE)
+    with pytest.raises(UserError, match="scorer=hpsv: .*did you mean 'hpsv2'"):
+        load(BestOfN(STEPS, SCALE, "hpsv"), backbone, hpsv2=Ramp())
+    with pytest.raises(UserError, match=r"scorer=\[\]: a text .*is needed"):
+        BestOfN(STEPS, SCALE, [])
 
 
 # --- best of N -------------------------------------------------------------------------------------------------------
 
 
 def test_one_candidate_is_the_standard_noise_and_costs_nothing(backbone):
-    method = load(BestOfN("m", STEPS, SCALE, 1), backbone, m=Ramp())
+    method = load(BestOfN(STEPS, SCALE, "m", 1), backbone, m=Ramp())
     before = backbone.cost
     noise, result = run(method, backbone)
     assert result.noise is noise
     assert backbone.cost == before
-    assert method.forwards(backbone) == 0
+    assert method.method.forwards(backbone) == 0
 
 
 def test_the_choice_is_that_of_brute_force(backbone):
     scorer = Ramp()
-    noise, result = run(load(BestOfN("m", STEPS, SCALE, 6), backbone, m=scorer), backbone)
+    noise, result = run(load(BestOfN(STEPS, SCALE, "m", 6), backbone, m=scorer), backbone)
     tried = candidates(noise, 6)
     conditioning = backbone.encode(linear.PROMPTS)
     pictures = [backbone.decode(backbone.sample(z, conditioning, STEPS, SCALE)) for z in tried]
@@ -173,7 +180,7 @@ def test_the_choice_is_that_of_brute_force(backbone):
 
 def test_more_candidates_of_one_stream_never_score_less(backbone):
     best = [
-        run(load(BestOfN("m", STEPS, SCALE, n), backbone, m=Ramp()), backbone)[1].trace[-1].score for n in range(2, 7)
+        run(load(BestOfN(STEPS, SCALE, "m", n), backbone, m=Ramp()), backbone)[1].trace[-1].score for n in range(2, 7)
     ]
     assert (torch.stack(best).diff(dim=0) >= 0).all()
     assert (best[-1] > best[0]).any()
@@ -191,7 +198,7 @@ def test_neighbours_keep_unit_variance(radius):
 
 
 def test_a_radius_of_zero_and_no_rounds_return_the_given_noise(backbone):
-    for method in (ZeroOrderSearch("m", STEPS, SCALE, 2, 2, radius=0.0), ZeroOrderSearch("m", STEPS, SCALE, 0)):
+    for method in (ZeroOrderSearch(STEPS, SCALE, "m", 2, 2, radius=0.0), ZeroOrderSearch(STEPS, SCALE, "m", 0)):
         noise, result = run(load(method, backbone, m=Ramp()), backbone)
         assert torch.equal(result.noise, noise)
 
@@ -199,7 +206,7 @@ def test_a_radius_of_zero_and_no_rounds_return_the_given_noise(backbone):
 def test_each_round_starts_from_the_best_noise_so_far(backbone):
     # round 0: 0.5; round 1: 0.9 then 0.1; round 2: both worse, so the pivot stays where round 1 put it
     scorer = Listed([0.5], [0.9], [0.1], [0.2], [0.3])
-    method = load(ZeroOrderSearch("m", STEPS, SCALE, 2, 2, radius=0.4), backbone, m=scorer)
+    method = load(ZeroOrderSearch(STEPS, SCALE, "m", 2, 2, radius=0.4), backbone, m=scorer)
     noise, result = run(method, backbone, seeds=(1,))
     [generator] = seeding.streams([1], "search")
     expected = neighbour(noise, seeding.randn_like(noise, [generator]), 0.4)
@@ -213,4 +220,4 @@ def test_each_round_starts_from_the_best_noise_so_far(backbone):
 )
 def test_values_that_cannot_be_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        ZeroOrderSearch("m", STEPS, SCALE, **changes)
+        ZeroOrderSearch(STEPS, SCALE, "m", **changes)

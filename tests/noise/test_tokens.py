@@ -3,7 +3,8 @@
 import pytest
 
 from npnet.errors import UserError
-from npnet.noise.tokens import subject_tokens, subject_words, token_places
+from npnet.noise import InitNO
+from npnet.noise.runtime.tokens import subject_tokens, subject_words, token_places
 from npnet.shapes.tokenizer import make_tokenizer
 from tests import tiny
 
@@ -67,7 +68,13 @@ def test_given_places_are_used_for_every_prompt_or_for_one():
     assert token_places([SHAPES, other], {other: [2, 6]}, tokenizer) == [[3, 10], [2, 6]]
 
 
-@pytest.mark.parametrize("place", [0, 11, 16, -1, "3", True])
+@pytest.mark.parametrize("place", [0, 11, 16, -1])
 def test_a_place_outside_the_prompt_is_refused(place):
     with pytest.raises(UserError, match="its words have the places 1 to 10"):
         token_places([SHAPES], [3, place], make_tokenizer())
+
+
+@pytest.mark.parametrize("indices", [[3, 0], [3, -1], [3, "3"], [3, True], [], {"a cat": []}, {}])
+def test_places_that_can_be_in_no_prompt_are_refused_before_any_prompt_is_read(indices):
+    with pytest.raises(UserError, match="token_indices"):
+        InitNO(4, indices)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from npnet.errors import UserError
+from npnet.noise.initno import TokenIndices
 
 _NO_NOUN = """
     a an the this that these those some any each every both all no one two three four five six seven eight nine ten
@@ -16,8 +17,6 @@ _NO_NOUN = """
 """
 NO_NOUN = frozenset(_NO_NOUN.split())
 """Words that end a noun phrase: articles, numerals, conjunctions, prepositions of place, auxiliaries."""
-TokenIndices = Sequence[int] | Mapping[str, Sequence[int]] | None
-"""The same places for every prompt, places by prompt, or none: found from the prompt."""
 
 
 def subject_words(prompt: str) -> list[tuple[int, int]]:
@@ -69,7 +68,7 @@ def token_places(prompts: Sequence[str], given: TokenIndices, tokenizer: Any) ->
             continue
         last = len(tokenizer(prompt, truncation=True)["input_ids"]) - 2
         for place in own:
-            if isinstance(place, bool) or not isinstance(place, int) or not 1 <= place <= last:
+            if not 1 <= place <= last:
                 raise UserError(f"token_indices={place} for {prompt!r}: its words have the places 1 to {last}")
-        places.append([int(place) for place in own])
+        places.append(list(own))
     return places

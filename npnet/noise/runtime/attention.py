@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import label
 from torch import Tensor
 
 MAX_CELLS = 16 * 16
@@ -166,8 +167,6 @@ def clean_loss(maps: Tensor) -> Tensor:
 
 def object_mask(token_map: Tensor) -> Tensor:
     """Return ``(h, w)`` bool: the cells above Otsu's threshold that hang together with the peak, edge to edge."""
-    from scipy.ndimage import label
-
     levels = to_levels(token_map.detach().float().cpu())
     parts, _ = label((levels > otsu_threshold(levels)).numpy())
     parts = torch.from_numpy(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from npnet.noise.search import per_sample
+from npnet.noise.runtime.search import per_sample
 
 
 def reparametrise(noise: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

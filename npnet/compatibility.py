@@ -1,0 +1,169 @@
+"""Whether a backbone, noise methods, metrics and prompts go together; asked of descriptions, before anything is loaded.
+
+An error names its key as a person types it: the parts know their own fields, and the labels are added here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from npnet.errors import FieldError, UserError, under
+from npnet.noise.search import SearchMethod
+
+if TYPE_CHECKING:
+    from npnet.backbones import Backbone
+    from npnet.metrics.base import Metric
+    from npnet.noise.base import NoiseMethod
+
+
+@contextmanager
+def part(where: str) -> Iterator[None]:
+    """Name the part that an error raised inside is about: its key by ``under``, any other line by a word in front."""
+    with under(where):
+        try:
+            yield
+        except FieldError:
+            raise
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+
+def resolve(
+    backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics: Mapping[str, Metric]
+) -> dict[str, NoiseMethod]:
+    """Settle what methods leave open: a search without a ``scorer`` gets the first metric that it can raise.
+
+    That is the first of the run's metrics, in their order, that judges this backbone's pictures and, where the method
+    follows gradients, has them.
+
+    Args:
+        backbone: the model.
+        methods: label -> noise method.
+        metrics: label -> metric.
+
+    Returns:
+        The methods by the same labels, in the same order.
+
+    Raises:
+        UserError: no metric will do.
+    """
+    return {
+        label: _with_scorer(label, method, backbone, metrics)
+        if isinstance(method, SearchMethod) and method.scorer is None
+        else method
+        for label, method in methods.items()
+    }
+
+
+def _with_scorer(label: str, method: SearchMethod, backbone: Backbone, metrics: Mapping[str, Metric]) -> NoiseMethod:
+    for name, metric in metrics.items():
+        if fits(metric, backbone) and (metric.differentiable or not method.needs_gradients):
+            return replace(method, scorer=name)
+    with_gradients = " and gives gradients, which it follows" if method.needs_gradients else ""
+    needed = f"a metric is needed that judges pictures of {backbone.name}{with_gradients}"
+    raise FieldError(f"noise.{label}.scorer", None, f"{needed}; this run has: {', '.join(metrics) or 'none'}")
+
+
+def fits(metric: Metric, backbone: Backbone) -> bool:
+    """Say whether a metric judges the pictures of a backbone."""
+    return metric.domain in ("any", backbone.domain)
+
+
+def check_parts(
+    backbone: Backbone,
+    methods: Mapping[str, NoiseMethod],
+    metrics: Mapping[str, Metric],
+    num_inference_steps: int | None = None,
+    sampler: str = "default",
+) -> dict[str, NoiseMethod]:
+    """Check each part and that they go together, and settle what the methods leave open, see ``resolve``.
+
+    Args:
+        backbone: the model.
+        methods: label -> noise method.
+        metrics: label -> metric.
+        num_inference_steps: of the sampling; None where nothing is sampled yet.
+        sampler: see ``Backbone.sample``.
+
+    Returns:
+        The methods by the same labels, with what they left open settled.
+
+    Raises:
+        UserError: names the part, and what it lacks.
+    """
+    from npnet.backbones.samplers import check_sampler  # its module imports torch, and this one does not
+
+    for label, metric in metrics.items():
+        if not fits(metric, backbone):
+            raise UserError(
+                f"metric.{label} judges pictures of backbone={metric.domain} only, got {backbone.name}: "
+                "choose other metrics with metric=[...]"
+            )
+        with under(f"metric.{label}"):
+            metric.check()
+    with under("backbone"):
+        backbone.check()
+    check_sampler(sampler, backbone, num_inference_steps)
+    if "decode" not in backbone.capabilities:
+        raise UserError(f"{backbone.name} makes no pictures by itself, so metrics cannot score it")
+    settled = resolve(backbone, methods, metrics)
+    for label, method in settled.items():
+        check_method(label, method, backbone)
+        check_scorers(label, method, metrics)
+    return settled
+
+
+def settled_nodes(nodes: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) -> dict[str, Any]:
+    """Write what ``check_parts`` settled into the configuration's nodes, which name what a folder was asked for.
+
+    Args:
+        nodes: label -> node of ``noise``.
+        methods: by the same labels, as ``check_parts`` returned them.
+    """
+    return {
+        label: {**node, "scorer": methods[label].scorer}
+        if isinstance(methods[label], SearchMethod) and node.get("scorer") is None
+        else node
+        for label, node in nodes.items()
+    }
+
+
+def check_method(label: str, method: NoiseMethod, backbone: Backbone) -> None:
+    """Refuse a method that cannot run on ``backbone``, or whose files are not there.
+
+    Raises:
+        UserError: names the method by its label.
+    """
+    backbone.require(method.needs, f"noise.{label}")
+    with part(f"noise.{label}"):
+        method.check_backbone(backbone)
+        method.check()
+
+
+def check_scorers(label: str, method: NoiseMethod, metrics: Mapping[str, Metric]) -> None:
+    """Refuse a method whose scorers are not among the metrics, or give it no gradients where it follows them.
+
+    Raises:
+        UserError: names the method by its label.
+    """
+    missing = [name for name in method.scorers if name not in metrics]
+    if missing:
+        wanted = ",".join([*metrics, *missing])
+        raise UserError(f"noise.{label} optimises {', '.join(missing)}: add it to the metrics, metric=[{wanted}]")
+    if method.needs_gradients:
+        for name in method.scorers:
+            if not metrics[name].differentiable:
+                able = ", ".join(other for other, metric in metrics.items() if metric.differentiable) or "none"
+                raise UserError(f"noise.{label} follows gradients, which metric.{name} does not have; have: {able}")
+
+
+def check_prompts(backbone: Backbone, prompts: Iterable[str]) -> None:
+    """Refuse prompts that the model has no words for.
+
+    Raises:
+        UserError: names the first such prompt.
+    """
+    backbone.check_prompts(prompts)

@@ -1,0 +1,55 @@
+"""What a noise method's ``load`` returns: noise and prompts in, better noise out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.errors import FieldError, closest
+from npnet.noise.base import NoiseMethod
+from npnet.records import Conditioning, NoiseResult
+
+M = TypeVar("M", bound=NoiseMethod)
+
+
+class LoadedMethod(ABC, Generic[M]):
+    """A noise method ready to run; holds no state of a call.
+
+    Args:
+        method: its description.
+        backbone: loaded; what the method is loaded for.
+        scorers: loaded metrics by label; those that the method optimises are kept.
+
+    Raises:
+        UserError: a metric that the method optimises is not among ``scorers``.
+    """
+
+    def __init__(self, method: M, backbone: LoadedBackbone, scorers: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.method = method
+        for label in method.scorers:
+            if label not in scorers:
+                raise FieldError("scorer", label, f"no metric of this run; {closest(label, scorers)}")
+        self.scorers = {label: scorers[label] for label in method.scorers}
+
+    @abstractmethod
+    def __call__(
+        self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
+    ) -> NoiseResult:
+        """Return the better noise.
+
+        Args:
+            noise: ``(B, C, *grid)``, N(0, I).
+            conditioning: the B prompts.
+            backbone: the model the noise is for.
+            generators: one for each sample; every random draw of the method comes from it, so that a sample's result
+                does not depend on the rest of the batch (draws bit-equal, values to 1e-5 relative).
+
+        Returns:
+            Noise of the same shape and dtype; see ``NoiseResult``.
+        """

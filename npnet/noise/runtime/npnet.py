@@ -1,0 +1,74 @@
+"""Golden noise from a trained network; see ``npnet.noise.npnet``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.errors import FieldError, one_line
+from npnet.networks import NoiseNetwork, network_class
+from npnet.noise.npnet import Network
+from npnet.noise.runtime.base import LoadedMethod
+from npnet.records import Conditioning, NoiseResult
+
+
+def read_network(method: Network, backbone: LoadedBackbone) -> NoiseNetwork:
+    """Read the network that ``method`` names, on the CPU.
+
+    Raises:
+        UserError: no network is given for a backbone that ships none, its files are no network, or it was trained for
+            other latents or other embeddings than the loaded backbone's.
+    """
+    path = method.folder(backbone)
+    try:
+        options = {} if method.text_term is None else {"text_term": method.text_term}
+        network = network_class(method.network).from_pretrained(path, **options)
+    except (ValueError, TypeError, OSError) as error:
+        raise FieldError("network_path", path, one_line(error)) from error
+    fault = network.misfit(backbone.latent_shape(), backbone.embed_dims(), backbone.name)
+    if fault:
+        raise FieldError("network_path", path, fault)
+    return network
+
+
+class LoadedNetwork(LoadedMethod[Network]):
+    """Applies a network.
+
+    Args:
+        method: its description.
+        backbone: loaded.
+        scorers: none are used.
+        network: one that is in hand already, on the backbone's device; by default it is read from where ``method``
+            says.
+
+    Raises:
+        UserError: see ``read_network``.
+    """
+
+    def __init__(
+        self,
+        method: Network,
+        backbone: LoadedBackbone,
+        scorers: Mapping[str, Any] = MappingProxyType({}),
+        network: NoiseNetwork | None = None,
+    ) -> None:
+        super().__init__(method, backbone, scorers)
+        self.network = read_network(method, backbone).to(backbone.device) if network is None else network
+
+    def __call__(
+        self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
+    ) -> NoiseResult:
+        """See ``LoadedMethod.__call__``; deterministic."""
+        with torch.no_grad():
+            golden = self.network(
+                noise.to(backbone.device),
+                conditioning.prompt_embeds,
+                conditioning.pooled_prompt_embeds,
+                conditioning.prompt_mask,
+            )
+        return NoiseResult(golden.to(noise))

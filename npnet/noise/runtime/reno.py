@@ -1,0 +1,65 @@
+"""ReNO; see ``npnet.noise.reno``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.noise.reno import ReNO
+from npnet.noise.runtime.search import LoadedSearch, Search, per_sample
+from npnet.records import Conditioning, NoiseResult
+
+
+def norm_log_density(noise: Tensor) -> Tensor:
+    """Return (d - 1) log ||z|| - ||z||^2 / 2 of each sample, ``(B,)``, in float32; largest at ||z|| = sqrt(d - 1)."""
+    norm = noise.float().flatten(1).norm(dim=1)
+    return (noise[0].numel() - 1) * norm.log() - norm.square() / 2
+
+
+def clip_gradient(gradient: Tensor, limit: float) -> Tensor:
+    """Cut each sample's gradient to a norm of at most ``limit``; 0 where it is not finite."""
+    norm = gradient.flatten(1).norm(dim=1)
+    scale = torch.where(norm.isfinite(), (limit / norm.clamp_min(1e-30)).clamp_max(1.0), 0.0)
+    return torch.nan_to_num(gradient, 0.0, 0.0, 0.0) * per_sample(scale, gradient)
+
+
+class LoadedReNO(LoadedSearch[ReNO]):
+    """Climbs the score's gradient."""
+
+    def __call__(
+        self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
+    ) -> NoiseResult:
+        """See ``LoadedMethod.__call__``; deterministic."""
+        method = self.method
+        current = noise.to(backbone.device, torch.float32).clone()
+        velocity = torch.zeros_like(current)
+        cost = method.round_forwards(backbone)
+        search = Search(current, method.budget, "reno", method.num_iterations, cost)
+        for index in range(method.num_iterations):
+            if not search.affords(cost):
+                break
+            last = index == method.num_iterations - 1
+            score, gradient = self._score_and_gradient(current, conditioning, backbone, with_gradient=not last)
+            search.record(current, score, cost)
+            if gradient is None:
+                break
+            gradient = clip_gradient(gradient, method.gradient_clip)
+            velocity = method.momentum * velocity + gradient
+            current = current + method.learning_rate * (gradient + method.momentum * velocity)
+        return search.result(noise)
+
+    def _score_and_gradient(
+        self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, with_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the scores ``(B,)`` without the regulariser, and the gradient of the scores with it."""
+        with torch.set_grad_enabled(with_gradient):
+            leaf = noise.detach().requires_grad_(with_gradient)
+            score = self.noise_score(leaf, conditioning, backbone)
+            if not with_gradient:
+                return score, None
+            aim = score + self.method.regularisation * norm_log_density(leaf)
+            (gradient,) = torch.autograd.grad(aim.sum(), leaf)
+        return score.detach(), gradient

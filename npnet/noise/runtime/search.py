@@ -1,0 +1,137 @@
+"""The loop that searches share: score a noise by its picture, keep the best one, stay within a budget."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.errors import FieldError
+from npnet.noise.runtime.base import LoadedMethod
+from npnet.noise.search import Budget, SearchMethod
+from npnet.records import Conditioning, NoiseResult, TracePoint
+from npnet.work.progress import duration
+
+log = logging.getLogger(__name__)
+S = TypeVar("S", bound=SearchMethod)
+LINE_SECONDS = 10.0
+"""Between two lines that say how far a search is."""
+
+
+class Search:
+    """The state of one search over a batch: the best noise so far, and what was spent.
+
+    Args:
+        noise: ``(B, C, *grid)`` that was given; it is the result until something scores.
+        budget: see ``Budget``.
+        who: the method's name, for the progress lines.
+        num_rounds: that there will be at most, for the progress lines.
+        round_forwards: that a round costs each sample, for the same.
+    """
+
+    def __init__(self, noise: Tensor, budget: Budget, who: str, num_rounds: int, round_forwards: int = 1) -> None:
+        self.best = noise.clone()
+        self.score = torch.full((len(noise),), -math.inf, device=noise.device)
+        self.forwards = 0
+        self.trace: list[TracePoint] = []
+        self._budget, self._who, self._num_rounds = budget, who, budget.rounds(num_rounds, round_forwards)
+        self._started = self._round_started = self._last_line = time.monotonic()
+        self._longest_round = 0.0
+
+    def affords(self, forwards: int) -> bool:
+        """Say whether the budget has room for a round that costs ``forwards`` a sample, and start its clock."""
+        self._round_started = now = time.monotonic()
+        seconds, limit = now - self._started + self._longest_round, self._budget
+        too_long = limit.seconds is not None and seconds > limit.seconds
+        return not too_long and (limit.forwards is None or self.forwards + forwards <= limit.forwards)
+
+    def record(self, noise: Tensor, score: Tensor, forwards: int, rows: Tensor | None = None) -> None:
+        """End a round: keep what scored better than all before; the first of equals stays, and NaN never wins.
+
+        Args:
+            noise: ``(b, C, *grid)``.
+            score: ``(b,)``, higher is better.
+            forwards: that the round cost each sample.
+            rows: ``(b,)``, the places of ``noise`` in the batch; all B by default.
+        """
+        rows = torch.arange(len(self.best), device=self.best.device) if rows is None else rows
+        score = score.detach().to(self.score).nan_to_num(-math.inf, math.inf, -math.inf)
+        better = score > self.score[rows]
+        self.best[rows[better]] = noise.detach()[better].to(self.best)
+        self.score[rows[better]] = score[better]
+        self.forwards += forwards
+        self.trace.append(TracePoint(self.score.clone(), self.forwards))
+        now = time.monotonic()
+        self._longest_round = max(self._longest_round, now - self._round_started)
+        if now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            log.info(self.line(now - self._started))
+
+    def line(self, seconds: float) -> str:
+        """Return how far this batch is, in words; samples that stop early make it shorter than is said."""
+        left = seconds / len(self.trace) * (self._num_rounds - len(self.trace))
+        return (
+            f"{self._who}: round {len(self.trace)} of {self._num_rounds} on {len(self.best)} samples, "
+            f"{self.forwards} forwards each, {seconds:.0f} s, up to {duration(left)} left, "
+            f"best score {self.score.mean():.4g} on average"
+        )
+
+    def result(self, like: Tensor) -> NoiseResult:
+        """Return the best noise on the device and in the dtype of ``like``."""
+        return NoiseResult(self.best.to(like), trace=tuple(self.trace))
+
+
+class LoadedSearch(LoadedMethod[S]):
+    """A method that scores noises by their pictures; its scorers are summed by their weights.
+
+    Args:
+        method: its description, whose scorer is settled.
+        backbone: loaded.
+        scorers: loaded metrics by label.
+
+    Raises:
+        UserError: no scorer was settled, or it is not there.
+    """
+
+    def __init__(self, method: S, backbone: LoadedBackbone, scorers: Mapping[str, Any] = MappingProxyType({})) -> None:
+        super().__init__(method, backbone, scorers)
+        if not self.scorers:
+            raise FieldError("scorer", method.scorer, "the label of a metric is needed, as in scorer=hpsv2")
+
+    def picture_score(self, latents: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
+        """Score clean latents ``(b, C, *grid)`` by their picture: ``(b,)``; differentiable where the scorers are."""
+        images = backbone.decode(latents)
+        weights = self.method.weights
+        scores = [weights[label] * scorer.score(images, conditioning.prompts) for label, scorer in self.scorers.items()]
+        return torch.stack(scores).sum(0)
+
+    def noise_score(self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
+        """Sample from ``noise`` and score the pictures: ``(b,)``."""
+        method = self.method
+        latents = backbone.sample(noise, conditioning, method.num_inference_steps, method.guidance_scale)
+        return self.picture_score(latents, conditioning, backbone)
+
+    def attempt(self, search: Search, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> bool:
+        """Score ``noise`` of the whole batch and record it; False, and nothing done, where the budget is spent."""
+        cost = self.method.round_forwards(backbone)
+        if not search.affords(cost):
+            return False
+        search.record(noise, self.noise_score(noise, conditioning, backbone), cost)
+        return True
+
+
+def rows_of(values: Sequence[Any], rows: Tensor) -> list[Any]:
+    """Return the items of ``values`` at ``rows``."""
+    return [values[row] for row in rows.tolist()]
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Shape ``(B,)`` so that it multiplies ``(B, C, *grid)``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
