@@ -6,7 +6,9 @@ import sys
 import time
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from npnet.errors import UserError
 from npnet.evaluation.plan import make_plan, optimised_for
@@ -172,14 +174,14 @@ def test_the_shipped_network_is_optimised_for_the_scorer():
 
 def test_a_network_trained_anew_is_another_request(tmp_path):
     def request(weights):
-        (folder / "model.safetensors").write_bytes(weights)
+        save_file({"alpha": torch.tensor(weights)}, folder / "model.safetensors")
         noise = {"npnet": {"_target_": "npnet.noise.Network", "network_path": str(folder)}}
         return make_plan(OmegaConf.create({**config(), "noise": noise})).request()
 
     folder = tmp_path / "network"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    assert request(b"one") == request(b"one") != request(b"two")
+    assert request(1.0) == request(1.0) != request(2.0)
 
 
 def test_a_stopped_run_goes_on_and_comes_out_as_an_undisturbed_one(tmp_path, finished, monkeypatch):
