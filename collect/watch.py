@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from collect import history
 from collect.settings import CollectSettings
 from collect.survey import survey
 from npnet.errors import UserError
 from npnet.instantiate import build_all
-from npnet.training import history
 
 LOG_SECONDS = 10.0
 """Between two rows of the loggers."""
