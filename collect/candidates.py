@@ -12,7 +12,7 @@ from npnet.engine.batches import Kept, Sampling
 from npnet.engine.pairs import PairMaker
 from npnet.errors import under
 from npnet.instantiate import build, build_all
-from npnet.metrics.base import Metric
+from npnet.metrics import Metric, load_metrics
 from npnet.noise import NoiseMethod, load_methods
 
 
@@ -64,7 +64,7 @@ class CandidateMaker:
         """Load the weights of every part."""
         with under("backbone"):
             backbone = self.backbone.load()
-        scorers = {label: metric.load(backbone.device) for label, metric in self.metrics.items()}
+        scorers = load_metrics(self.metrics, backbone.device)
         method = load_methods({self.label: self.method}, backbone, scorers)[self.label]
         sampling = Sampling(self.num_inference_steps, self.guidance_scale)
         return PairMaker(backbone, self.label, method, scorers, sampling, self.kept)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.backbones.runtime.parts import Decoder, Denoiser, TextEncoder
 from npnet.backbones.schedules import refused
 from npnet.metrics.base import Metric
+from npnet.metrics.runtime.base import Scorer
 from npnet.noise import NoiseMethod
 from npnet.noise.runtime import LoadedMethod
 from npnet.records import Conditioning, NoiseResult
@@ -181,35 +182,42 @@ def linear(kind: str = "variance_preserving", **keys: Any) -> LoadedBackbone:
     return LinearBackbone(kind, **keys).load()
 
 
-class TargetScorer(Metric):
-    """Minus the mean squared distance to the picture of ``OVERSHOOT`` times the prompt's mean; differentiable.
-
-    Guidance of 5.5 overshoots the mean about so far, so that re-denoise sampling wins here in about half of the pairs.
-    """
-
-    differentiable = True
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        return self
+class Targets(Scorer):
+    """The scorer of ``TargetScorer``."""
 
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         targets = LinearDecoder().decode(OVERSHOOT * torch.stack([prompt_mean(prompt) for prompt in prompts]))
         return -(images - targets.to(images)).square().flatten(1).mean(1)
 
 
-class Brightness(Metric):
-    """The mean of the picture; ignores the prompt."""
+@dataclass(frozen=True)
+class TargetScorer(Metric):
+    """Minus the mean squared distance to the picture of ``OVERSHOOT`` times the prompt's mean; differentiable.
 
-    uses_prompt = False
+    Guidance of 5.5 overshoots the mean about so far, so that re-denoise sampling wins here in about half of the pairs.
+    """
+
+    runtime = Targets
     differentiable = True
 
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        return self
+
+class Brightest(Scorer):
+    """The scorer of ``Brightness``."""
 
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         return images.flatten(1).mean(1)
 
 
+@dataclass(frozen=True)
+class Brightness(Metric):
+    """The mean of the picture; ignores the prompt."""
+
+    runtime = Brightest
+    uses_prompt = False
+    differentiable = True
+
+
+@dataclass(frozen=True)
 class ShapesOnly(Brightness):
     """A metric that judges pictures of the built-in model only."""
 

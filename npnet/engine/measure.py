@@ -13,9 +13,10 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from npnet.metrics.runtime.base import Scorer
 
 PROCESS = Path("/proc/self")
 
@@ -56,11 +57,6 @@ def seconds_once_done(device: torch.device, started: float) -> float:
     return time.perf_counter() - started
 
 
-def scorer_calls(scorers: Iterable[Any]) -> int:
+def scorer_calls(scorers: Iterable[Scorer]) -> int:
     """Return how many pictures the scorers scored so far."""
-    return sum(meter(scorer).calls for scorer in scorers)
-
-
-def meter(scorer: Any) -> Any:
-    """Return what counts a scorer's calls and cut prompts."""
-    return getattr(scorer, "meter", scorer)
+    return sum(scorer.meter.calls for scorer in scorers)

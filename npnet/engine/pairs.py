@@ -84,7 +84,7 @@ class PairMaker:
         """Forget what is noted of the chunk before, so that a chunk's notes do not depend on who computes it."""
         self.denoising.start()
         for scorer in self.scorers.values():
-            measure.meter(scorer).truncated.clear()
+            scorer.meter.truncated.clear()
 
     def encode(self, samples: Sequence[Sample]) -> Conditioning:
         """Encode the prompts of a chunk, each distinct one once; one row for each sample."""

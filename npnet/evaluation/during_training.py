@@ -24,7 +24,7 @@ from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import MethodScores, evaluate_methods
 from npnet.errors import UserError, under
 from npnet.fields import checked
-from npnet.metrics import Metric, statistics
+from npnet.metrics import Metric, load_metrics, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.runtime import LoadedMethod
 from npnet.noise.runtime.npnet import LoadedNetwork
@@ -113,8 +113,7 @@ class Evaluation(Callback):
             if isinstance(self.backbone, Backbone):
                 with under("backbone"):
                     self.backbone = self.backbone.load()
-            for metric in self.metrics.values():
-                metric.load(self.backbone.device)
+            self.scorers = load_metrics(self.metrics, self.backbone.device)
         shape = trainer.datamodule.first().source_noise.shape
         expected = {"latent_shape": list(shape), **pl_module.network.sizes, "latent_channels": shape[0]}
         there = self.backbone.latent_shape()
@@ -167,7 +166,7 @@ class Evaluation(Callback):
         for label in methods:
             self._pictures[label] = []
         records = evaluate_methods(
-            self.backbone, methods, self.metrics, self.samples, self.sampling, self.batch_size, self._kept(), self._take
+            self.backbone, methods, self.scorers, self.samples, self.sampling, self.batch_size, self._kept(), self._take
         )
         self._standard = records.setdefault("standard", self._standard)
         return records

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from npnet.data.prompts import Sample
 from npnet.drawing.webp import encode_webp
-from npnet.engine import measure
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import Evaluator, MethodScores
 from npnet.engine.writing import Writer
@@ -140,7 +139,7 @@ class EvaluationJob:
             first=self._computed == 0,  # its first batch also paid for starting up
             methods=records,
             metrics={
-                name: Noted(sorted(prompts & measure.meter(scorer).truncated), scorer.smoke, scorer.text_length)
+                name: Noted(sorted(prompts & scorer.meter.truncated), scorer.smoke, scorer.text_length)
                 for name, scorer in evaluator.scorers.items()
             },
             pictures=pictures,

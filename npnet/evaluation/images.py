@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import checks
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, one_line, under
 from npnet.instantiate import build, build_all
+from npnet.metrics.base import load_metrics
 from npnet.pictures.layout import Picture, find_pictures
 from npnet.pictures.opener import READING, open_picture
 
@@ -55,7 +56,8 @@ def score_images(cfg: DictConfig) -> None:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     metrics: dict[str, Metric] = build_all(cfg.metric, "metric")
     for label, metric in metrics.items():
-        metric.check()
+        with under(f"metric.{label}"):
+            metric.check()
         if metric.domain == "shapes":
             require_shapes(label, pictures)
     if cfg.dry_run:
@@ -143,9 +145,7 @@ class ImagesJob:
 
     def setup(self, worker: int, device: str) -> None:
         """See ``Job.setup``."""
-        self.metrics: dict[str, Metric] = build_all(self.config["metric"], "metric")
-        for metric in self.metrics.values():
-            metric.load(device)
+        self.scorers = load_metrics(build_all(self.config["metric"], "metric"), device)
 
     def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
         """See ``Job.run``: one cache file, named by what it holds."""
@@ -157,18 +157,18 @@ class ImagesJob:
         for start in range(0, len(work), self.config["batch_size"]):
             batch = work[start : start + self.config["batch_size"]]
             opened = [open_picture(picture.path, f"images: {picture.path}") for picture, _ in batch]
-            for label, metric in self.metrics.items():
+            for label, scorer in self.scorers.items():
                 new = [i for i, (_, lacking) in enumerate(batch) if label in lacking]
                 if new:
-                    found = metric.score_pil([opened[i] for i in new], [batch[i][0].prompt for i in new])
+                    found = scorer.score_pil([opened[i] for i in new], [batch[i][0].prompt for i in new])
                     names = [content_key(batch[i][0], self.uses_prompt[label]) for i in new]
                     values = map(_or_null, found.double().cpu().tolist())
                     scores[self.keys[label]] |= dict(zip(names, values, strict=True))
             report(Advance(len(batch)))
         prompts = {picture.prompt for picture, _ in work}
         facts = {
-            self.keys[label]: {"truncated": sorted(prompts & metric.truncated), "smoke": metric.smoke}
-            for label, metric in self.metrics.items()
+            self.keys[label]: {"truncated": sorted(prompts & scorer.meter.truncated), "smoke": scorer.smoke}
+            for label, scorer in self.scorers.items()
         }
         named = hashlib.sha256(json.dumps(scores, sort_keys=True).encode()).hexdigest()
         atomic.write_json(self.output_dir / "cache" / f"{named[:24]}.json", {"scores": scores, "facts": facts})

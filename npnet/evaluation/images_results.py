@@ -43,6 +43,7 @@ def make_results(
     """Return means with 95 % intervals over prompts; ``facts`` is what the cache's runs noted of each metric."""
     from npnet.evaluation.results import SCHEMA_VERSION, plain, versions
     from npnet.metrics import statistics
+    from npnet.metrics.base import notes
 
     prompts = [picture.prompt for picture in pictures]
     note = rotation_note(sum(picture.is_rotated for picture in pictures))
@@ -50,9 +51,8 @@ def make_results(
     averages = statistics.means(numbers, prompts, config["num_resamples"])
     entries, noted = {}, {}
     for (label, metric), average in zip(metrics.items(), averages, strict=True):
-        for fact in facts[label]:
-            metric.truncated.update(set(fact["truncated"]) & set(prompts))
-            metric.smoke = metric.smoke or bool(fact["smoke"])
+        truncated = {prompt for fact in facts[label] for prompt in fact["truncated"]} & set(prompts)
+        smoke = any(fact["smoke"] for fact in facts[label])
         entries[label] = {
             "mean": average.mean,
             "interval": list(average.interval),
@@ -63,15 +63,15 @@ def make_results(
         }
         noted[label] = {
             "display_scale": metric.display_scale,
-            "random_weights": metric.smoke,
-            "notes": metric.notes(),
+            "random_weights": smoke,
+            "notes": notes(smoke, truncated, metric.text_length),
         }
     return plain(
         {
             "schema_version": SCHEMA_VERSION,
             "num_pairs": len(pictures),
             "num_prompts": len(set(prompts)),
-            "smoke": any(metric.smoke for metric in metrics.values()),
+            "smoke": any(about["random_weights"] for about in noted.values()),
             "methods": {LABEL: {"metrics": entries, "versus": {}}},
             "metrics": noted,
             "notes": [note] if note else [],

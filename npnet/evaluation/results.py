@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +22,7 @@ from npnet.evaluation.comparison import compare_methods
 from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, TracePointEntry
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.metrics import statistics
+from npnet.metrics.base import notes
 from npnet.records import Cost
 
 SCHEMA_VERSION = 1
@@ -114,20 +115,9 @@ def metric_facts(
             "display_scale": metric.display_scale,
             "zero_or_one": all(score in (0.0, 1.0) for score in scores),
             "random_weights": smoke,
-            "notes": _notes(smoke, truncated, noted[0].text_length),
+            "notes": notes(smoke, truncated, noted[0].text_length),
         }
     return facts
-
-
-def _notes(smoke: bool, truncated: Collection[str], text_length: int | None) -> list[str]:
-    """Return what a reader of a metric's scores should know."""
-    notes = ["smoke: the weights are random, made for a test; these scores mean nothing"] if smoke else []
-    if truncated:
-        cut = "prompt was" if len(truncated) == 1 else "prompts were"
-        notes.append(
-            f"{len(truncated)} {cut} longer than {text_length} tokens and cut there, as the published code does"
-        )
-    return notes
 
 
 def join_records(chunks: Sequence[ChunkRecord]) -> dict[str, MethodScores]:

@@ -1,13 +1,12 @@
-"""Preference metrics; see ``base`` for the contract."""
+"""Preference metrics: descriptions, which need no torch; see ``base`` for the contract, ``runtime`` for what scores."""
 
 from npnet.metrics.aes import AES
-from npnet.metrics.base import Metric, SoftmaxPreference, preference_by_order
+from npnet.metrics.base import Metric, SoftmaxPreference, load_metrics, preference_by_order
 from npnet.metrics.clipscore import CLIPScore
 from npnet.metrics.hpsv2 import HPSv2
 from npnet.metrics.imagereward import ImageReward
 from npnet.metrics.mps import MPS
 from npnet.metrics.pickscore import PickScore
-from npnet.metrics.pixels import PixelMetric
 from npnet.metrics.shapes_judge import ShapesJudge
 from npnet.metrics.shapes_scorer import ShapesScorer
 from npnet.metrics.vqascore import VQAScore
@@ -20,10 +19,10 @@ __all__ = [
     "ImageReward",
     "Metric",
     "PickScore",
-    "PixelMetric",
     "ShapesJudge",
     "ShapesScorer",
     "SoftmaxPreference",
     "VQAScore",
+    "load_metrics",
     "preference_by_order",
 ]

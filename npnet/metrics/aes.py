@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from npnet.metrics import loading
-from npnet.metrics.clip import ClipTrunk, half_on_gpu, load_clip
-from npnet.metrics.head import LinearHead
-from npnet.metrics.pixels import PixelMetric, Preprocess
+from npnet.fields import Name
+from npnet.metrics.base import Metric
+from npnet.weights.files import WEIGHTS
+from npnet.weights.sources import check_source
 
 HEAD = ("sac+logos+ava1-l14-linearMSE.pth", "model.safetensors")
+"""Files that may hold the head, the preferred first."""
 
 
-class AES(PixelMetric):
+@dataclass(frozen=True)
+class AES(Metric):
     """A head on the unit-length embedding of OpenAI's CLIP ViT-L/14, about 4 to 7; higher is better, prompt-free.
 
     Checkpoint ``sac+logos+ava1-l14-linearMSE.pth`` of christophschuhmann/improved-aesthetic-predictor, from a copy on
@@ -29,35 +27,14 @@ class AES(PixelMetric):
         clip_path: local folder or hub id of CLIP ViT-L/14.
     """
 
+    runtime = "npnet.metrics.runtime.aes:AESScorer"
     differentiable = True
     uses_prompt = False
 
-    def __init__(
-        self, path: str = "camenduru/improved-aesthetic-predictor", clip_path: str = "openai/clip-vit-large-patch14"
-    ) -> None:
-        super().__init__()
-        self.path, self.clip_path = path, clip_path
-        self.trunk: ClipTrunk
-        self.head: LinearHead
+    path: Name = "camenduru/improved-aesthetic-predictor"
+    clip_path: Name = "openai/clip-vit-large-patch14"
 
     def check(self) -> None:
-        """See ``Metric.check``."""
-        loading.check_source(self.path, "metric.aes.path")
-        loading.check_source(self.clip_path, "metric.aes.clip_path")
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """See ``Metric.load``."""
-        self.trunk = load_clip(self.clip_path, device, "metric.aes.clip_path")
-        self.preprocess = Preprocess(self.trunk.image_size)
-        self.head = loading.build_empty(lambda: LinearHead(self.trunk.model.config.projection_dim))
-        loading.load_strict(
-            self.head, loading.read_state(self.path, HEAD, "metric.aes.path"), f"metric.aes.path={self.path}"
-        )
-        self.head.to(device)
-        self.smoke = loading.is_smoke(self.path) or loading.is_smoke(self.clip_path)
-        return self
-
-    def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        with half_on_gpu(self.trunk.device):
-            embeds = self.trunk.embed_images(pixels)
-        return self.head(embeds)
+        """See ``Description.check``."""
+        check_source(self.path, "path", HEAD)
+        check_source(self.clip_path, "clip_path", WEIGHTS)

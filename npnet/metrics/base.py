@@ -1,162 +1,108 @@
-"""The contract of metrics: pictures and prompts in, one score for each picture out."""
+"""The contract of metrics: a description says which score is wanted, its scorer gives it; nothing here needs torch.
+
+The scorer's half is ``npnet.metrics.runtime.base``.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from npnet.records import require_images
+from npnet.description import Description
+from npnet.errors import under
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    import torch
+
+    from npnet.metrics.runtime.base import Scorer
 
 
-class Metric(ABC):
-    """One preference metric; a member is one file here and one YAML in ``conf/metric/``.
+@dataclass(frozen=True)
+class Metric(Description):
+    """One preference metric; a member is a description here, a scorer in ``runtime/`` and a YAML in ``conf/metric/``.
 
-    ``score`` is on the published scale and higher is better; papers often print ``display_scale`` times it. What ran
-    unlike a reader would expect (a text cut at the model's length, weights that are random) is in ``notes()``.
+    Scores are on the published scale and higher is better; papers often print ``display_scale`` times them. A metric of
+    one's own may put description and scorer into one file, with ``runtime`` the scorer's class itself.
     """
 
-    differentiable: bool = False
-    """Gradients flow from ``score`` to the pictures."""
-    uses_prompt: bool = True
-    display_scale: float = 1.0
+    differentiable: ClassVar[bool] = False
+    """Gradients flow from the score to the pictures."""
+    uses_prompt: ClassVar[bool] = True
+    display_scale: ClassVar[float] = 1.0
     """What papers multiply the score with when they print it; never part of the score."""
-    pairwise: bool = False
+    pairwise: ClassVar[bool] = False
     """Papers print the mean of ``compare`` against a baseline instead of the score (MPS)."""
-    domain: str = "any"
-    """``shapes``: judges pictures of the built-in model only."""
-    num_frames: int = 8
+    domain: ClassVar[str] = "any"
+    """The backbones whose pictures it judges: ``any``, or the ``domain`` that a backbone states."""
+    num_frames: ClassVar[int] = 8
     """Of a video this many frames, evenly spaced, are scored and averaged."""
-    text_length: int | None = None
-    """Tokens that the text model reads, its own marks included; what is longer is cut, as published."""
+    text_length: ClassVar[int | None] = None
+    """Tokens that the published text model reads, its own marks included; what is longer is cut, as published."""
 
-    def __init__(self) -> None:
-        self.calls = 0
-        """Pictures scored so far: the cost of a search is measured, not declared."""
-        self.truncated: set[str] = set()
-        """Prompts that were cut at ``text_length``."""
-        self.smoke = False
-        """The weights are random, made for a test (the folder holds a file ``SMOKE``)."""
-
-    def check(self) -> None:
-        """Refuse, in one line and before any model is loaded, paths and values that cannot work."""
-
-    @abstractmethod
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """Load the weights; called once."""
-
-    @abstractmethod
-    def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Score checked pictures: ``(B, 3, H, W)`` -> ``(B,)`` float32."""
-
-    def _score_pil(self, pictures: Sequence[Image], prompts: Sequence[str]) -> Tensor:
-        """Score RGB pictures as their authors would; by default as the tensors they hold."""
-        from npnet.metrics.pixels import to_tensor
-
-        scores = [self._score(to_tensor(p)[None], [text]) for p, text in zip(pictures, prompts, strict=True)]
-        return torch.cat(scores)
-
-    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Score pictures, or videos, against their prompts.
-
-        Args:
-            images: ``(B, 3, H, W)`` floating, in [0, 1], any size; or videos ``(B, F, 3, H, W)``, of which
-                ``num_frames`` evenly spaced frames are scored and averaged.
-            prompts: B texts.
-
-        Returns:
-            ``(B,)`` float32, higher is better, independent of the rest of the batch.
+    def load(self, device: torch.device | str = "cpu") -> Scorer:
+        """Load the weights onto ``device`` and return what scores with them; a call more loads once more.
 
         Raises:
-            ValueError: pictures out of range or shape, or another number of prompts.
+            UserError: files are missing or damaged, or do not fit.
         """
-        return self._averaged(images, prompts, self._score)
+        return self.runtime_class()(self, device)
 
-    def score_pil(self, pictures: Sequence[Image], prompts: Sequence[str]) -> Tensor:
-        """Score PIL pictures of any sizes with the very preprocessing of the checkpoint's authors; see ``score``.
-
-        Not differentiable. Most authors resize 8-bit pictures with PIL, which rounds to 1/255 at every stage; ``score``
-        resizes the same way in floating point without rounding. Members say how far the two lie apart.
-        """
-        require_as_many(len(pictures), prompts)
-        self.calls += len(pictures)
-        with torch.no_grad():
-            return self._score_pil([picture.convert("RGB") for picture in pictures], list(prompts))
-
-    def compare(self, a: Tensor, b: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Return ``(B,)``, the probability that picture ``b`` is preferred to ``a``: 1, 0.5 or 0 by the scores.
+    def preference(self, score_a: Any, score_b: Any) -> Any:
+        """Return the probability that b is preferred, from the two scores: 1, 0.5 or 0 by their order.
 
         Metrics that publish a rule of their own (PickScore, MPS: softmax over the pair) use that instead.
+
+        Args:
+            score_a: ``(N,)``, an array or a tensor.
+            score_b: the same.
+
+        Returns:
+            ``(N,)``, of the kind that was given.
         """
-        return self.preference(self.score(a, prompts), self.score(b, prompts))
-
-    def preference(self, score_a: Tensor, score_b: Tensor) -> Tensor:
-        """Return the probability that b is preferred, from the two scores; see ``compare``."""
         return preference_by_order(score_b, score_a)
-
-    def notes(self) -> list[str]:
-        """Return what a reader of the scores should know."""
-        notes = ["smoke: the weights are random, made for a test; these scores mean nothing"] if self.smoke else []
-        if self.truncated:
-            count = len(self.truncated)
-            notes.append(
-                f"{count} {'prompt was' if count == 1 else 'prompts were'} longer than {self.text_length} tokens "
-                "and cut there, as the published code does"
-            )
-        return notes
-
-    def _averaged(
-        self, images: Tensor, prompts: Sequence[str], score: Callable[[Any, Sequence[str]], Tensor]
-    ) -> Tensor:
-        require_as_many(len(images), prompts)
-        texts, frames = list(prompts), 1
-        if images.ndim == 5:
-            chosen = frame_indices(images.shape[1], self.num_frames)
-            frames = len(chosen)
-            images = images[:, chosen].flatten(0, 1)
-            texts = [text for text in texts for _ in range(frames)]
-        require_images(images)
-        self.calls += len(images)
-        return score(images, texts).float().unflatten(0, (-1, frames)).mean(1)
 
 
 class SoftmaxPreference(Metric):
     """A metric whose published rule for a pair is the softmax over the two scores."""
 
-    def preference(self, score_a: Tensor, score_b: Tensor) -> Tensor:
+    def preference(self, score_a: Any, score_b: Any) -> Any:
         """See ``Metric.preference``: exp(b) / (exp(a) + exp(b))."""
-        return torch.sigmoid(score_b - score_a)
+        return 1 / (1 + math.e ** (score_a - score_b))
 
 
-def preference_by_order(a: Tensor, b: Tensor) -> Tensor:
-    """Return 1 where ``a`` > ``b``, 0.5 where equal, 0 where less; float32."""
-    return ((a > b).float() + (a >= b).float()) / 2
-
-
-def frame_indices(total: int, wanted: int) -> list[int]:
-    """Return the frames to score of ``total``: all, or ``wanted`` evenly spaced ones from the first to the last.
+def load_metrics(metrics: Mapping[str, Metric], device: torch.device | str) -> dict[str, Scorer]:
+    """Load each metric, by its label; the labels stay in their order.
 
     Raises:
-        ValueError: the video has no frame.
+        UserError: names the label, and what is wrong with which of its keys.
     """
-    if total < 1:
-        raise ValueError("a video of no frames cannot be scored")
-    if total <= wanted or wanted == 1:
-        return list(range(total)) if total <= wanted else [total // 2]
-    return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]
+    scorers = {}
+    for label, metric in metrics.items():
+        with under(f"metric.{label}"):
+            scorers[label] = metric.load(device)
+    return scorers
 
 
-def require_as_many(count: int, prompts: Sequence[str]) -> None:
-    """Check that there is one prompt for each picture.
+def preference_by_order(a: Any, b: Any) -> Any:
+    """Return 1 where ``a`` > ``b``, 0.5 where equal, 0 where less; arrays or tensors."""
+    return ((a > b) * 1.0 + (a >= b) * 1.0) / 2
 
-    Raises:
-        ValueError: there is not.
+
+def notes(smoke: bool, truncated: Collection[str], text_length: int | None) -> list[str]:
+    """Return what a reader of scores should know: random weights, and prompts that were cut.
+
+    Args:
+        smoke: the weights are random.
+        truncated: prompts that were cut.
+        text_length: tokens where they were cut.
     """
-    if isinstance(prompts, str) or len(prompts) != count:
-        raise ValueError(f"got {count} images and {'one text' if isinstance(prompts, str) else len(prompts)} prompts")
+    found = ["smoke: the weights are random, made for a test; these scores mean nothing"] if smoke else []
+    if truncated:
+        count = len(truncated)
+        found.append(
+            f"{count} {'prompt was' if count == 1 else 'prompts were'} longer than {text_length} tokens "
+            "and cut there, as the published code does"
+        )
+    return found

@@ -18,17 +18,18 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image as Images
+from PIL.Image import Image
 
 from npnet.errors import UserError, one_line
+from npnet.metrics.runtime.inception import load_inception
 from npnet.pictures.layout import find_files
 from npnet.pictures.opener import open_picture, read_header, rotation_note
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -74,8 +75,6 @@ def _root(covariance: Floats) -> Floats:
 
 def resize(picture: Image) -> NDArray[np.float32]:
     """RGB picture -> ``(3, 299, 299)`` float32 in [0, 255], not rounded."""
-    from PIL import Image as Images
-
     channels = [
         Images.fromarray(channel).resize((SIZE, SIZE), Images.Resampling.BICUBIC)
         for channel in np.asarray(picture.convert("RGB"), np.float32).transpose(2, 0, 1)
@@ -87,8 +86,6 @@ def features_of(
     pictures: Iterable[Image], network: Callable[[Any], Any], batch_size: int = 32, device: Any = "cpu"
 ) -> NDArray[np.float32]:
     """Return the features ``(N, 2048)`` of pictures, from ``inception.load_inception``'s network."""
-    import torch
-
     rows = []
     with torch.no_grad():
         for batch in _batches(pictures, batch_size):
@@ -105,8 +102,6 @@ def fid_of_folders(
     Raises:
         UserError: a set or the weights are missing, or hold too little.
     """
-    from npnet.metrics.inception import load_inception
-
     files = [_files(Path(folder)) for folder in (a, b)]
     rotated = sum(read_header(path, f"fid: {path}").is_rotated for paths in files for path in paths)
     if note := rotation_note(rotated):

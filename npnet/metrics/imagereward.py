@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from npnet.fields import Name
+from npnet.metrics.base import Metric
+from npnet.weights.sources import check_source
 
-from npnet.metrics import loading
-from npnet.metrics.blip import Blip, TextConfig, VisionConfig
-from npnet.metrics.clip import tokenize
-from npnet.metrics.head import LinearHead
-from npnet.metrics.pixels import PixelMetric, Preprocess
-
-MEAN, STD = 0.16717362830052426, 1.0333394966054072
-"""Of the raw rewards over the authors' validation set; the published score is standardised with them."""
-UNUSED = (*loading.LEGACY_BUFFERS, "blip.vision_proj.*", "blip.text_proj.*")
-"""In the published file, and not part of the score."""
-Config = TypeVar("Config", TextConfig, VisionConfig)
+FILES = ("ImageReward.pt", "model.safetensors")
 
 
-class RewardModel(nn.Module):
-    """BLIP and the head on its first text token, by the names of the published file."""
-
-    def __init__(self, text: TextConfig, vision: VisionConfig) -> None:
-        super().__init__()
-        self.blip = Blip(text, vision)
-        self.mlp = LinearHead(text.hidden_size)
-
-    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the standardised reward, ``(B,)``."""
-        return (self.mlp(self.blip(pixels, ids, mask)[:, 0]) - MEAN) / STD
-
-
-class ImageReward(PixelMetric):
+@dataclass(frozen=True)
+class ImageReward(Metric):
     """A reward with mean 0 and deviation 1 on the authors' validation set, about -2 to 2; papers print it times 100.
 
     Checkpoint ``ImageReward.pt`` (v1.0) of ``THUDM/ImageReward``, BLIP large, in float32 as published. Pictures:
@@ -48,47 +25,16 @@ class ImageReward(PixelMetric):
         tokenizer_path: of BERT's tokenizer; None: beside the model.
     """
 
+    runtime = "npnet.metrics.runtime.imagereward:ImageRewardScorer"
     differentiable = True
     display_scale = 100.0
     text_length = 35
 
-    def __init__(
-        self, path: str = "THUDM/ImageReward", tokenizer_path: str | None = "google-bert/bert-base-uncased"
-    ) -> None:
-        super().__init__()
-        self.path, self.tokenizer_path = path, tokenizer_path
-        self.model: RewardModel
-        self.tokenizer: Any = None
+    path: Name = "THUDM/ImageReward"
+    tokenizer_path: Name | None = "google-bert/bert-base-uncased"
 
     def check(self) -> None:
-        """See ``Metric.check``."""
-        loading.check_source(self.path, "metric.imagereward.path")
+        """See ``Description.check``."""
+        check_source(self.path, "path", FILES)
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "metric.imagereward.tokenizer_path")
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """See ``Metric.load``."""
-        key = "metric.imagereward.path"
-        vision = _config(VisionConfig, loading.read_config(self.path, key, "vision_config.json"))
-        given = loading.read_config(self.path, key, "med_config.json") or {}
-        text = _config(TextConfig, {**given, "encoder_width": vision.embed_dim})  # as the authors' code sets it
-        self.model = loading.build_empty(lambda: RewardModel(text, vision))
-        state = loading.read_state(self.path, ["ImageReward.pt", "model.safetensors"], key)
-        loading.load_strict(self.model, state, f"{key}={self.path}", ignored=UNUSED)
-        loading.require_loaded(self.model)
-        self.device = torch.device(device)
-        self.model.to(self.device)
-        self.tokenizer = loading.load_tokenizer(self.tokenizer_path or self.path, "metric.imagereward.tokenizer_path")
-        self.preprocess = Preprocess(vision.image_size)
-        self.smoke = loading.is_smoke(self.path)
-        return self
-
-    def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        assert self.text_length is not None
-        ids, mask = tokenize(self.tokenizer, prompts, self.text_length, self.truncated)
-        return self.model(pixels.to(self.device), ids.to(self.device), mask.to(self.device))
-
-
-def _config(kind: type[Config], given: Mapping[str, Any] | None) -> Config:
-    names = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in (given or {}).items() if name in names})
+            check_source(self.tokenizer_path, "tokenizer_path", ["tokenizer.json", "vocab.txt"])

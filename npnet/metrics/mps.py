@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
-from npnet.metrics import loading
+from npnet.fields import Name, Share
 from npnet.metrics.base import SoftmaxPreference
-from npnet.metrics.clip import VIT_H_14, tokenize
-from npnet.metrics.mps_cross import CrossModel
-from npnet.metrics.pixels import PixelMetric, Preprocess
+from npnet.weights.sources import check_source
 
 CONDITION = (
     "light, color, clarity, tone, style, ambiance, artistry, shape, face, hair, hands, limbs, structure, instance, "
@@ -26,35 +20,8 @@ HINT = (
 )
 
 
-class MPSModel(nn.Module):
-    """CLIP ViT-H/14 and the cross model, by the names of the published file."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        from transformers import CLIPConfig, CLIPModel
-
-        super().__init__()
-        self.model = CLIPModel(CLIPConfig.from_dict({k: v for k, v in config.items() if k != "cross_model"}))
-        self.cross_model = CrossModel(config["projection_dim"], **config.get("cross_model", {}))
-
-    def forward(self, pixels: Tensor, ids: Tensor, condition_ids: Tensor, threshold: float) -> Tensor:
-        """Return exp(logit_scale) times the cosine of the prompt and the picture that read it, ``(B,)`` float32."""
-        words, prompt = self._texts(ids)
-        conditions, _ = self._texts(condition_ids)
-        likeness = (words @ conditions[0].T).amax(-1)  # (B, L): of each word to the condition's nearest one
-        likeness = likeness / likeness.amax(-1, keepdim=True)
-        bias = torch.zeros_like(likeness).masked_fill(likeness <= threshold, float("-inf"))
-        patches = self.model.visual_projection(self.model.vision_model(pixel_values=pixels).last_hidden_state)
-        picture = self.cross_model(patches, words, bias[:, None])[:, 0]
-        cosine = nn.functional.cosine_similarity(picture.float(), prompt.float(), dim=-1)
-        return self.model.logit_scale.float().exp() * cosine
-
-    def _texts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every word's projection, ``(B, L, D)``, and the end mark's, ``(B, D)``."""
-        output = self.model.text_model(input_ids=ids)
-        return self.model.text_projection(output.last_hidden_state), self.model.text_projection(output.pooler_output)
-
-
-class MPS(SoftmaxPreference, PixelMetric):
+@dataclass(frozen=True)
+class MPS(SoftmaxPreference):
     """exp(logit_scale) times a cosine; higher is better. Papers print the mean of ``compare`` in percent (50: equal).
 
     Checkpoint ``MPS_overall_checkpoint.pth`` of Kwai-Kolors/MPS, a fine-tuned CLIP ViT-H/14 in half precision (float32
@@ -73,52 +40,18 @@ class MPS(SoftmaxPreference, PixelMetric):
         condition: what is asked about.
     """
 
+    runtime = "npnet.metrics.runtime.mps:MPSScorer"
     differentiable = True
-    text_length = 77
     pairwise = True
+    text_length = 77
 
-    def __init__(
-        self,
-        path: str | None = None,
-        tokenizer_path: str | None = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-        threshold: float = 0.01,
-        condition: str = CONDITION,
-    ) -> None:
-        super().__init__()
-        self.path, self.tokenizer_path, self.threshold, self.condition = path, tokenizer_path, threshold, condition
-        self.model: MPSModel
-        self.tokenizer: Any = None
+    path: str | None = None
+    tokenizer_path: Name | None = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    threshold: Share = 0.01
+    condition: Name = CONDITION
 
     def check(self) -> None:
-        """See ``Metric.check``."""
-        loading.check_source(self.path, "metric.mps.path", HINT)
+        """See ``Description.check``."""
+        check_source(self.path, "path", FILES, HINT)
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "metric.mps.tokenizer_path")
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """See ``Metric.load``."""
-        loading.check_source(self.path, "metric.mps.path", HINT)
-        path = str(self.path)
-        config = loading.read_config(path, "metric.mps.path") or {}
-        config = config if "vision_config" in config else VIT_H_14
-        self.model = loading.build_empty(lambda: MPSModel(config))
-        state = loading.read_state(path, FILES, "metric.mps.path")
-        # a conversion on the hub holds the same names one level deeper
-        state = {name.removeprefix("mps."): value for name, value in state.items()}
-        self.device = torch.device(device)
-        dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        loading.load_strict(self.model, state, f"metric.mps.path={path}", dtype=dtype)
-        loading.require_loaded(self.model)
-        self.model.to(self.device)
-        self.tokenizer = loading.load_tokenizer(self.tokenizer_path or path, "metric.mps.tokenizer_path")
-        self.text_length = int(self.model.model.config.text_config.max_position_embeddings)
-        self.condition_ids = tokenize(self.tokenizer, [self.condition], self.text_length)[0].to(self.device)
-        self.preprocess = Preprocess(int(self.model.model.config.vision_config.image_size), middle="floor")
-        self.smoke = loading.is_smoke(path)
-        return self
-
-    def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        assert self.text_length is not None
-        ids, _ = tokenize(self.tokenizer, prompts, self.text_length, self.truncated)
-        pixels = pixels.to(self.device, self.model.model.dtype)
-        return self.model(pixels, ids.to(self.device), self.condition_ids, self.threshold)
+            check_source(self.tokenizer_path, "tokenizer_path", ["tokenizer.json", "vocab.json"])

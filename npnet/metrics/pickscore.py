@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from npnet.metrics import loading
+from npnet.fields import Name
 from npnet.metrics.base import SoftmaxPreference
-from npnet.metrics.clip import ClipTrunk, load_clip
-from npnet.metrics.pixels import PixelMetric, Preprocess
+from npnet.weights.files import WEIGHTS
+from npnet.weights.sources import check_source
 
 
-class PickScore(SoftmaxPreference, PixelMetric):
+@dataclass(frozen=True)
+class PickScore(SoftmaxPreference):
     """exp(logit_scale) times the cosine of picture and prompt, about 18 to 24; higher is better.
 
     Checkpoint ``yuvalkirstain/PickScore_v1``, a fine-tuned CLIP ViT-H/14, in float32 as published. Pictures: shortest
@@ -26,33 +23,15 @@ class PickScore(SoftmaxPreference, PixelMetric):
         tokenizer_path: of its tokenizer; the published repository has none of its own. None: beside the model.
     """
 
+    runtime = "npnet.metrics.runtime.pickscore:PickScoreScorer"
     differentiable = True
     text_length = 77
 
-    def __init__(
-        self,
-        path: str = "yuvalkirstain/PickScore_v1",
-        tokenizer_path: str | None = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-    ) -> None:
-        super().__init__()
-        self.path, self.tokenizer_path = path, tokenizer_path
-        self.trunk: ClipTrunk
+    path: Name = "yuvalkirstain/PickScore_v1"
+    tokenizer_path: Name | None = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
     def check(self) -> None:
-        """See ``Metric.check``."""
-        loading.check_source(self.path, "metric.pickscore.path")
+        """See ``Description.check``."""
+        check_source(self.path, "path", WEIGHTS)
         if self.tokenizer_path is not None:
-            loading.check_source(self.tokenizer_path, "metric.pickscore.tokenizer_path")
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """See ``Metric.load``."""
-        self.trunk = load_clip(self.path, device, "metric.pickscore.path", self.tokenizer_path)
-        self.text_length = self.trunk.text_length
-        self.preprocess = Preprocess(self.trunk.image_size, middle="floor")
-        self.smoke = loading.is_smoke(self.path)
-        return self
-
-    def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        images = self.trunk.embed_images(pixels)
-        texts = self.trunk.embed_texts(prompts, self.truncated)
-        return self.trunk.logit_scale * (images * texts).sum(-1)
+            check_source(self.tokenizer_path, "tokenizer_path", ["tokenizer.json", "vocab.json"])

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
 from npnet.metrics.base import Metric
 
 
+@dataclass(frozen=True)
 class ShapesJudge(Metric):
     """1 where both colours, both shapes and the relation are as the prompt says, else 0.
 
     No learned part, nothing in common with the scorer, and never used to select: the independent referee.
     """
 
+    runtime = "npnet.metrics.runtime.shapes_judge:ShapesJudgeScorer"
     display_scale = 100.0
     domain = "shapes"
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """See ``Metric.load``; there is nothing to load."""
-        return self
-
-    def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        from npnet.shapes.judge import judge
-
-        verdict = judge(images.detach().cpu().float(), list(prompts))
-        return torch.as_tensor(verdict.all_correct).float().to(images.device)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
-import torch
-from torch import Tensor
-
-from npnet import paths
-from npnet.errors import UserError
+from npnet.errors import FieldError
+from npnet.fields import Name
 from npnet.metrics.base import Metric
-from npnet.metrics.loading import is_smoke
+from npnet.paths import shapes_weights
+from npnet.weights.files import local_path
+from npnet.weights.sources import check_local
 
 
+@dataclass(frozen=True)
 class ShapesScorer(Metric):
     """Cosine similarity of a dual encoder of Shapes pictures and prompts, in [-1, 1].
 
@@ -22,27 +21,20 @@ class ShapesScorer(Metric):
     collected or searched with it is marked as optimised for it.
     """
 
+    runtime = "npnet.metrics.runtime.shapes_scorer:ShapesScorerScorer"
     differentiable = True
     display_scale = 100.0
     domain = "shapes"
 
-    def __init__(self, path: str | None = None) -> None:
-        super().__init__()
-        self.path = path or str(paths.shapes_weights() / "scorer")
-        self.model: Any = None
+    path: Name | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the weights."""
+        return shapes_weights() / "scorer" if self.path is None else local_path(self.path)
 
     def check(self) -> None:
-        """See ``Metric.check``."""
-        if not (Path(self.path) / "model.safetensors").is_file():
-            raise UserError(f"shapes_scorer.path={self.path}: no Shapes scorer there (model.safetensors is missing)")
-
-    def load(self, device: torch.device | str = "cpu") -> Self:
-        """See ``Metric.load``."""
-        from npnet.shapes.scorer import ShapesScorer as Model
-
-        self.model = Model.from_directory(self.path).to(device).eval()
-        self.smoke = is_smoke(self.path)
-        return self
-
-    def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        return self.model.score(images, prompts)
+        """See ``Description.check``."""
+        if not (self.folder / "model.safetensors").is_file():
+            raise FieldError("path", str(self.folder), "no Shapes scorer there (model.safetensors is missing)")
+        check_local(str(self.folder), "path")

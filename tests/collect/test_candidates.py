@@ -13,6 +13,7 @@ from npnet.data.prompts import Sample
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.pairs import PairMaker
 from npnet.errors import UserError
+from npnet.metrics import load_metrics
 from npnet.noise import Inversion, Standard
 from npnet.noise.base import NoiseMethod
 from npnet.noise.runtime import LoadedMethod
@@ -35,7 +36,9 @@ def maker(backbone=None, **options):
     parts = planned(backbone=backbone, **options)
     loaded = backbone if isinstance(backbone, LoadedLinear) else parts.backbone.load()
     sampling = Sampling(parts.num_inference_steps, parts.guidance_scale)
-    return PairMaker(loaded, "label", parts.method.load(loaded), parts.metrics, sampling, parts.kept)
+    return PairMaker(
+        loaded, "label", parts.method.load(loaded), load_metrics(parts.metrics, "cpu"), sampling, parts.kept
+    )
 
 
 def make(made, samples=SAMPLES):
@@ -84,7 +87,7 @@ def test_a_re_denoising_of_another_step_count_shares_nothing():
 def test_both_pictures_and_scores_are_those_of_plain_sampling(kind):
     made = maker(backbone=LinearBackbone(kind))
     candidates = make(made)
-    backbone, metric = made.backbone, TargetScorer()
+    backbone, metric = made.backbone, TargetScorer().load()
     prompts = [sample.prompt for sample in SAMPLES]
     for side, noise in enumerate([candidates.source_noise, candidates.golden_noise]):
         images = backbone.decode(backbone.sample(noise, backbone.encode(prompts), 10, 5.5))
@@ -222,7 +225,7 @@ def test_scoring_beside_the_denoising_changes_no_bit(batch_size):
     assert not serial.pipeline.overlaps, "on a CPU the serial form is the default"
     same(batches(overlapped, True, batch_size), batches(serial, False, batch_size))
     assert overlapped.backbone.cost == serial.backbone.cost
-    assert overlapped.scorers["target"].calls == serial.scorers["target"].calls
+    assert overlapped.scorers["target"].meter.calls == serial.scorers["target"].meter.calls
 
 
 def test_a_batch_is_scored_while_the_next_one_is_denoised():
@@ -250,9 +253,11 @@ def test_a_method_that_scores_while_it_searches_never_shares_its_metric_with_a_s
     class Elsewhere(LoadedLinear):
         device = property(lambda self: torch.device("cuda"), lambda self, device: None)
 
-    parts = ("label", Standard(), {"target": TargetScorer()}, Sampling(10, 5.5))
+    parts = ("label", Standard(), {"target": TargetScorer().load()}, Sampling(10, 5.5))
     assert PairMaker(Elsewhere(LinearBackbone()), *parts).pipeline.overlaps
-    searching = PairMaker(Elsewhere(LinearBackbone()), "label", Guided(), {"hpsv2": TargetScorer()}, Sampling(10, 5.5))
+    searching = PairMaker(
+        Elsewhere(LinearBackbone()), "label", Guided(), {"hpsv2": TargetScorer().load()}, Sampling(10, 5.5)
+    )
     assert not searching.pipeline.overlaps
 
 

@@ -13,7 +13,7 @@ from npnet.errors import UserError
 from npnet.memory import Limit
 from npnet.noise import Inversion, Standard, load_methods
 from tests.evaluation.extra_fakes import BestOf, LoadedBestOf
-from tests.fakes import LinearBackbone, LoadedLinear, Redraw, TargetScorer, linear
+from tests.fakes import LinearBackbone, LoadedLinear, Redraw, Targets, TargetScorer, linear
 
 SAMPLES = [Sample(number, prompt, number) for number, prompt in enumerate("abcdefgh")]
 STEPS = 4
@@ -41,11 +41,11 @@ class Device(LoadedLinear):
         return super().evaluate(latents, label, conditioning, unconditional)
 
 
-class Narrow(TargetScorer):
-    """A metric that scores so many pictures at once."""
+class Narrow(Targets):
+    """A scorer that takes so many pictures at once."""
 
     def __init__(self, at_once):
-        super().__init__()
+        super().__init__(TargetScorer())
         self.at_once = at_once
 
     def _score(self, images, prompts):
@@ -60,7 +60,7 @@ def inversion():
 
 def pairs(backbone, overlaps=False, scorer=None, samples=SAMPLES, batch_size=None, method=None):
     method = (method or inversion()).load(backbone)
-    scorers = {"target": scorer or TargetScorer()}
+    scorers = {"target": scorer or TargetScorer().load()}
     made = PairMaker(backbone, "label", method, scorers, Sampling(STEPS, 5.5), Kept())
     made.pipeline.overlaps = overlaps
     return made, list(made.batches(samples, made.encode(samples), batch_size))
@@ -122,7 +122,7 @@ def test_an_evaluation_goes_on_in_slices_and_its_costs_are_those_of_a_large_devi
 
     def records(backbone):
         loaded = {label: method.load(backbone) for label, method in methods.items()}
-        scorers = {"target": TargetScorer()}
+        scorers = {"target": TargetScorer().load()}
         return evaluate_methods(backbone, loaded, scorers, SAMPLES, Sampling(STEPS, 5.5), batch_size=8)
 
     large = records(Device())
@@ -145,7 +145,7 @@ def test_a_search_that_does_not_fit_is_halved_as_a_whole_and_has_a_trace_for_eac
         runtime = LoadedLarge
 
     def record(method):
-        backbone, scorers = Device(), {"target": TargetScorer()}
+        backbone, scorers = Device(), {"target": TargetScorer().load()}
         return evaluate_methods(
             backbone, {"best": method.load(backbone, scorers)}, scorers, SAMPLES, Sampling(STEPS, 5.5)
         )["best"]
@@ -165,14 +165,17 @@ def test_the_sampling_of_a_search_in_halves_leaves_one_trace():
                 raise torch.OutOfMemoryError
             return super().evaluate(latents, *others)
 
-    class Inside(BestOf):
+    class LoadedInside(LoadedBestOf):
         def __call__(self, noise, conditioning, backbone, generators):
             backbone.searching = True
             result = super().__call__(noise, conditioning, backbone, generators)
             backbone.searching = False
             return result
 
-    backbone, scorers = Crowded(), {"target": TargetScorer()}
+    class Inside(BestOf):
+        runtime = LoadedInside
+
+    backbone, scorers = Crowded(), {"target": TargetScorer().load()}
     methods = {"best": Inside().load(backbone, scorers)}
     record = evaluate_methods(backbone, methods, scorers, SAMPLES, Sampling(STEPS, 5.5))["best"]
     assert [len(trace.scores[0]) for trace in record.traces] == [8]
@@ -254,7 +257,7 @@ def test_a_batch_that_does_not_fit_beside_another_is_whole_once_that_one_is_done
 
 def test_an_evaluation_scores_beside_the_denoising_with_the_same_results_and_counts():
     def records(overlaps):
-        backbone, scorers = linear(device="cpu"), {"target": TargetScorer()}
+        backbone, scorers = linear(device="cpu"), {"target": TargetScorer().load()}
         methods = load_methods({"standard": Standard(), "best": BestOf(), "inversion": inversion()}, backbone, scorers)
         evaluator = Evaluator(backbone, methods, scorers, Sampling(STEPS, 5.5), batch_size=3)
         evaluator.pipeline.overlaps = overlaps

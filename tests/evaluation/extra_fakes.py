@@ -6,9 +6,11 @@ import torch
 
 from npnet import seeding
 from npnet.metrics.base import Metric
+from npnet.metrics.runtime.base import Scorer
 from npnet.noise import NoiseMethod
 from npnet.noise.runtime import LoadedMethod
 from npnet.records import NoiseResult, TracePoint
+from tests.fakes import TargetScorer
 
 
 class LoadedBestOf(LoadedMethod):
@@ -36,18 +38,19 @@ class BestOf(NoiseMethod):
     candidates: int = 3
 
 
+class Closeness(Scorer):
+    """The scorer of ``Close``."""
+
+    def _score(self, images, prompts):
+        return (TargetScorer().load().score(images, prompts) > -0.025).float()
+
+
+@dataclass(frozen=True)
 class Close(Metric):
     """1 where the picture is close to the prompt's, else 0."""
 
+    runtime = Closeness
     display_scale = 100.0
-
-    def load(self, device="cpu"):
-        return self
-
-    def _score(self, images, prompts):
-        from tests.fakes import TargetScorer
-
-        return (TargetScorer().score(images, prompts) > -0.025).float()
 
 
 PROMPTS = [f"a {colour} {thing}" for colour in ("red", "blue", "green", "pale") for thing in ("cup", "door", "cat")]

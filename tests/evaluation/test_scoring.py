@@ -20,7 +20,7 @@ MIB = 2**20
 
 def parts(candidates=3):
     backbone = linear(device="cpu")
-    metrics = {"target": TargetScorer(), "close": Close()}
+    metrics = {"target": TargetScorer().load(), "close": Close().load()}
     inversion = Inversion(guidance_scale=3.0, inversion_guidance_scale=1.0, num_inference_steps=3)
     methods = {"standard": Standard(), "inversion": inversion, "redraw": Redraw(), "best": BestOf(candidates)}
     methods = load_methods(methods, backbone, metrics)

@@ -2,40 +2,33 @@
 
 import pytest
 
+from npnet.metrics import ShapesJudge
+from npnet.paths import config_dir
 from tests.metrics import tiny
+from tests.metrics.outsider import Red
 
-LABELS = (
-    "hpsv2",
-    "hpsv2_0",
-    "pickscore",
-    "aes",
-    "imagereward",
-    "clipscore",
-    "mps",
-    "vqascore",
-    "vqascore_llava",
-    "shapes_scorer",
-    "shapes_judge",
-)
+NAMES = sorted(path.stem for path in (config_dir() / "metric").glob("*.yaml"))
+LABELS = (*NAMES, "vqascore_llava", "outsider")
+"""Every YAML of ``conf/metric``, the second family of vqascore, and a metric of somebody else."""
 
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory):
     """Return the class and constructor arguments of each label."""
-    from npnet.metrics import ShapesJudge
-
-    return tiny.write_all(tmp_path_factory.mktemp("metrics")) | {"shapes_judge": (ShapesJudge, {})}
+    written = tiny.write_all(tmp_path_factory.mktemp("metrics"))
+    return written | {"shapes_judge": (ShapesJudge, {}), "outsider": (Red, {})}
 
 
 @pytest.fixture(scope="session")
 def metrics(sources):
-    """Return each label's metric, loaded when it is first asked for."""
+    """Return each label's scorer, loaded when it is first asked for."""
 
     class Loaded(dict):
         def __missing__(self, label):
             kind, arguments = sources[label]
-            self[label] = kind(**arguments)
-            self[label].check()
-            return self[label].load("cpu")
+            metric = kind(**arguments)
+            metric.check()
+            self[label] = metric.load("cpu")
+            return self[label]
 
     return Loaded()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from npnet.metrics import preference_by_order
-from npnet.metrics.base import frame_indices
+from npnet.metrics.runtime.base import frame_indices
 
 
 def test_eight_frames_are_evenly_spaced_and_take_both_ends():

@@ -11,7 +11,7 @@ from torch import nn
 from npnet.errors import UserError
 from npnet.metrics import MPS
 from npnet.metrics.convert_mps import convert, main, read_module
-from npnet.metrics.mps import MPSModel
+from npnet.metrics.runtime.mps import MPSModel
 from tests.metrics import tiny
 
 OPENED = []

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from npnet.errors import UserError
 from npnet.metrics import fid
-from npnet.metrics.inception import Inception, load_inception
+from npnet.metrics.runtime.inception import Inception, load_inception
 
 
 def plain_distance(a, b):

@@ -87,7 +87,7 @@ def test_a_prefix_stands_before_every_prompt_and_notes_name_the_prompt_alone(met
     assert torch.equal(prefixed.score_pil(pictures, PROMPTS), metrics["clipscore"].score_pil(pictures, whole))
     long = "x" * 100
     prefixed.score_pil(pictures[:1], [long])
-    assert prefixed.truncated == {long}
+    assert prefixed.meter.truncated == {long}
 
 
 def test_aes_is_the_head_on_the_unit_embedding(metrics, sources, pictures):
@@ -113,8 +113,10 @@ def test_imagereward_is_the_standardised_head_on_the_first_token(metrics, source
 
 
 @pytest.mark.parametrize("threshold", [0.01, 0.3])
-def test_mps_is_the_scaled_cosine_of_the_picture_that_read_the_prompt(metrics, sources, pictures, threshold):
-    metric, end = metrics["mps"], metrics["mps"].tokenizer.eos_token_id
+def test_mps_is_the_scaled_cosine_of_the_picture_that_read_the_prompt(sources, pictures, threshold):
+    kind, arguments = sources["mps"]
+    metric = kind(**arguments, threshold=threshold).load()
+    end = metric.tokenizer.eos_token_id
     state = weights(folder(sources, "mps") / "model.safetensors")
 
     def filled(text):
@@ -122,14 +124,10 @@ def test_mps_is_the_scaled_cosine_of_the_picture_that_read_the_prompt(metrics, s
         return ids + [end] * (77 - len(ids))
 
     expected = [
-        plain.mps(state, plain.crop_pixels(p, 32, floor=True), filled(text), filled(metric.condition), threshold)
+        plain.mps(state, plain.crop_pixels(p, 32, floor=True), filled(text), filled(metric.metric.condition), threshold)
         for p, text in zip(pictures, PROMPTS, strict=True)
     ]
-    metric.threshold = threshold
-    try:
-        check(metric, pictures, expected, 1e-4)
-    finally:
-        metric.threshold = 0.01
+    check(metric, pictures, expected, 1e-4)
 
 
 def test_vqascore_is_the_geometric_mean_of_yes_and_the_end_mark(metrics, sources, pictures):

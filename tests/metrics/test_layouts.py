@@ -14,15 +14,16 @@ import torch
 from open_clip import get_model_config
 
 from npnet.errors import UserError
-from npnet.metrics import loading
-from npnet.metrics.blip import TextConfig, VisionConfig
-from npnet.metrics.clip import VIT_H_14, build_clip
-from npnet.metrics.clip_flant5 import ClipFlanT5, rename, rename_tower
-from npnet.metrics.head import LinearHead
-from npnet.metrics.hpsv2 import build_open_clip
-from npnet.metrics.imagereward import UNUSED, RewardModel
-from npnet.metrics.inception import Inception
-from npnet.metrics.mps import MPSModel
+from npnet.metrics.runtime.blip import TextConfig, VisionConfig
+from npnet.metrics.runtime.clip import VIT_H_14, build_clip
+from npnet.metrics.runtime.clip_flant5 import ClipFlanT5, rename, rename_tower
+from npnet.metrics.runtime.head import LinearHead
+from npnet.metrics.runtime.hpsv2 import build_open_clip
+from npnet.metrics.runtime.imagereward import UNUSED, RewardModel
+from npnet.metrics.runtime.inception import Inception
+from npnet.metrics.runtime.mps import MPSModel
+from npnet.weights.files import matches
+from npnet.weights.tensors import LEGACY_BUFFERS, build_empty, load_strict
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "metrics"
 VIT_L_14 = {
@@ -58,12 +59,12 @@ MODELS = {
     "pickscore": lambda: build_clip(VIT_H_14),
     "clip_vit_b_32": lambda: build_clip({}),
     "clip_vit_l_14": lambda: build_clip(VIT_L_14),
-    "aes": lambda: loading.build_empty(lambda: LinearHead(768)),
-    "imagereward": lambda: loading.build_empty(lambda: RewardModel(TextConfig(), VisionConfig())),
-    "mps": lambda: loading.build_empty(lambda: MPSModel(VIT_H_14)),
-    "clip_flant5_xl": lambda: loading.build_empty(lambda: ClipFlanT5(flant5(2048, 5120, 32), TOWER)),
-    "clip_flant5_xxl": lambda: loading.build_empty(lambda: ClipFlanT5(flant5(4096, 10240, 64), TOWER)),
-    "inception": lambda: loading.build_empty(Inception).body,
+    "aes": lambda: build_empty(lambda: LinearHead(768)),
+    "imagereward": lambda: build_empty(lambda: RewardModel(TextConfig(), VisionConfig())),
+    "mps": lambda: build_empty(lambda: MPSModel(VIT_H_14)),
+    "clip_flant5_xl": lambda: build_empty(lambda: ClipFlanT5(flant5(2048, 5120, 32), TOWER)),
+    "clip_flant5_xxl": lambda: build_empty(lambda: ClipFlanT5(flant5(4096, 10240, 64), TOWER)),
+    "inception": lambda: build_empty(Inception).body,
 }
 WEIGHTS = {"hpsv2": 986_109_441, "imagereward": 447_000_000, "clip_vit_l_14": 427_616_513, "clip_flant5_xxl": 11.4e9}
 
@@ -88,7 +89,7 @@ def load(name, state):
     model = empty(name)
     if name.startswith("clip_flant5"):
         state = rename(state)
-    loading.load_strict(model, state, name, ignored=UNUSED if name == "imagereward" else loading.LEGACY_BUFFERS)
+    load_strict(model, state, "path", name, ignored=UNUSED if name == "imagereward" else LEGACY_BUFFERS)
     return model
 
 
@@ -110,8 +111,8 @@ def test_our_model_takes_the_published_tensors_and_no_others(name, states):
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     theirs = {key: tuple(value.shape) for key, value in states[name].items()}
     if not name.startswith("clip_flant5"):
-        unused = UNUSED if name == "imagereward" else loading.LEGACY_BUFFERS
-        assert own == {key: shape for key, shape in theirs.items() if not loading._matches(key, unused)}
+        unused = UNUSED if name == "imagereward" else LEGACY_BUFFERS
+        assert own == {key: shape for key, shape in theirs.items() if not matches(key, unused)}
     assert all(value.dtype == torch.float32 for value in model.state_dict().values() if value.is_floating_point())
 
 
@@ -137,7 +138,7 @@ def test_the_picture_tower_of_clip_flant5_may_come_from_its_own_checkpoint(state
     tower = states["clip_vit_l_14"] | {
         "vision_model.embeddings.position_embedding.weight": torch.empty(577, 1024, device="meta")
     }
-    loading.load_strict(empty("clip_flant5_xl"), {**rename(state), **rename_tower(tower)}, "clip_flant5_xl")
+    load_strict(empty("clip_flant5_xl"), {**rename(state), **rename_tower(tower)}, "path", "clip_flant5_xl")
 
 
 def test_half_precision_files_are_taken(states):

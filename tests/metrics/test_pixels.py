@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from npnet.metrics.pixels import CLIP_MEAN, CLIP_STD, Preprocess, to_tensor
+from npnet.metrics.runtime.pixels import CLIP_MEAN, CLIP_STD, Preprocess, to_tensor
 from tests.metrics import plain
 
 SIZES = [(224, 224), (300, 200), (201, 300), (97, 101), (640, 224), (32, 32), (224, 112), (1024, 683)]

@@ -104,7 +104,7 @@ def write_clip(folder, seed=0):
 
 
 def write_aes(folder, seed=1):
-    from npnet.metrics.head import LinearHead
+    from npnet.metrics.runtime.head import LinearHead
 
     mark(folder)
     torch.save(spread(LinearHead(24).state_dict(), seed), folder / "sac+logos+ava1-l14-linearMSE.pth")
@@ -128,8 +128,8 @@ def bert_tokenizer():
 
 
 def write_imagereward(folder, seed=3):
-    from npnet.metrics.blip import TextConfig, VisionConfig
-    from npnet.metrics.imagereward import RewardModel
+    from npnet.metrics.runtime.blip import TextConfig, VisionConfig
+    from npnet.metrics.runtime.imagereward import RewardModel
 
     mark(folder)
     text = {name: MED[name] for name in TextConfig.__dataclass_fields__ if name in MED} | {"encoder_width": 32}
@@ -148,7 +148,7 @@ def mps_config():
 
 
 def write_mps(folder, seed=4):
-    from npnet.metrics.mps import MPSModel
+    from npnet.metrics.runtime.mps import MPSModel
 
     mark(folder)
     state = spread(MPSModel(mps_config()).state_dict(), seed)

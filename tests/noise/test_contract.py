@@ -122,7 +122,7 @@ def label(request):
 
 @pytest.fixture
 def scorer(family):
-    return ("shapes_scorer", ShapesScorer().load()) if family == "shapes" else ("ramp", Ramp())
+    return ("shapes_scorer", ShapesScorer().load()) if family == "shapes" else ("ramp", Ramp().load())
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def method(label, backbone, network_path, scorer):
 
 def make(label, network, backbone, scorer, **changes):
     made = build({**yaml_node(label, network), **changes}, f"noise.{label}")
-    return resolve(backbone.description, {label: made}, {scorer[0]: scorer[1]})[label]
+    return resolve(backbone.description, {label: made}, {scorer[0]: scorer[1].metric})[label]
 
 
 @pytest.fixture
@@ -156,14 +156,14 @@ def test_a_method_obeys_the_law_or_says_that_it_does_not_apply(law, case, family
 
 
 def test_the_cost_is_the_one_written_here(label, case, scorer):
-    calls = scorer[1].calls
+    calls = scorer[1].meter.calls
     run = case.run()
     count = len(run.noise)
     if label in FORWARDS:
         assert run.cost.forwards == count * FORWARDS[label]
         assert case.method.forwards(case.backbone) in (None, FORWARDS[label])
         assert run.cost.backwards == count * BACKWARDS.get(label, 0)
-        assert scorer[1].calls - calls == count * SCORER_CALLS.get(label, 0)
+        assert scorer[1].meter.calls - calls == count * SCORER_CALLS.get(label, 0)
         assert not run.result.trace or run.result.trace[-1].forwards == FORWARDS[label]
 
 

@@ -13,7 +13,7 @@ from npnet.noise.runtime.noise_diffusion import choose, mix, step_size
 from npnet.noise.runtime.reparametrise import divergence
 from tests import fakes
 from tests.noise import linear
-from tests.noise.scorers import Constant, Listed, Plain, Ramp, load
+from tests.noise.scorers import Constant, Listed, Plain, Ramp, Slope, load
 
 STEPS, SCALE = 3, 3.0
 
@@ -107,7 +107,7 @@ def test_where_no_candidate_moves_the_noise_stays(backbone):
 # --- the gradient ----------------------------------------------------------------------------------------------------
 
 
-class Projection(Ramp):
+class Projection(Slope):
     """A scorer that is linear in the picture."""
 
     def _score(self, images, prompts):
@@ -119,7 +119,7 @@ def direction(images):
 
 
 def test_the_gradient_is_the_analytic_one_on_a_linear_decoder_and_scorer(backbone):
-    made = method(backbone, Projection())
+    made = method(backbone, Projection(Ramp()))
     noise = linear.noise_of(backbone)
     _, gradient = made._judge(noise, backbone.encode(linear.PROMPTS), backbone, with_gradient=True)
     expected = torch.zeros_like(noise)
@@ -143,7 +143,7 @@ def replayed_gradient(backbone, scorer, noise, conditioning):
 
 
 def test_the_gradient_is_the_published_one_up_to_the_samplers_scalar(backbone):
-    scorer, noise, conditioning = Ramp(), linear.noise_of(backbone), backbone.encode(linear.PROMPTS)
+    scorer, noise, conditioning = Ramp().load(), linear.noise_of(backbone), backbone.encode(linear.PROMPTS)
     _, gradient = method(backbone, scorer)._judge(noise, conditioning, backbone, with_gradient=True)
     expected = replayed_gradient(backbone, scorer, noise, conditioning)
     assert torch.allclose(linear.sampler_gain(backbone, STEPS) * gradient, expected, rtol=1e-4, atol=1e-9)
@@ -158,7 +158,7 @@ def test_the_scalar_is_the_published_schedules(exact):
 
 def test_holding_the_predictions_is_an_approximation(exact):
     """On a model that is not linear the gradient through everything points elsewhere."""
-    noise, conditioning, scorer = linear.noise_of(exact), exact.encode(linear.PROMPTS), Ramp()
+    noise, conditioning, scorer = linear.noise_of(exact), exact.encode(linear.PROMPTS), Ramp().load()
     _, held = method(exact, scorer)._judge(noise, conditioning, exact, with_gradient=True)
     with torch.enable_grad():
         leaf = noise.clone().requires_grad_()
@@ -180,7 +180,7 @@ def test_no_graph_is_kept_through_the_denoiser(backbone, variant, monkeypatch):
 
     monkeypatch.setattr(type(backbone), "evaluate", evaluate)
     before = backbone.cost
-    _, result = run(method(backbone, Ramp(), variant=variant, num_rounds=2, num_candidates=3), backbone)
+    _, result = run(method(backbone, Ramp().load(), variant=variant, num_rounds=2, num_candidates=3), backbone)
     cost = backbone.cost - before
     assert cost.backwards == 0
     assert cost.forwards == 2 * (2 + 1) * STEPS * 2
@@ -200,13 +200,13 @@ def test_the_best_noise_is_returned_and_not_the_last(exact):
 
 
 def test_one_candidate_is_diffusion_without_selection(backbone):
-    one = run(method(backbone, Ramp(), num_candidates=1, num_rounds=3), backbone)[1]
-    unselected = run(method(backbone, Ramp(), variant="random_diffusion", num_rounds=3), backbone)[1]
+    one = run(method(backbone, Ramp().load(), num_candidates=1, num_rounds=3), backbone)[1]
+    unselected = run(method(backbone, Ramp().load(), variant="random_diffusion", num_rounds=3), backbone)[1]
     assert torch.equal(one.noise, unselected.noise)
 
 
 def test_random_sampling_tries_the_candidates_of_best_of_n(exact):
-    noise, result = run(method(exact, Ramp(), variant="random_sampling", num_rounds=3), exact)
+    noise, result = run(method(exact, Ramp().load(), variant="random_sampling", num_rounds=3), exact)
     generators = seeding.streams([1, 2], "diffusion")
     tried = [noise, *(seeding.randn_like(noise, generators) for _ in range(3))]
     assert all(any(torch.equal(result.noise[row], candidate[row]) for candidate in tried) for row in range(2))
@@ -233,25 +233,25 @@ def test_the_score_range_says_what_counts_as_0_and_1(exact):
 
 
 def test_no_rounds_is_the_standard_noise(backbone):
-    noise, result = run(method(backbone, Ramp(), num_rounds=0), backbone)
+    noise, result = run(method(backbone, Ramp().load(), num_rounds=0), backbone)
     assert torch.equal(result.noise, noise)
 
 
 @pytest.mark.parametrize("variant", ["noise_diffusion", "pgd", "mean_variance"])
 def test_following_the_gradient_raises_the_score(exact, variant):
-    _, result = run(method(exact, Ramp(), variant=variant, num_rounds=8, num_candidates=20), exact)
+    _, result = run(method(exact, Ramp().load(), variant=variant, num_rounds=8, num_candidates=20), exact)
     assert (result.trace[-1].score > result.trace[0].score).all()
 
 
 def test_a_step_of_pgd_has_the_length_that_was_asked(exact):
-    made = method(exact, Ramp(), variant="pgd", num_rounds=1, pgd_step_size=0.1)
+    made = method(exact, Ramp().load(), variant="pgd", num_rounds=1, pgd_step_size=0.1)
     noise, result = run(made, exact)
     moved = (result.noise - noise).flatten(1).norm(dim=1)
     assert torch.allclose(moved, torch.full((2,), 0.1 * math.sqrt(noise[0].numel())), rtol=1e-5)
 
 
 def test_mean_variance_stays_near_the_normal_distribution(exact):
-    made = method(exact, Ramp(), variant="mean_variance", num_rounds=30, learning_rate=0.1)
+    made = method(exact, Ramp().load(), variant="mean_variance", num_rounds=30, learning_rate=0.1)
     noise, result = run(made, exact)
     shift = result.noise - noise
     assert 0 < shift.square().mean() < 4e-3

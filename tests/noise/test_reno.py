@@ -10,7 +10,7 @@ from npnet.errors import UserError
 from npnet.noise import ReNO
 from npnet.noise.runtime.reno import clip_gradient, norm_log_density
 from tests.noise import linear
-from tests.noise.scorers import Constant, Plain, Ramp, load
+from tests.noise.scorers import Constant, Plain, Ramp, Slope, load
 
 STEPS, SCALE = 1, 1.0
 
@@ -26,7 +26,7 @@ def run(backbone, scorer, noise=None, **changes):
     return noise, method(noise, backbone.encode(linear.PROMPTS), backbone, [])
 
 
-class Target(Ramp):
+class Target(Slope):
     """Minus half the squared distance of the latents to a point, in units of the latents."""
 
     def _score(self, images, prompts):
@@ -71,7 +71,7 @@ def test_a_quadratic_reward_is_climbed_to_its_top():
     backbone = linear.of_kind()
     _, result = run(
         backbone,
-        Target(),
+        Target(Ramp()),
         num_iterations=120,
         learning_rate=0.5,
         gradient_clip=5.0,
@@ -82,7 +82,7 @@ def test_a_quadratic_reward_is_climbed_to_its_top():
 
 
 def test_the_best_so_far_never_falls_and_is_what_the_returned_noise_scores(backbone):
-    scorer = Ramp()
+    scorer = Ramp().load()
     _, result = run(backbone, scorer, num_iterations=12, learning_rate=40.0)
     scores = torch.stack([point.score for point in result.trace])
     assert (scores.diff(dim=0) >= 0).all()
@@ -92,12 +92,12 @@ def test_the_best_so_far_never_falls_and_is_what_the_returned_noise_scores(backb
 
 
 def test_a_noise_is_scored_before_the_step_away_from_it(backbone):
-    noise, result = run(backbone, Ramp(), num_iterations=1)
+    noise, result = run(backbone, Ramp().load(), num_iterations=1)
     assert torch.equal(result.noise, noise)
 
 
 def test_the_first_moves_are_those_of_nesterov_sgd(backbone):
-    scorer, noise = Ramp(), linear.noise_of(backbone)
+    scorer, noise = Ramp().load(), linear.noise_of(backbone)
     conditioning = backbone.encode(linear.PROMPTS)
     with torch.enable_grad():
         leaf = torch.nn.Parameter(noise[:1].clone())
@@ -130,7 +130,7 @@ def test_gradients_are_cut_for_each_sample_and_bad_ones_are_dropped():
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_the_last_picture_needs_no_gradient(backbone, iterations):
     before = backbone.cost
-    run(backbone, Ramp(), num_iterations=iterations)
+    run(backbone, Ramp().load(), num_iterations=iterations)
     cost = backbone.cost - before
     assert (cost.forwards, cost.backwards) == (2 * iterations, 2 * (iterations - 1))
 

@@ -104,7 +104,7 @@ def test_methods_are_compared_at_equal_cost_by_one_budget(backbone):
         ZeroOrderSearch(STEPS, SCALE, "m", 10, 10, budget={"forwards": 20}),
     ):
         before = backbone.cost
-        run(load(method, backbone, m=Ramp()), backbone)
+        run(load(method, backbone, m=Ramp().load()), backbone)
         spent.append((backbone.cost - before).forwards)
     assert spent == [40, 40]
 
@@ -167,7 +167,7 @@ def test_one_candidate_is_the_standard_noise_and_costs_nothing(backbone):
 
 
 def test_the_choice_is_that_of_brute_force(backbone):
-    scorer = Ramp()
+    scorer = Ramp().load()
     noise, result = run(load(BestOfN(STEPS, SCALE, "m", 6), backbone, m=scorer), backbone)
     tried = candidates(noise, 6)
     conditioning = backbone.encode(linear.PROMPTS)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from transformers import CLIPConfig, CLIPModel
 
-from npnet.metrics import loading
+from npnet.weights.files import WEIGHTS, exists, local_path
+from npnet.weights.sources import read_config
+from npnet.weights.tensors import build_empty, load_strict, read_state, require_loaded
+from npnet.weights.tokenizers import load_tokenizer
 
 VIT_H_14: dict[str, Any] = {
     "projection_dim": 1024,
@@ -80,29 +83,30 @@ class ClipTrunk:
 _TRUNKS: WeakValueDictionary[tuple[str, str, str], ClipTrunk] = WeakValueDictionary()
 
 
-def load_clip(source: str, device: torch.device | str, key: str, tokenizer_source: str | None = None) -> ClipTrunk:
+def load_clip(
+    source: str, device: torch.device | str, field: str = "path", tokenizer_source: str | None = None
+) -> ClipTrunk:
     """Load a CLIP checkpoint, or return the one that another metric of this process loaded and still holds.
 
     Args:
         source: local folder or hub id.
         device: where it runs.
-        key: for the error line.
-        tokenizer_source: where the tokenizer lies, by default beside the model.
+        field: for the error line.
+        tokenizer_source: where the tokenizer lies (field ``tokenizer_path``), by default beside the model.
 
     Raises:
         UserError: files are missing, or do not fit.
     """
     name, tokenizer_name = (
-        str(Path(s).resolve()) if Path(s).exists() else s for s in (source, tokenizer_source or source)
+        str(local_path(s).resolve()) if exists(local_path(s)) else s for s in (source, tokenizer_source or source)
     )
     identity = (name, tokenizer_name, str(torch.device(device)))
     trunk = _TRUNKS.get(identity)
     if trunk is None:
-        config = loading.read_config(source, key)
-        model = build_clip(config or {})
-        loading.load_strict(model, loading.read_state(source, loading.WEIGHTS, key), f"{key}={source}")
-        loading.require_loaded(model)
-        tokenizer = loading.load_tokenizer(tokenizer_source or source, key)
+        model = build_clip(read_config(source, field) or {})
+        load_strict(model, read_state(source, WEIGHTS, field), field, source)
+        require_loaded(model)
+        tokenizer = load_tokenizer(tokenizer_source or source, "tokenizer_path" if tokenizer_source else field)
         trunk = ClipTrunk(model.to(device), tokenizer, torch.device(device))
         _TRUNKS[identity] = trunk
     return trunk
@@ -110,9 +114,7 @@ def load_clip(source: str, device: torch.device | str, key: str, tokenizer_sourc
 
 def build_clip(config: dict[str, Any]) -> Any:
     """Build an empty ``CLIPModel`` from its ``config.json``."""
-    from transformers import CLIPConfig, CLIPModel
-
-    return loading.build_empty(lambda: CLIPModel(CLIPConfig.from_dict(config)))
+    return build_empty(lambda: CLIPModel(CLIPConfig.from_dict(config)))
 
 
 def tokenize(

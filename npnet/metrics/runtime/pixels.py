@@ -17,16 +17,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from PIL import Image as Images
+from PIL.Image import Image
 from torch import Tensor
 
 from npnet.metrics.base import Metric
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from npnet.metrics.runtime.base import Scorer, to_tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -84,8 +84,6 @@ class Preprocess:
         return self._normalise(torch.stack([to_tensor(self._fitted(picture)) for picture in pictures]))
 
     def _fitted(self, picture: Image) -> Image:
-        from PIL import Image as Images
-
         if self.fit == "square" and picture.width != picture.height:
             side = max(picture.size)
             square = Images.new("RGB", (side, side), self._border())
@@ -129,17 +127,19 @@ def _surround(images: Tensor, side: int, colour: Sequence[float]) -> Tensor:
     return torch.cat(channels, dim=1)
 
 
-def to_tensor(picture: Image) -> Tensor:
-    """An RGB picture -> ``(3, H, W)`` float32 in [0, 1]."""
-    import numpy as np
+class PixelScorer(Scorer):
+    """A scorer whose model reads squares of normalised pixels, made by ``preprocess``."""
 
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-
-
-class PixelMetric(Metric):
-    """A metric whose model reads squares of normalised pixels."""
-
-    preprocess: Preprocess
+    def __init__(
+        self,
+        metric: Metric,
+        device: torch.device | str,
+        preprocess: Preprocess,
+        text_length: int | None = None,
+        smoke: bool = False,
+    ) -> None:
+        super().__init__(metric, device, text_length, smoke)
+        self.preprocess = preprocess
 
     @abstractmethod
     def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:

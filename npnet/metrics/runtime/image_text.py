@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from npnet.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from npnet.errors import FieldError, one_line
+from npnet.weights.tokenizers import check_vocabulary
 
 
-def load_image_text(source: str, key: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_image_text(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Load a model and its processor by transformers, and refuse weights that transformers would make up.
 
     Raises:
-        UserError: nothing usable is there, or keys are missing, unknown or of another shape.
+        FieldError: of ``path``: nothing usable is there, or keys are missing, unknown or of another shape.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
         processor = AutoProcessor.from_pretrained(source)
     except Exception as error:
-        raise UserError(f"{key}={source}: no image-text model of transformers: {one_line(error)[:200]}") from error
+        raise FieldError("path", source, f"no image-text model of transformers: {one_line(error)[:200]}") from error
     problems = {
         name: sorted(map(str, report.get(name) or ()))
         for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -33,9 +31,8 @@ def load_image_text(source: str, key: str, dtype: torch.dtype) -> tuple[Any, Any
     problems["unexpected_keys"] = [name for name in problems["unexpected_keys"] if not name.endswith("position_ids")]
     found = [f"{name.replace('_', ' ')} {', '.join(keys[:3])}" for name, keys in problems.items() if keys]
     if found:
-        raise UserError(f"{key}={source}: not this model's weights: {'; '.join(found)}")
-    if len(processor.tokenizer) <= len(set(processor.tokenizer.all_special_ids)) + 1:
-        raise UserError(f"{key}={source}: the tokenizer's vocabulary is empty (its files are missing)")
+        raise FieldError("path", source, f"not this model's weights: {'; '.join(found)}")
+    check_vocabulary(processor.tokenizer, "path", source)
     return model.eval().requires_grad_(False), processor
 
 

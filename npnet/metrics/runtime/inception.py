@@ -14,8 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import inception_v3
 
-from npnet.metrics import loading
+from npnet.errors import under
+from npnet.weights.files import local_path
+from npnet.weights.sources import check_local
+from npnet.weights.tensors import build_empty, load_strict, read_tensors, require_loaded
 
 FEATURES = 2048
 SIZE = 299
@@ -38,8 +42,6 @@ class Inception(nn.Module):
     """Pictures -> the 2048 numbers of the last average pool."""
 
     def __init__(self) -> None:
-        from torchvision.models import inception_v3
-
         super().__init__()
         self.body = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
 
@@ -62,13 +64,13 @@ def load_inception(path: str | Path, device: torch.device | str = "cpu") -> Ince
     Raises:
         UserError: no such file, or not these weights.
     """
-    loading.check_source(str(path), "fid.weights")
-    network = loading.build_empty(Inception)
-    state = loading.read_weights(Path(path), "fid.weights")
-    counts = (
-        name for name in network.body.state_dict() if name.endswith("num_batches_tracked")
-    )  # unused, often left out
-    state = {**{name: torch.zeros((), dtype=torch.long) for name in counts}, **state}
-    loading.load_strict(network.body, state, f"fid.weights={path}")
-    loading.require_loaded(network)
+    network = build_empty(Inception)
+    with under("fid"):
+        check_local(str(path), "weights")
+        state = read_tensors(local_path(path), "weights")
+        names = network.body.state_dict()
+        counts = (name for name in names if name.endswith("num_batches_tracked"))  # unused, often left out
+        state = {**{name: torch.zeros((), dtype=torch.long) for name in counts}, **state}
+        load_strict(network.body, state, "weights", path)
+    require_loaded(network)
     return network.to(device)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 MASKED = -10_000.0
@@ -57,8 +58,6 @@ class Blip(nn.Module):
 
 def make_vision(config: VisionConfig) -> Any:
     """Build the ViT: class token, learned positions, normalisation before each block and at the end (eps 1e-6)."""
-    from timm.models.vision_transformer import VisionTransformer
-
     return VisionTransformer(
         img_size=config.image_size,
         patch_size=config.patch_size,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config, T5ForConditionalGeneration
 
-from npnet.errors import UserError
-from npnet.metrics import loading
-from npnet.metrics.pixels import Preprocess
+from npnet.errors import FieldError
+from npnet.metrics.runtime.pixels import Preprocess
+from npnet.weights.files import WEIGHTS
+from npnet.weights.sources import is_local, read_config
+from npnet.weights.tensors import build_empty, load_strict, read_state, require_loaded
+from npnet.weights.tokenizers import load_tokenizer
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -27,8 +30,6 @@ class ClipFlanT5(nn.Module):
     """CLIP's picture tokens, projected, between the two halves of the question, into an encoder-decoder."""
 
     def __init__(self, config: Mapping[str, Any], tower_config: Mapping[str, Any]) -> None:
-        from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config, T5ForConditionalGeneration
-
         super().__init__()
         vision = CLIPVisionConfig.from_dict(dict(tower_config))
         self.tower = CLIPVisionModel(vision)
@@ -65,27 +66,29 @@ class ClipFlanT5(nn.Module):
         return chances.gather(-1, labels[..., None]).squeeze(-1)
 
 
-def load_clip_flant5(source: str, tokenizer_source: str | None, key: str, dtype: torch.dtype) -> tuple[ClipFlanT5, Any]:
+def load_clip_flant5(source: str, tokenizer_source: str | None, dtype: torch.dtype) -> tuple[ClipFlanT5, Any]:
     """Load the model and its tokenizer.
 
     The picture tower is taken from the file where it holds one, else from the tower's own checkpoint, never from both.
+
+    Raises:
+        FieldError: of ``path`` or ``tokenizer_path``: files are missing, or do not fit.
     """
-    config = loading.read_config(source, key)
+    config = read_config(source, "path")
     if config is None or "d_model" not in config:
-        raise UserError(f"{key}={source}: no config.json of a CLIP-FlanT5 model")
+        raise FieldError("path", source, "no config.json of a CLIP-FlanT5 model")
     tower = str(config.get("mm_vision_tower", TOWER))
-    tower_config = loading.read_config(tower, f"{key} (picture tower)") or {}
+    tower_config = read_config(tower, "path (picture tower)") or {}
     tower_config = tower_config.get("vision_config", tower_config)
-    model = loading.build_empty(lambda: ClipFlanT5(config, tower_config))
-    state = rename(loading.read_state(source, loading.WEIGHTS, key))
+    model = build_empty(lambda: ClipFlanT5(config, tower_config))
+    state = rename(read_state(source, WEIGHTS, "path"))
     if not any(name.startswith("tower.") for name in state):
-        state |= rename_tower(loading.read_state(tower, loading.WEIGHTS, f"{key} (picture tower)"))
-    loading.load_strict(model, state, f"{key}={source}", dtype=dtype)
-    loading.require_loaded(model)
+        state |= rename_tower(read_state(tower, WEIGHTS, "path (picture tower)"))
+    load_strict(model, state, "path", source, dtype=dtype)
+    require_loaded(model)
     if tokenizer_source is None:
-        local = Path(source).is_dir()
-        tokenizer_source = source if local else TOKENIZERS.get(int(config["d_model"]), source)
-    return model, loading.load_tokenizer(tokenizer_source, f"{key} (tokenizer)")
+        tokenizer_source = source if is_local(source) else TOKENIZERS.get(int(config["d_model"]), source)
+    return model, load_tokenizer(tokenizer_source, "tokenizer_path")
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
