@@ -150,3 +150,29 @@ def test_what_cannot_be_a_lora_is_refused(tmp_path):
     (tmp_path / "lora.safetensors").write_bytes(b"abc")
     with pytest.raises(UserError, match=r"lora.safetensors is cut short$"):
         StableDiffusionXL(str(tmp_path / "sdxl"), lora=str(tmp_path / "lora.safetensors"), **SIZE).check()
+
+
+def kohya_flux(file, **further):
+    """A LoRA of FLUX in kohya's layout: one layer of the network, and what else is given."""
+    layer = "lora_unet_double_blocks_0_img_mlp_0"
+    tensors = {f"{layer}.lora_down.weight": torch.randn(2, 32), f"{layer}.lora_up.weight": torch.randn(128, 2)}
+    save_file({**tensors, f"{layer}.alpha": torch.tensor(2.0), **further}, file)
+    return file
+
+
+@pytest.mark.parametrize("pair", [True, False])
+def test_a_file_is_fused_whole_or_not_at_all(pair, tmp_path):
+    """Diffusers' converter of kohya's FLUX files drops T5 keys and changed biases without a word."""
+    whole = fused_by_us("flux", kohya_flux(tmp_path / "whole.safetensors"))
+    plain = tiny.family("flux").pipeline.transformer.state_dict()
+    changed = [key for key in plain if not torch.equal(whole[key], plain[key])]
+    assert changed == ["transformer_blocks.0.ff.net.0.proj.weight"]
+    block = "lora_te3_encoder_block_0_layer_0_SelfAttention_q"
+    text = {f"{block}.lora_down.weight": torch.randn(2, 32), f"{block}.lora_up.weight": torch.randn(32, 2)}
+    bias = {"lora_unet_double_blocks_0_img_mlp_0.diff_b": torch.ones(128)}
+    further, said = (text, block) if pair else (bias, "diff_b")
+    with pytest.raises(UserError, match=rf"lora=.*{said}.* would not be applied"):
+        fused_by_us("flux", kohya_flux(tmp_path / "more.safetensors", **further))
+    nothing = {key: torch.zeros_like(value) for key, value in further.items()}
+    empty = fused_by_us("flux", kohya_flux(tmp_path / "empty.safetensors", **nothing))
+    assert empty.keys() == whole.keys()

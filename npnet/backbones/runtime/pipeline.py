@@ -136,7 +136,9 @@ def adopt(
         family.decoder(adopted),
         device=place,
         dtype=dtype,
-        schedule=description.make_schedule(pipeline.scheduler.config),
+        schedule=description.make_schedule(
+            {**pipeline.scheduler.config, "_class_name": type(pipeline.scheduler).__name__}
+        ),
         sizes=adopted,
         pipeline=pipeline,
     )
