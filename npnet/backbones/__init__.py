@@ -8,7 +8,7 @@ classes; ``hunyuan.py`` and ``runtime/hunyuan.py`` are an example. Where it has 
 """
 
 from npnet.backbones.base import CAPABILITIES, Backbone
-from npnet.backbones.flow import Flux, StableDiffusion3, Wan
+from npnet.backbones.flow import Flux, StableDiffusion3
 from npnet.backbones.hunyuan import HunyuanDiT
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.schedules import (
@@ -21,6 +21,7 @@ from npnet.backbones.schedules import (
 )
 from npnet.backbones.shapes import Shapes
 from npnet.backbones.stable_diffusion import StableDiffusion, StableDiffusionXL, StableDiffusionXLControlNet
+from npnet.backbones.wan import Wan
 
 __all__ = [
     "CAPABILITIES",

@@ -1,6 +1,6 @@
 """A diffusion model, described: what a YAML of ``conf/backbone`` builds. It knows sizes, levels and costs, no weights.
 
-``load`` returns the model itself, a ``runtime.loaded.LoadedBackbone``; the words of the contract are explained there.
+``load`` returns the model itself, a ``LoadedBackbone``; the package ``runtime`` explains the words of the contract.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from npnet.backbones.schedules import Kind, Schedule
+from npnet.backbones.schedules import Schedule
+from npnet.backbones.spacing import Kind
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError
 from npnet.fields import Name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side16, find, vae_factor
+from npnet.backbones.layout import Configs, Facts, Layout, Side16, find, vae_factor
+from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.stable_diffusion import SCHEDULER
 from npnet.errors import FieldError
 

@@ -4,94 +4,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from npnet.backbones import files
 from npnet.backbones.base import CAPABILITIES, Backbone
-from npnet.backbones.schedules import Schedule, VariancePreservingSchedule, check_spacing
+from npnet.backbones.layout import Configs, Facts, Layout, Side8
+from npnet.backbones.schedules import Schedule, VariancePreservingSchedule
+from npnet.backbones.spacing import check_spacing
 from npnet.description import imported
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, Rule
+from npnet.fields import Count, Name
 
 if TYPE_CHECKING:
     from npnet.backbones.runtime.loaded import LoadedBackbone
 
 LOADING = "npnet.backbones.runtime.pipeline"
 """Turns the description of a pipeline into a model; reached by name, so that a description needs no torch."""
-Configs = Mapping[str, Mapping[str, Any]]
-"""Part of a pipeline -> its configuration; of a tokenizer, ``model_max_length``."""
-
-
-class PositiveMultiple(Rule):
-    """A positive whole multiple of ``limit``."""
-
-    words = "that is a positive multiple of"
-
-    def holds(self, value: Any) -> bool:
-        """See ``Rule.holds``."""
-        return value > 0 and value % self.limit == 0
-
-
-Side2 = Annotated[int, PositiveMultiple(2)]
-Side8 = Annotated[int, PositiveMultiple(8)]
-Side16 = Annotated[int, PositiveMultiple(16)]
-"""Sides of a picture in pixels: VAE factor times patch size must divide them."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What diffusers calls the parts of a family's pipeline, and what its published checkpoints say.
-
-    Attributes:
-        pipeline: the pipeline's class in diffusers.
-        denoiser_class: of its network.
-        denoiser: the network's name in the pipeline.
-        scheduler: the published scheduler configuration, used where the checkpoint's own is not on this machine.
-        vae_classes: that may stand in the VAE's place, the published one's first.
-        text_parts: the text components that the family cannot do without.
-        patch_size: latent cells that the network reads as one, along a side.
-        float32_parts: components that are kept in float32.
-        ays: the family's Align Your Steps, where it has them.
-    """
-
-    pipeline: str
-    denoiser_class: str
-    denoiser: str = "transformer"
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
-    vae_classes: tuple[str, ...] = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL")
-    text_parts: tuple[str, ...] = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    patch_size: int = 1
-    float32_parts: tuple[str, ...] = ()
-    ays: tuple[int, ...] | None = None
-
-    def needed(self) -> dict[str, str | None]:
-        """Return the parts that the pipeline must have, each with its class where only one will do."""
-        return {self.denoiser: self.denoiser_class, "vae": None, **dict.fromkeys(self.text_parts)}
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The sizes of one checkpoint.
-
-    Attributes:
-        latent_channels: C.
-        prompt_embed_dim: D.
-        prompt_length: L.
-        pooled_embed_dim: P; 0 where there is none.
-        vae_factor: pixels of a latent cell, along a side.
-        frame_factor: frames of a latent one.
-        largest_side: in pixels, where the network has positions for so many only.
-    """
-
-    latent_channels: int
-    prompt_embed_dim: int
-    prompt_length: int
-    pooled_embed_dim: int = 0
-    vae_factor: int = 8
-    frame_factor: int = 1
-    largest_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -243,19 +172,3 @@ class PipelineBackbone(Backbone):
                 fit.
         """
         return imported(f"{LOADING}:adopt")(self, pipeline, device)
-
-
-def find(configs: Configs, part: str, name: str, published: Any) -> Any:
-    """Return a value of a part's configuration; where it is not stated, the published one."""
-    value = configs.get(part, {}).get(name)
-    return published if value is None else value
-
-
-def vae_factor(configs: Configs) -> int:
-    """Return the pixels of a latent cell, along a side, of the VAEs of pictures."""
-    return 2 ** (len(find(configs, "vae", "block_out_channels", (0,) * 4)) - 1)
-
-
-def text_files(folder: Path) -> list[Path]:
-    """Return the files that decide a pipeline's embeddings, sorted."""
-    return sorted([*folder.glob("text_encoder*/*"), *folder.glob("tokenizer*/*")])

@@ -2,16 +2,6 @@
 
 ``VariancePreservingSchedule``: whole levels 0 to 999 with alpha^2 + sigma^2 = 1, the DDIM step. ``FlowSchedule``:
 levels 1000 sigma with alpha = 1 - sigma, the Euler step. A model with a rule of its own writes a further ``Schedule``.
-
-``spacing`` (the key ``backbone.spacing``) says which levels are visited:
-
-| value | levels |
-|---|---|
-| none | the checkpoint's own |
-| ``leading``, ``trailing``, ``linspace`` | DDIM's, by the names of diffusers (variance-preserving only) |
-| ``dpm_solver`` | those of ``DPMSolverMultistepScheduler``; our step is then its first-order step |
-| ``ays`` | Align Your Steps (Sabour et al. 2024), 10 levels, for SD and SDXL |
-| a list | these, from noise to data |
 """
 
 from __future__ import annotations
@@ -20,19 +10,15 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from npnet.backbones import levels
-from npnet.errors import FieldError, UserError, closest
+from npnet.backbones.spacing import FLOW_LEVELS, Kind, Spacing
+from npnet.errors import FieldError, UserError
 
-SPACINGS = (*levels.DDIM_SPACINGS, "dpm_solver", "ays")
 PREDICTION_TYPES = ("epsilon", "v_prediction")
-FLOW_LEVELS = 1000.0
-"""The level of pure noise in flow matching: diffusers' timestep, 1000 sigma."""
 END = -1.0
 """The level after the last step."""
-Kind = Literal["variance_preserving", "flow"]
-Spacing = str | Sequence[float] | None
 
 
 class Coefficients(NamedTuple):
@@ -108,7 +94,7 @@ class VariancePreservingSchedule(Schedule):
 
     Args:
         published: the checkpoint's scheduler configuration.
-        spacing: see the module's docstring.
+        spacing: see ``spacing``.
         ays: the family's Align Your Steps, where it has them.
 
     Raises:
@@ -237,30 +223,3 @@ def fixed_steps(visited: Sequence[float], num_inference_steps: int) -> list[Step
     if len(visited) != num_inference_steps:
         raise refused(num_inference_steps, f"backbone.spacing has {len(visited)} levels; ask for as many")
     return consecutive(visited)
-
-
-def check_spacing(spacing: Spacing, kind: Kind, ays: bool, who: str) -> None:
-    """Refuse a spacing that a family does not have.
-
-    Args:
-        spacing: None, a name or a list of levels.
-        kind: of the schedule.
-        ays: whether the family has Align Your Steps.
-        who: the family's name.
-
-    Raises:
-        FieldError: says what was got and what is allowed.
-    """
-    if isinstance(spacing, str):
-        if kind == "flow":
-            raise FieldError("spacing", spacing, f"{who} takes null, or a list of levels")
-        allowed = SPACINGS if ays else SPACINGS[:-1]
-        if spacing not in allowed:
-            raise FieldError("spacing", spacing, closest(spacing, allowed))
-    elif spacing is not None:
-        high, whole = (FLOW_LEVELS, False) if kind == "flow" else (999, True)
-        falling = all(first > second for first, second in itertools.pairwise(spacing))
-        inside = all(0 <= level <= high and (not whole or level == int(level)) for level in spacing)
-        if not spacing or not falling or not inside:
-            words = "whole numbers" if whole else "numbers"
-            raise FieldError("spacing", list(spacing), f"falling {words} from 0 to {high:g} are needed")

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from npnet import paths
 from npnet.backbones.base import CAPABILITIES
-from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side2
+from npnet.backbones.layout import Configs, Facts, Layout, Side2
+from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.stable_diffusion import XL, xl_facts
 from npnet.errors import UserError, one_line
 from npnet.shapes.grammar import parse

@@ -15,8 +15,9 @@ from PIL import Image
 
 from npnet.backbones import files
 from npnet.backbones.base import CAPABILITIES
+from npnet.backbones.layout import Configs, Facts, Layout, Side8, find, vae_factor
 from npnet.backbones.levels import AYS
-from npnet.backbones.pipeline import Configs, Facts, Layout, PipelineBackbone, Side8, find, vae_factor
+from npnet.backbones.pipeline import PipelineBackbone
 from npnet.errors import FieldError
 from npnet.pictures.opener import PictureError, open_picture
 

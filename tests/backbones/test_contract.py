@@ -1,4 +1,4 @@
-"""What every family does, on tiny models; every further family is one name in ``tiny.FAMILIES``."""
+"""What every family does, on tiny models: every YAML of ``conf/backbone`` and some further forms keep the laws."""
 
 import diffusers
 import pytest
@@ -8,12 +8,25 @@ from npnet import seeding
 from npnet.backbones import END, samplers
 from npnet.backbones.runtime import flow
 from npnet.errors import UserError, under
+from npnet.laws.backbone import LAWS, case_of
 from npnet.noise.runtime.inversion import redenoise
+from npnet.paths import config_dir
 from npnet.records import Branches
-from tests import tiny
-from tests.families import EVERY, GUIDED, PROMPTS, SEEDS, built, noise_for, prompts_for, spent
+from tests import fakes, tiny
+from tests.backbones.members import MEMBERS, member
+from tests.families import EVERY, GUIDED, PROMPTS, SEEDS, built, noise_for, prompts_for
 
 ANYWHERE = 4.0  # a guidance scale
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_backbone_keeps_the_laws_of_its_family(name, law):
+    LAWS[law](case_of(member(name)))
+
+
+def test_every_shipped_yaml_is_a_member():
+    assert {path.stem for path in (config_dir() / "backbone").glob("*.yaml")} <= set(MEMBERS)
 
 
 @pytest.fixture(params=EVERY)
@@ -83,13 +96,6 @@ def test_our_loop_gives_the_latents_of_the_diffusers_pipeline(name, guidance_sca
         assert levels == pytest.approx(sigmas.tolist(), abs=1e-7)
 
 
-def test_the_prompt_and_its_absence_both_matter(guided):
-    c = guided.encode(prompts_for(guided))
-    branches = guided.predict_branches(noise_for(guided), guided.timesteps(4)[0], c)
-    assert (branches.conditional - branches.unconditional).abs().max() > 1e-4
-    assert branches.conditional.dtype == torch.float32
-
-
 def test_coefficients_are_the_schedulers():
     for name in ("sd", "sdxl_v", "hunyuan_dit"):
         backbone = built(name)
@@ -99,34 +105,6 @@ def test_coefficients_are_the_schedulers():
             assert alpha**2 == pytest.approx(float(table[level]), rel=1e-12)
             assert alpha**2 + sigma**2 == pytest.approx(1.0, rel=1e-12)
         assert backbone.coefficients(END) == backbone.coefficients(0)
-
-
-def test_levels_fall_to_a_clean_end(backbone):
-    levels = [*backbone.timesteps(4), END]
-    assert levels == sorted(levels, reverse=True)
-    sigmas = [backbone.coefficients(level).sigma for level in levels]
-    assert sigmas == sorted(sigmas, reverse=True)
-    assert sigmas[-1] < 0.05
-    assert sigmas[0] > 0.9
-
-
-@pytest.mark.parametrize("steps", [4, 10])
-def test_moving_there_and_back_with_one_prediction_is_the_identity(backbone, steps):
-    noise = noise_for(backbone)
-    level = backbone.timesteps(steps)[0]
-    prediction = backbone.predict(noise, level, backbone.encode(prompts_for(backbone)), ANYWHERE).double()
-    for here, there in backbone.steps(steps):
-        lower = backbone.move(noise.double(), prediction, here, there)
-        assert (backbone.move(lower, prediction, there, here) - noise).abs().max() < 1e-12
-
-
-def test_x0_epsilon_and_velocity_agree_with_their_definitions(backbone):
-    noise, level = noise_for(backbone), backbone.timesteps(4)[1]
-    prediction = backbone.predict(noise, level, backbone.encode(prompts_for(backbone)), 1.0)
-    alpha, sigma = backbone.coefficients(level)
-    x0, epsilon = backbone.to_x0(prediction, noise, level), backbone.to_epsilon(prediction, noise, level)
-    assert torch.allclose(alpha * x0 + sigma * epsilon, noise, atol=1e-4, rtol=1e-4)
-    assert torch.allclose(backbone.to_velocity(prediction, noise, level), epsilon - x0, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [4, 10, 30, 50])
@@ -152,74 +130,6 @@ def test_redenoise_is_its_closed_form_in_double_precision(guided, steps, monkeyp
     gain = s1 - s0 if guided.kind == "flow" else (a0 * s1 - a1 * s0) / a1
     assert gain < 0
     assert (golden - (noise + gain * (5.5 - 1.0) * (cond - uncond))).abs().max() < 1e-12
-
-
-def test_forwards_are_counted_and_guidance_one_runs_no_unconditional_half(backbone):
-    noise, c = noise_for(backbone), backbone.encode(prompts_for(backbone))
-    both = 2 if "unconditional_branch" in backbone.capabilities else 1
-    assert spent(backbone, lambda: backbone.sample(noise, c, 3, 1.0)) == 2 * 3
-    assert spent(backbone, lambda: backbone.sample(noise, c, 3, ANYWHERE)) == 2 * 3 * both
-
-
-def test_backward_passes_through_the_denoiser_are_counted(backbone):
-    with torch.enable_grad():
-        latents = noise_for(backbone).requires_grad_()
-        before = backbone.cost
-        c = backbone.encode(prompts_for(backbone))
-        backbone.predict(latents, backbone.timesteps(4)[0], c, 1.0).sum().backward()
-    assert (backbone.cost - before).backwards == 2
-    assert latents.grad.abs().sum() > 0
-
-
-def test_guidance_is_affine_in_its_scale(guided):
-    noise, c, level = noise_for(guided), guided.encode(prompts_for(guided)), guided.timesteps(4)[1]
-    at = {scale: guided.predict(noise, level, c, scale) for scale in (1.0, 2.0, 4.0)}
-    assert torch.allclose(at[4.0] - at[1.0], 3 * (at[2.0] - at[1.0]), atol=1e-4)
-
-
-def test_branches_computed_before_change_nothing_but_the_cost(guided):
-    noise, c = noise_for(guided), guided.encode(prompts_for(guided))
-    first = guided.predict_branches(noise, guided.timesteps(3)[0], c)
-    plain = guided.sample(noise, c, 3, ANYWHERE)
-    before = guided.cost
-    shared = guided.sample(noise, c, 3, ANYWHERE, first_branches=first)
-    assert (guided.cost - before).forwards == 2 * 2 * 2
-    assert torch.equal(plain, shared)
-    leading = Branches(first.timestep, first.conditional[:1], first.unconditional[:1])
-    partly = guided.sample(noise, c, 3, ANYWHERE, first_branches=leading)
-    assert torch.allclose(partly, plain, atol=1e-4, rtol=1e-4)
-
-
-def test_branches_of_another_level_are_not_used(guided):
-    noise, c = noise_for(guided), guided.encode(prompts_for(guided))
-    wrong = guided.predict_branches(noise, guided.timesteps(3)[1], c)
-    plain = guided.sample(noise, c, 3, ANYWHERE)
-    assert torch.equal(guided.sample(noise, c, 3, ANYWHERE, first_branches=wrong), plain)
-
-
-def test_a_batch_is_its_singles(backbone):
-    noise, c = noise_for(backbone), backbone.encode(prompts_for(backbone))
-    whole = backbone.sample(noise, c, 3, ANYWHERE)
-    assert whole.shape == noise.shape and whole.dtype == torch.float32
-    for index in range(2):
-        single = backbone.sample(noise[index : index + 1], c[index : index + 1], 3, ANYWHERE)
-        assert torch.allclose(single, whole[index : index + 1], atol=1e-4, rtol=1e-4)
-
-
-def test_a_prompt_is_encoded_the_same_alone_twice_and_in_a_batch(backbone):
-    first, second = prompts_for(backbone)
-    both, alone = backbone.encode([first, second, first]), backbone.encode([first])
-    assert both.prompts == (first, second, first)
-    for key, tensor in both.tensors().items():
-        assert torch.equal(tensor[0], tensor[2]), key
-        assert torch.allclose(tensor[:1].float(), alone.tensors()[key].float(), atol=1e-5), key
-    pooled = both.pooled_prompt_embeds
-    assert backbone.embed_dims() == {
-        "prompt_embed_dim": both.prompt_embeds.shape[2],
-        "prompt_length": both.prompt_embeds.shape[1],
-        "pooled_embed_dim": 0 if pooled is None else pooled.shape[1],
-    }
-    assert (both.negative_prompt_embeds is not None) == ("unconditional_branch" in backbone.capabilities)
 
 
 def test_pictures_lie_in_the_unit_range_at_other_sizes_and_carry_gradients(backbone):
@@ -262,12 +172,6 @@ def test_sampling_runs_at_other_sizes(backbone):
     latents = backbone.sample(noise, backbone.encode(prompts_for(backbone)[:1]), 2, ANYWHERE)
     assert latents.shape == noise.shape
     assert torch.isfinite(latents).all()
-
-
-def test_given_levels_equal_to_the_spacing_change_nothing(backbone):
-    noise, c = noise_for(backbone), backbone.encode(prompts_for(backbone))
-    levels = backbone.timesteps(3)
-    assert torch.equal(backbone.sample(noise, c, 3, 2.0, timesteps=levels), backbone.sample(noise, c, 3, 2.0))
 
 
 def test_impossible_requests_are_refused_by_name(backbone):
@@ -316,3 +220,51 @@ def test_packing_is_a_permutation():
     assert tokens.shape == (2, 12, 16)
     assert torch.equal(flow.unpack(tokens, 3, 4), latents)
     assert torch.equal(tokens, diffusers.FluxPipeline._pack_latents(latents, 2, 4, 6, 8))
+
+
+class Uncounted(fakes.LoadedLinear):
+    def evaluate(self, latents, label, conditioning, unconditional):
+        output = self.denoiser.model_output(latents, label, conditioning, unconditional)
+        return (output, None) if not unconditional else output.chunk(2)[::-1]
+
+
+class Bright(fakes.LoadedLinear):
+    def decode(self, latents):
+        return 2 * super().decode(latents)
+
+
+class Drifting(fakes.LoadedLinear):
+    def move(self, latents, noise_pred, from_timestep, to_timestep):
+        return super().move(latents, noise_pred, from_timestep, to_timestep) + 1e-9
+
+
+class Greedy(fakes.LoadedLinear):
+    def sample(self, noise, *others, **options):
+        return super().sample(noise, *others, **options) + noise.mean()
+
+
+class Overguided(fakes.LoadedLinear):
+    def guide(self, branches, guidance_scale):
+        return super().guide(branches, guidance_scale**2 if guidance_scale != 1 else 1)
+
+
+class Misnamed(fakes.LoadedLinear):
+    def embed_dims(self):
+        return {**super().embed_dims(), "prompt_length": 5}
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (Uncounted, "forwards are counted"),
+        (Uncounted, "backwards are counted"),
+        (Bright, "pictures lie in the unit range"),
+        (Drifting, "moving there and back is the identity"),
+        (Greedy, "a batch is its singles"),
+        (Overguided, "guidance is affine in its scale"),
+        (Misnamed, "a prompt is encoded alike alone and in a batch"),
+    ],
+)
+def test_a_law_finds_what_breaks_it(broken, law):
+    with pytest.raises(AssertionError):
+        LAWS[law](case_of(broken(fakes.LinearBackbone(device="cpu"))))

@@ -112,7 +112,7 @@ def test_loading_shows_no_bars_and_leaves_the_settings_as_they_were(saved, capfd
 
 
 def test_a_missing_helper_library_is_said(saved, monkeypatch):
-    monkeypatch.setattr("npnet.backbones.flow.find_spec", lambda name: None)
+    monkeypatch.setattr("npnet.backbones.wan.find_spec", lambda name: None)
     backbone = Wan(str(saved("wan")), **keys("wan"))
     assert refusal(backbone.check).endswith("pip install accelerate")
 

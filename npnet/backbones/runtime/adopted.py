@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from npnet.backbones.pipeline import Facts, PipelineBackbone
+from npnet.backbones.layout import Facts
+from npnet.backbones.pipeline import PipelineBackbone
 
 
 @dataclass(frozen=True)

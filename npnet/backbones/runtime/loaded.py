@@ -1,55 +1,25 @@
 """A diffusion model, reduced to the operations that noise methods need, written once for every family.
 
-Vocabulary: ``noise`` is x_T ~ N(0, I) before any scheduler scaling; ``latents`` is the state x_t at a ``timestep``,
-``(B, C, *grid)``; ``noise_pred`` is epsilon for variance-preserving families whatever the checkpoint predicts, and
-velocity for flow matching, always float32 and after guidance. x_t = alpha_t x_0 + sigma_t epsilon; flow matching has
-alpha_t = 1 - t, sigma_t = t and velocity = epsilon - x_0.
-
-Guidance scales are in the diffusers convention, ``uncond + guidance_scale * (cond - uncond)``: 1 is the conditional
-prediction alone. The paper's equation 3 writes (w + 1) cond - w uncond, so its w is ``guidance_scale`` - 1, while its
-published settings (5.5, 3.5, 5.0, inversion 1.0) are the values passed to diffusers.
-
-Nothing here enters ``no_grad`` by itself; callers do.
+The words are explained in ``npnet.backbones.runtime``. Nothing here enters ``no_grad`` by itself; callers do.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from npnet.backbones.base import Backbone
 from npnet.backbones.runtime import samplers
-from npnet.backbones.runtime.parts import Decoder, Denoiser, TextEncoder
+from npnet.backbones.runtime.parts import Decoder, Denoiser, Meter, Sizes, TextEncoder
 from npnet.backbones.runtime.scheduled import Scheduled
 from npnet.backbones.samplers import check_sampler
 from npnet.backbones.schedules import END, Schedule, Step
 from npnet.errors import UserError
 from npnet.records import Branches, Conditioning, Cost
-
-
-class Sizes(Protocol):
-    """What knows the shapes of a loaded model: a description, or a description with a checkpoint's own sizes."""
-
-    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """See ``Backbone.latent_shape``."""
-
-    def embed_dims(self) -> dict[str, int]:
-        """See ``Backbone.embed_dims``."""
-
-
-class Meter:
-    """Counts what is spent, in one place: ``cost`` only grows."""
-
-    def __init__(self) -> None:
-        self.cost = Cost()
-
-    def add(self, cost: Cost) -> None:
-        """Add what was spent."""
-        self.cost += cost
 
 
 class LoadedBackbone(Scheduled):
@@ -62,8 +32,8 @@ class LoadedBackbone(Scheduled):
         decoder: latents to pictures; None where the family has none.
         device: of the latents.
         dtype: of the network; the step arithmetic is always float32.
-        schedule: by default the description's.
-        sizes: what knows the shapes; by default the description.
+        schedule: by default the description's; so are the ``sizes``.
+        sizes: what knows the shapes.
         pipeline: the diffusers pipeline that the parts come from, or None.
     """
 
@@ -86,8 +56,6 @@ class LoadedBackbone(Scheduled):
         self.device, self.dtype, self.pipeline = device, dtype, pipeline
         self.meter = Meter()
         self._sizes: Any = description if sizes is None else sizes
-
-    # --- what the description says -------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -120,8 +88,6 @@ class LoadedBackbone(Scheduled):
     def embed_dims(self) -> dict[str, int]:
         """See ``Backbone.embed_dims``."""
         return self._sizes.embed_dims()
-
-    # --- the network ---------------------------------------------------------------------------------------------
 
     @property
     def cost(self) -> Cost:
@@ -204,8 +170,6 @@ class LoadedBackbone(Scheduled):
         conditioning = self.with_guidance(conditioning, guidance_scale)
         branches = self.predict_branches(latents, timestep, conditioning, label, unconditional=guidance_scale != 1)
         return self.guide(branches, guidance_scale)
-
-    # --- sampling ------------------------------------------------------------------------------------------------
 
     def sample(
         self,

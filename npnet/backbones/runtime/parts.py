@@ -1,4 +1,4 @@
-"""The three parts that a loaded model is composed of: a text encoder, a denoiser and a decoder.
+"""The parts that a loaded model is composed of: a text encoder, a denoiser, a decoder, its sizes and a meter.
 
 A family writes small subclasses. Nothing here enters ``no_grad`` by itself; callers do.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from npnet.records import Conditioning
+from npnet.records import Conditioning, Cost
 
 
 class TextEncoder(ABC):
@@ -79,6 +79,27 @@ class Decoder(ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Decode to pictures ``(B, 3, H, W)`` (video: ``(B, F, 3, H, W)``), float32 in [0, 1]; differentiable."""
+
+
+class Sizes(Protocol):
+    """What knows the shapes of a loaded model: a description, or a description with a checkpoint's own sizes."""
+
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """See ``Backbone.latent_shape``."""
+
+    def embed_dims(self) -> dict[str, int]:
+        """See ``Backbone.embed_dims``."""
+
+
+class Meter:
+    """Counts what is spent, in one place: ``cost`` only grows."""
+
+    def __init__(self) -> None:
+        self.cost = Cost()
+
+    def add(self, cost: Cost) -> None:
+        """Add what was spent."""
+        self.cost += cost
 
 
 def negative(name: str) -> str:

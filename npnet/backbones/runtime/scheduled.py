@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from npnet.backbones.schedules import Coefficients, Kind, Schedule, Step
+from npnet.backbones.schedules import Coefficients, Schedule, Step
+from npnet.backbones.spacing import Kind
 
 
 class Scheduled:
-    """The arithmetic of a model on its schedule; see ``loaded`` for the words.
+    """The arithmetic of a model on its schedule; see ``npnet.backbones.runtime`` for the words.
 
     Args:
         schedule: of the model.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from npnet.backbones.files import INDEX
-from npnet.backbones.pipeline import text_files
+from npnet.backbones.layout import text_files
 from npnet.backbones.runtime.adopted import Adopted
 from npnet.backbones.runtime.parts import TextEncoder, negative
 from npnet.data.embeddings import EmbeddingCache

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npnet.backbones.flow import Wan
 from npnet.backbones.runtime.pipeline import Parts, PipelineDenoiser, VaeDecoder
 from npnet.backbones.runtime.text import PipelineText
+from npnet.backbones.wan import Wan
 from npnet.errors import FieldError
 
 ROUNDING = 1e-4

@@ -1,0 +1,262 @@
+"""The laws of backbones; see ``npnet.backbones.runtime`` for the words.
+
+Each law takes a loaded model with two of its prompts, under ``no_grad``, and raises ``AssertionError``, with the
+reason, where it is broken.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from npnet import seeding
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.backbones.samplers import check_sampler
+from npnet.backbones.schedules import END
+from npnet.errors import UserError
+from npnet.records import Branches, Conditioning
+
+SEEDS = (3, 4)
+SCALE = 4.0
+PROMPTS = ("a cat", "two dogs")
+SHAPES_PROMPTS = ("a red circle to the left of a blue square", "a green triangle above a yellow circle")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a law is asked about: a loaded model, and two prompts that it has words for."""
+
+    backbone: LoadedBackbone
+    prompts: Sequence[str] = PROMPTS
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """Noise of two samples."""
+        return seeding.source_noises(list(SEEDS), self.backbone.latent_shape()).to(self.backbone.device)
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        """The two prompts, encoded."""
+        return self.backbone.encode(self.prompts)
+
+    @property
+    def guided(self) -> bool:
+        """Whether there is an unconditional branch."""
+        return "unconditional_branch" in self.backbone.capabilities
+
+    def sample(self, steps: int = 3, scale: float = SCALE, **options: object) -> Tensor:
+        """Return the latents of the two samples."""
+        return self.backbone.sample(self.noise, self.conditioning, steps, scale, **options)  # type: ignore[arg-type]
+
+
+Law = Callable[[Case], None]
+
+
+def case_of(backbone: LoadedBackbone) -> Case:
+    """Return the case of a model, with prompts of its world."""
+    return Case(backbone, SHAPES_PROMPTS if backbone.domain == "shapes" else PROMPTS)
+
+
+def the_description_says_the_same_as_the_model(case: Case) -> None:
+    """Kind, capabilities and levels are known before the weights are, and a description travels by pickle."""
+    backbone, description = case.backbone, case.backbone.description
+    _require(description.schedule().kind == backbone.kind, "the description's schedule is of another kind")
+    _require(description.capabilities == backbone.capabilities, "the description has other capabilities")
+    travelled = pickle.loads(pickle.dumps(description))
+    _require(travelled == description, "a pickled description comes back as another")
+    _require(len(travelled.latent_shape()) == case.noise.ndim - 1, "the description's latents have another grid")
+
+
+def levels_fall_to_a_clean_end(case: Case) -> None:
+    """From noise to data, each level lies below the one before, and so does its sigma."""
+    levels = [*case.backbone.timesteps(4), END]
+    sigmas = [case.backbone.coefficients(level).sigma for level in levels]
+    for name, falling in (("level", levels), ("sigma", sigmas)):
+        _require(falling == sorted(falling, reverse=True), f"the {name}s do not fall: {falling}")
+    _require(sigmas[-1] < 0.05, f"the end is not clean: sigma {sigmas[-1]:.3g}")
+    _require(sigmas[0] > 0.9, f"the start is not noise: sigma {sigmas[0]:.3g}")
+
+
+def moving_there_and_back_is_the_identity(case: Case) -> None:
+    """With one prediction, in double precision, at 4 and at 10 steps."""
+    backbone, noise = case.backbone, case.noise.double()
+    for steps in (4, 10):
+        level = backbone.timesteps(steps)[0]
+        prediction = backbone.predict(case.noise, level, case.conditioning, SCALE).double()
+        for here, there in backbone.steps(steps):
+            lower = backbone.move(noise, prediction, here, there)
+            error = float((backbone.move(lower, prediction, there, here) - noise).abs().max())
+            _require(error < 1e-12, f"from {here} to {there} and back: off by {error:.2g}")
+
+
+def x0_epsilon_and_velocity_agree(case: Case) -> None:
+    """Alpha x_0 + sigma epsilon gives the latents, and velocity is epsilon - x_0."""
+    backbone, noise = case.backbone, case.noise
+    level = backbone.timesteps(4)[1]
+    prediction = backbone.predict(noise, level, case.conditioning, 1.0)
+    alpha, sigma = backbone.coefficients(level)
+    x0, epsilon = backbone.to_x0(prediction, noise, level), backbone.to_epsilon(prediction, noise, level)
+    _close(alpha * x0 + sigma * epsilon, noise, "alpha x_0 + sigma epsilon", 1e-4)
+    _close(backbone.to_velocity(prediction, noise, level), epsilon - x0, "the velocity", 1e-4)
+
+
+def predictions_are_float32(case: Case) -> None:
+    """Whatever the network computes in, and with both branches where there are two."""
+    branches = case.backbone.predict_branches(case.noise, case.backbone.timesteps(4)[0], case.conditioning)
+    _require(branches.conditional.dtype == torch.float32, f"predicts {branches.conditional.dtype}")
+    _require(branches.conditional.shape == case.noise.shape, f"predicts {tuple(branches.conditional.shape)}")
+    _require((branches.unconditional is not None) == case.guided, "the branches are not those of its capabilities")
+    if branches.unconditional is not None:
+        differs = float((branches.conditional - branches.unconditional).abs().max())
+        _require(differs > 1e-4, "the prompt changes nothing")
+
+
+def forwards_are_counted(case: Case) -> None:
+    """A sample through the network is 1, a guided evaluation 2, and guidance 1 runs no unconditional half."""
+    for scale, each in ((1.0, 1), (SCALE, 2 if case.guided else 1)):
+        before = case.backbone.cost
+        case.sample(3, scale)
+        found = (case.backbone.cost - before).forwards
+        _require(found == 2 * 3 * each, f"two samples of 3 steps at guidance {scale:g} count {found} forwards")
+
+
+def backwards_are_counted(case: Case) -> None:
+    """A gradient through the network reaches the latents and is counted."""
+    backbone, before = case.backbone, case.backbone.cost
+    with torch.enable_grad():
+        latents = case.noise.clone().requires_grad_()
+        backbone.predict(latents, backbone.timesteps(4)[0], case.conditioning, 1.0).sum().backward()
+    found = (backbone.cost - before).backwards
+    _require(found == 2, f"two samples count {found} backwards")
+    _require(latents.grad is not None and float(latents.grad.abs().sum()) > 0, "no gradient reaches the latents")
+
+
+def guidance_is_affine_in_its_scale(case: Case) -> None:
+    """Where there are two branches."""
+    if not case.guided:
+        return
+    backbone, level = case.backbone, case.backbone.timesteps(4)[1]
+    at = {scale: backbone.predict(case.noise, level, case.conditioning, scale) for scale in (1.0, 2.0, 4.0)}
+    _close(at[4.0] - at[1.0], 3 * (at[2.0] - at[1.0]), "what guidance adds", 1e-4)
+
+
+def branches_computed_before_change_nothing_but_the_cost(case: Case) -> None:
+    """The first evaluation of some or all samples can be given; one of another level is not used."""
+    if not case.guided:
+        return
+    backbone, plain = case.backbone, case.sample()
+    first, wrong = (backbone.predict_branches(case.noise, t, case.conditioning) for t in backbone.timesteps(3)[:2])
+    before = backbone.cost
+    shared = case.sample(first_branches=first)
+    found = (backbone.cost - before).forwards
+    _require(found == 2 * 2 * 2, f"with the first evaluation given, 3 steps of two samples count {found} forwards")
+    _require(torch.equal(plain, shared), "a given first evaluation changes the latents")
+    assert first.unconditional is not None
+    leading = Branches(first.timestep, first.conditional[:1], first.unconditional[:1])
+    _close(case.sample(first_branches=leading), plain, "sampling with the first sample's evaluation given", 1e-4)
+    _require(torch.equal(case.sample(first_branches=wrong), plain), "an evaluation of another level is used")
+
+
+def a_batch_is_its_singles(case: Case) -> None:
+    """A sample alone gives what it gives beside another."""
+    whole = case.sample()
+    _require(whole.shape == case.noise.shape and whole.dtype == torch.float32, f"samples {whole.dtype}")
+    for index in range(2):
+        part = slice(index, index + 1)
+        single = case.backbone.sample(case.noise[part], case.conditioning[part], 3, SCALE)
+        _close(single, whole[part], f"sample {index} alone", 1e-4)
+
+
+def a_prompt_is_encoded_alike_alone_and_in_a_batch(case: Case) -> None:
+    """Twice in a batch it gives the same bits, and the embeddings have the sizes that are said."""
+    backbone, (first, second) = case.backbone, case.prompts
+    both, alone = backbone.encode([first, second, first]), backbone.encode([first])
+    _require(both.prompts == (first, second, first), f"returns the prompts {both.prompts}")
+    for key, tensor in both.tensors().items():
+        _require(torch.equal(tensor[0], tensor[2]), f"{key}: one prompt twice gives two values")
+        _close(tensor[:1].float(), alone.tensors()[key].float(), f"{key} of a prompt alone", 1e-5)
+    pooled = both.pooled_prompt_embeds
+    found = {
+        "prompt_embed_dim": both.prompt_embeds.shape[2],
+        "prompt_length": both.prompt_embeds.shape[1],
+        "pooled_embed_dim": 0 if pooled is None else pooled.shape[1],
+    }
+    _require(backbone.embed_dims() == found, f"embed_dims says {backbone.embed_dims()}, encoding gives {found}")
+    _require((both.negative_prompt_embeds is not None) == case.guided, "the unconditional embeddings are missing")
+
+
+def pictures_lie_in_the_unit_range(case: Case) -> None:
+    """And they carry gradients; a family without ``decode`` says so."""
+    backbone, able = case.backbone, "decode" in case.backbone.capabilities
+    if not able:
+        try:
+            backbone.decode(case.noise)
+        except UserError:
+            return
+        raise AssertionError("decodes, though its capabilities leave it out")
+    differentiable = "differentiable_decode" in backbone.capabilities
+    with torch.set_grad_enabled(differentiable):
+        latents = case.noise[:1].clone().requires_grad_(differentiable)
+        images = backbone.decode(latents)
+        if differentiable:
+            images.sum().backward()
+    _require(images.dtype == torch.float32 and images.shape[-3] == 3, f"pictures are {tuple(images.shape)}")
+    low, high = float(images.min()), float(images.max())
+    _require(low >= 0 and high <= 1, f"pictures lie in [{low:.3g}, {high:.3g}]")
+    if differentiable:
+        _require(latents.grad is not None and bool(latents.grad.any()), "no gradient reaches the latents")
+
+
+def given_levels_equal_to_the_spacing_change_nothing(case: Case) -> None:
+    """``timesteps=`` visits what it is given."""
+    found = case.sample(timesteps=case.backbone.timesteps(3))
+    _require(torch.equal(found, case.sample()), "the same levels give other latents")
+
+
+def impossible_steps_are_refused(case: Case) -> None:
+    """Described or loaded, in one line that names ``num_inference_steps``."""
+    for model in (case.backbone, case.backbone.description):
+        for count in (0, -1, True, 2.5, "4"):
+            try:
+                check_sampler("default", model, count)  # type: ignore[arg-type]
+            except UserError as error:
+                _require(str(error).startswith("num_inference_steps="), f"{count!r} steps are refused with: {error}")
+                continue
+            raise AssertionError(f"{count!r} steps are not refused")
+
+
+LAWS: dict[str, Law] = {
+    law.__name__.replace("_", " "): law
+    for law in (
+        the_description_says_the_same_as_the_model,
+        levels_fall_to_a_clean_end,
+        moving_there_and_back_is_the_identity,
+        x0_epsilon_and_velocity_agree,
+        predictions_are_float32,
+        forwards_are_counted,
+        backwards_are_counted,
+        guidance_is_affine_in_its_scale,
+        branches_computed_before_change_nothing_but_the_cost,
+        a_batch_is_its_singles,
+        a_prompt_is_encoded_alike_alone_and_in_a_batch,
+        pictures_lie_in_the_unit_range,
+        given_levels_equal_to_the_spacing_change_nothing,
+        impossible_steps_are_refused,
+    )
+}
+"""Every law by its name in words."""
+
+
+def _close(found: Tensor, expected: Tensor, what: str, tolerance: float) -> None:
+    error = float((found - expected).abs().max())
+    _require(torch.allclose(found, expected, atol=tolerance, rtol=tolerance), f"{what} is off by {error:.2g}")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
