@@ -55,7 +55,7 @@ def ddim_levels(config: Mapping[str, Any], num_inference_steps: int) -> list[int
     count = int(config.get("num_train_timesteps", 1000))
     spacing = config.get("timestep_spacing", "leading")
     if spacing == "linspace":
-        levels = np.linspace(0, count - 1, num_inference_steps).round()[::-1]
+        levels: Floats = np.linspace(0, count - 1, num_inference_steps).round()[::-1]
     elif spacing == "leading":
         stride = count // num_inference_steps
         levels = (np.arange(num_inference_steps) * stride)[::-1] + int(config.get("steps_offset", 0))
@@ -76,7 +76,7 @@ def dpm_solver_levels(config: Mapping[str, Any], table: Sequence[float], num_inf
     last = count - _clipped(table, float(config.get("lambda_min_clipped", -math.inf)))
     spacing = config.get("timestep_spacing", "linspace")
     if spacing == "linspace":
-        levels = np.linspace(0, last - 1, num_inference_steps + 1).round()[::-1][:-1]
+        levels: Floats = np.linspace(0, last - 1, num_inference_steps + 1).round()[::-1][:-1]
     elif spacing == "leading":
         stride = last // (num_inference_steps + 1)
         levels = (np.arange(num_inference_steps + 1) * stride)[::-1][:-1] + int(config.get("steps_offset", 0))

@@ -78,8 +78,8 @@ def levels_fall_to_a_clean_end(case: Case) -> None:
     sigmas = [case.backbone.coefficients(level).sigma for level in levels]
     for name, falling in (("level", levels), ("sigma", sigmas)):
         _require(falling == sorted(falling, reverse=True), f"the {name}s do not fall: {falling}")
-    _require(sigmas[-1] < 0.05, f"the end is not clean: sigma {sigmas[-1]:.3g}")
-    _require(sigmas[0] > 0.9, f"the start is not noise: sigma {sigmas[0]:.3g}")
+    clean, noisy = sigmas[-1], sigmas[0]
+    _require(clean < 0.05 and noisy > 0.9, f"sigma goes from {noisy:.3g} to {clean:.3g}, not from 1 to 0")
 
 
 def moving_there_and_back_is_the_identity(case: Case) -> None:
@@ -108,8 +108,9 @@ def x0_epsilon_and_velocity_agree(case: Case) -> None:
 def predictions_are_float32(case: Case) -> None:
     """Whatever the network computes in, and with both branches where there are two."""
     branches = case.backbone.predict_branches(case.noise, case.backbone.timesteps(4)[0], case.conditioning)
-    _require(branches.conditional.dtype == torch.float32, f"predicts {branches.conditional.dtype}")
-    _require(branches.conditional.shape == case.noise.shape, f"predicts {tuple(branches.conditional.shape)}")
+    found = branches.conditional
+    alike = found.dtype == torch.float32 and found.shape == case.noise.shape
+    _require(alike, f"predicts {tuple(found.shape)} {found.dtype} for noise {tuple(case.noise.shape)}")
     _require((branches.unconditional is not None) == case.guided, "the branches are not those of its capabilities")
     if branches.unconditional is not None:
         differs = float((branches.conditional - branches.unconditional).abs().max())

@@ -29,7 +29,7 @@ class LoadedBackbone(Scheduled):
         description: what was loaded.
         text_encoder: prompts to tensors.
         denoiser: the network.
-        decoder: latents to pictures; None where the family has none.
+        decoder: None where the family makes no pictures.
         device: of the latents.
         dtype: of the network; the step arithmetic is always float32.
         schedule: by default the description's; so are the ``sizes``.
@@ -197,8 +197,7 @@ class LoadedBackbone(Scheduled):
         Raises:
             UserError: the sampler is unknown, or not for this family or this number of steps.
         """
-        latents = noise.to(self.device, torch.float32)
-        conditioning = self.with_guidance(conditioning, guidance_scale)
+        latents, conditioning = noise.to(self.device, torch.float32), self.with_guidance(conditioning, guidance_scale)
         if sampler != "default":
             return self._sample_by_name(sampler, latents, conditioning, num_inference_steps, guidance_scale, generators)
         if timesteps is None:
@@ -233,8 +232,7 @@ class LoadedBackbone(Scheduled):
 
     def _complete(self, known: Branches, latents: Tensor, timestep: float, conditioning: Conditioning) -> Branches:
         """Evaluate the samples that ``known`` does not cover."""
-        count = len(known.conditional)
-        if count == len(latents):
+        if (count := len(known.conditional)) == len(latents):
             return known
         rest = self.predict_branches(
             latents[count:], timestep, conditioning[count:], unconditional=known.unconditional is not None
