@@ -13,7 +13,7 @@ from npnet.drawing.palette import BLUE, GREY, VERMILLION, style_of
 
 Interval = Sequence[float | None]
 Entry = TypeVar("Entry")
-VERDICT_STYLE = {
+VERDICT_STYLE: dict[str, dict[str, Any]] = {
     "better": {"color": BLUE, "markerfacecolor": BLUE, "marker": "o"},
     "worse": {"color": VERMILLION, "markerfacecolor": VERMILLION, "marker": "s"},
     "undecided": {"color": GREY, "markerfacecolor": "none", "marker": "D"},
@@ -107,7 +107,7 @@ def plot_cost(labels: Sequence[str], costs: Sequence[float], panels: Sequence[Pa
         return to_svg(figure, "Mean score of each method against its cost")
 
 
-def _draw_point(axis: Axes, label: str, place: float, point: Point, style: dict[str, str]) -> None:
+def _draw_point(axis: Axes, label: str, place: float, point: Point, style: dict[str, Any]) -> None:
     if point.mean is None:
         return
     if point.line:

@@ -46,15 +46,15 @@ def plot_histograms(panels: Sequence[Gains]) -> bytes:
             axis.set_xlabel("golden - source score", fontsize=9)
             axis.set_ylabel("pairs", fontsize=9)
             axis.tick_params(labelsize=8)
-            axis.yaxis.get_major_locator().set_params(integer=True)
+            axis.locator_params(axis="y", integer=True)
             without_frame(axis)
             axis.legend(frameon=False, fontsize=8)
         return to_png(figure)
 
 
-def _bins(gains: np.ndarray, margin: float) -> np.ndarray:
+def _bins(gains: np.ndarray, margin: float) -> list[float]:
     """Return the edges of the bars; one is at 0, so that a bar is of gains or of losses."""
     low = min(np.percentile(gains, TAIL, method="lower"), 0.0, margin)
     high = max(np.percentile(gains, 100 - TAIL, method="higher"), 0.0, margin)
     width = (high - low) / NUM_BINS or 1.0
-    return width * np.arange(np.floor(low / width), np.ceil(high / width) + 1.5)
+    return (width * np.arange(np.floor(low / width), np.ceil(high / width) + 1.5)).tolist()

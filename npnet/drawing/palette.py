@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#7f7f7f"
 PALETTE = (
     BLUE,
@@ -22,6 +24,6 @@ TEXT, QUIET, LIGHT = "#1a1a1a", "#666666", "#bdbdbd"
 """Of letters, of less important letters, and of bars that stand back."""
 
 
-def style_of(number: int) -> dict[str, str]:
+def style_of(number: int) -> dict[str, Any]:
     """Return colour and marker of the line or point with this number, from 0."""
     return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}

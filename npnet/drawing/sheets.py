@@ -77,7 +77,8 @@ def _draw_pair(pair: PairCell) -> Image.Image:
 
 def wrap(text: str, width: int, letters: ImageFont.FreeTypeFont, num_lines: int = 2) -> list[str]:
     """Break a text into at most ``num_lines`` lines of ``width`` pixels; what does not fit ends in an ellipsis."""
-    lines, rest = [], visible(" ".join(text.split())[:300])
+    lines: list[str] = []
+    rest = visible(" ".join(text.split())[:300])
     while rest and len(lines) < num_lines:
         fits = next(n for n in range(len(rest), 0, -1) if n == 1 or letters.getlength(rest[:n] + "…") <= width)
         space = rest.rfind(" ", 0, fits + 1)

@@ -62,9 +62,9 @@ def match(source: Path, files: Sequence[Path], rows: Sequence[str]) -> Matched:
         by_number = dict(_numbered(source, rest, rows))
         return [(path, captions.get(path) or by_number[path]) for path in files]
     if named:
-        other = next(path for path in files if path not in named)
-        first = next(path for path in files if path in named)
-        _refuse(source, f"{_name(source, first)} names its prompt, {_name(source, other)} does not")
+        without = next(path for path in files if path not in named)
+        one = next(path for path in files if path in named)
+        _refuse(source, f"{_name(source, one)} names its prompt, {_name(source, without)} does not")
     return _ordered(source, files, rows)
 
 
@@ -91,11 +91,11 @@ def _captions(source: Path, files: Sequence[Path], rows: Sequence[str]) -> dict[
     for path in files:
         names = [path.stem, *(folder.name for folder in path.parents if source in folder.parents)]
         texts = [text for name in names for text in (name, AROUND.sub("", name))]
-        words = next((w for text in texts if (w := _words(text)) in prompts and not w.isdigit() and w), None)
-        if words in shared:
+        words = next((w for text in texts if (w := _words(text)) in prompts and not w.isdigit() and w), "")
+        if words and words in shared:
             same = [row for row in dict.fromkeys(rows) if _words(row) == words]
             _refuse_two(source, path, same[0], same[1])
-        if words is not None:
+        if words:
             found[path] = prompts[words]
     return found
 

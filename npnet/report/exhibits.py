@@ -11,7 +11,8 @@ from npnet.data.prompts import Sample
 from npnet.drawing.webp import data_uri
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.chunks import picture_path
-from npnet.report.wording import DAGGER, Results, first_member, metric_decimals, number
+from npnet.evaluation.contract import Results
+from npnet.report.wording import DAGGER, first_member, metric_decimals, number
 
 EXTREMES = 6
 """Pictures of the largest gains, and as many of the largest losses."""

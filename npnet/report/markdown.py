@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from npnet.evaluation.contract import Results
 from npnet.report import wording
-from npnet.report.wording import Results
 from npnet.text import markdown
 
 
@@ -19,10 +19,11 @@ def tables(results: Results) -> str:
 
     versus_standard = wording.pairs_versus_standard(results)
     if versus_standard:
-        rows = [(pair[0], wording.comparison_rows(results, [pair])) for pair in versus_standard]
-        gains = [[wording.shown(results, label), *(row.gain + row.mark for row in found)] for label, found in rows]
+        compared = [(pair[0], wording.comparison_rows(results, [pair])) for pair in versus_standard]
+        gains = [[wording.shown(results, label), *(row.gain + row.mark for row in found)] for label, found in compared]
         rates = [
-            [wording.shown(results, label), *(row.winning_rate + row.mark for row in found)] for label, found in rows
+            [wording.shown(results, label), *(row.winning_rate + row.mark for row in found)]
+            for label, found in compared
         ]
         parts += _titled(results, "Mean gain on standard", ["method", *headings], gains)
         parts += _titled(results, "Winning rate against standard; ties are no wins", ["method", *names], rates)

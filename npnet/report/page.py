@@ -12,11 +12,11 @@ from markupsafe import Markup
 
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
+from npnet.evaluation.contract import Results
 from npnet.evaluation.evaluation import EvaluationJob
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import join_records
 from npnet.report import exhibits, plots, wording
-from npnet.report.wording import Results
 from npnet.text import visible
 from npnet.work import atomic
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from npnet.drawing.comparisons import Gain, Panel, Point, Shares, plot_cost, plot_shares
 from npnet.drawing.comparisons import plot_gains as draw_gains
+from npnet.evaluation.contract import MethodResults, Results, Versus
 from npnet.report import wording
-from npnet.report.wording import DAGGER, Results
+from npnet.report.wording import DAGGER
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -55,11 +55,11 @@ def plot_score_against_cost(results: Results) -> str:
     return plot_cost(labels, [method["cost"]["forwards"] for method in methods.values()], panels)
 
 
-def _point(method: Mapping[str, Any], name: str, scale: float) -> Point:
+def _point(method: MethodResults, name: str, scale: float) -> Point:
     """Return one method's point, and the line of its search where it searched with this metric."""
-    entry, trace = method["metrics"][name], method.get("trace") or {}
+    entry, trace = method["metrics"][name], method.get("trace")
     line = []
-    if trace.get("metric") == name:
+    if trace is not None and trace["metric"] == name:
         line = [(p["forwards"], scale * p["mean"]) for p in trace["points"] if p["mean"] is not None]
     return Point(_times(entry["mean"], scale), [_times(end, scale) for end in entry["interval"]], line)
 
@@ -70,7 +70,7 @@ def _labels(results: Results, pairs: Pairs) -> list[str]:
     ]
 
 
-def _entries(results: Results, name: str, pairs: Pairs) -> list[Mapping[str, Any]]:
+def _entries(results: Results, name: str, pairs: Pairs) -> list[Versus]:
     return [results["methods"][label]["versus"][other][name] for label, other in pairs]
 
 

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
 from npnet.errors import OneLineParser, UserError, one_line
+from npnet.evaluation.contract import Results
 from npnet.report import markdown, wording
-from npnet.report.wording import Results
 from npnet.text import markdown as escaped
 
 USAGE = "python -m npnet.report.sweep DIR [DIR ...] [--plot FILE]"
@@ -63,7 +63,8 @@ def table(runs: Sequence[Run]) -> str:
     keys = list(runs[0].varied)
     has_standard = any("standard" in run.results["methods"] for run in runs)
     heading = [*keys, "method", *headings, *(f"{name}, gain on standard" for name in names if has_standard)]
-    rows, notes = [], {}
+    rows: list[list[str]] = []
+    notes: dict[str, None] = {}
     for run in runs:
         against = wording.pairs_versus_standard(run.results)
         for label in run.results["methods"]:
@@ -119,7 +120,7 @@ def _smoke(runs: Sequence[Run]) -> str | None:
     return next((banner for run in runs if (banner := wording.banner(run.results))), None)
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> Results:
     path = folder / "results.json"
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
@@ -129,7 +130,7 @@ def _read(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {one_line(error)}") from error
     if not isinstance(results, dict) or "settings" not in results or "methods" not in results:
         raise UserError(f"{path}: are no results of evaluate.py that compared noise methods")
-    return results
+    return cast(Results, results)
 
 
 def _flatten(node: Mapping[str, Any], where: str = "") -> dict[str, Any]:

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 
 from npnet.drawing.terminal import add_row, cell, console
+from npnet.evaluation.contract import Results
 from npnet.report import wording
-from npnet.report.wording import Results
 
 METRICS_ABREAST = 3
 """More metrics go into further tables, each with the costs."""

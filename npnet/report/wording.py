@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from npnet.evaluation.contract import Results, Versus
 from npnet.text import count
 
 DAGGER = "†"
@@ -16,8 +16,6 @@ NULL_CONTROL = "null control: in distribution a fresh draw, so what is seen for 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "no clear difference"}
-
-Results = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[
     return rows
 
 
-def _preference(entry: Mapping[str, Any]) -> str:
+def _preference(entry: Versus) -> str:
     preference = entry.get("preference")
     return NONE if preference is None else with_interval(preference["mean"], preference["interval"], 100, 1) + " %"
 

@@ -120,3 +120,7 @@ def test_as_many_files_as_prompts_without_repeats_are_refused():
 
 def test_another_count_of_files_is_refused():
     assert "3 pictures do not match 4 prompts" in refusal("abc", ANIMALS)
+
+
+def test_prompts_without_a_letter_are_told_apart_by_their_rows():
+    assert matched(["0.png", "2.png"], ["🐶", "", "🐱"]) == {"0.png": "🐶", "2.png": "🐱"}
