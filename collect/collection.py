@@ -18,6 +18,7 @@ from npnet.compatibility import check_prompts, settled_nodes
 from npnet.data import schema
 from npnet.data.sidecars import TriedPair
 from npnet.engine.pairs import PairMaker, ScoredPairs
+from npnet.engine.writing import Writer
 from npnet.errors import under
 from npnet.records import NoisePair
 from npnet.work.job import Advance, Workers
@@ -46,14 +47,16 @@ class CollectJob(ShardJob):
         before = maker.spent
         tried: list[TriedPair] = []
         samples = self.plan.chunk(chunk)
-        for batch in maker.batches(samples, maker.encode(samples), settings.batch_size):
-            entries = [self._judge(batch, row) for row in range(len(batch.samples))]
-            for row, entry in enumerate(entries):
-                if entry.written:
-                    images = batch.images and (batch.images[0][row], batch.images[1][row])
-                    writer.add(self._pair(batch, row, entry), entry.prompt_index, images)
-            tried += entries
-            advance(Advance(len(entries), {"tried": len(entries), "kept": sum(entry.kept for entry in entries)}))
+        with Writer() as background:  # pictures are encoded beside the sampling
+            for batch in maker.batches(samples, maker.encode(samples), settings.batch_size):
+                entries = [self._judge(batch, row) for row in range(len(batch.samples))]
+                for row, entry in enumerate(entries):
+                    if entry.written:
+                        images = batch.images and (batch.images[0][row], batch.images[1][row])
+                        background.submit(writer.add, self._pair(batch, row, entry), entry.prompt_index, images)
+                tried += entries
+                kept = sum(entry.kept for entry in entries)
+                advance(Advance(len(entries), {"tried": len(entries), "kept": kept}))
         cost = maker.spent - before
         return tried, {
             "cost": vars(cost),

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,13 +92,8 @@ class Denoising:
         ):
             first = self._first(part, result, make_room) if task.both else None
             # what the method cost goes with its first piece
-            yield from self.sampling_limit.pieces(
-                len(part),
-                lambda rows, part=part, result=result, first=first, spent=spent, has_peak=has_peak: self._sample(
-                    task, part[rows], result, _rows(first, rows, len(part)), rows, spent, has_peak
-                ),
-                make_room,
-            )
+            sample = partial(self._sample, task, part, result, first, spent, has_peak)
+            yield from self.sampling_limit.pieces(len(part), sample, make_room)
 
     @torch.no_grad()  # a method that needs gradients enables them itself
     def _improve(self, task: Task, batch: Batch, alone: bool) -> tuple[Batch, NoiseResult, Spent, bool]:
@@ -125,12 +121,11 @@ class Denoising:
         if not guided:  # sampling without guidance needs no unconditional half
             first = replace(first, unconditional=None)
         noise = result.noise.to(batch.noise)
+        timestep = first.timestep
         conditioning = backbone.with_guidance(batch.conditioning, sampling.guidance_scale)
         golden = self.starting.pieces(
             len(batch),
-            lambda rows: backbone.predict_branches(
-                noise[rows], first.timestep, conditioning[rows], unconditional=guided
-            ),
+            lambda rows: backbone.predict_branches(noise[rows], timestep, conditioning[rows], unconditional=guided),
             make_room,
         )
         for branches in golden:
@@ -141,14 +136,14 @@ class Denoising:
     def _sample(
         self,
         task: Task,
-        batch: Batch,
+        whole: Batch,
         result: NoiseResult,
         first: Branches | None,
-        rows: slice,
         spent: Spent,
         has_peak: bool,
+        rows: slice,
     ) -> Denoised:
-        sampling = self.sampling
+        sampling, batch = self.sampling, whole[rows]
         started, before = time.perf_counter(), self.backbone.cost
         noise, conditioning = result.noise[rows].to(batch.noise), batch.conditioning
         if task.both:
@@ -162,7 +157,7 @@ class Denoising:
             conditioning,
             sampling.num_inference_steps,
             sampling.guidance_scale,
-            first_branches=first,
+            first_branches=_rows(first, rows, len(whole)),
             **options,
         )
         own = self._spent(task, self.backbone.cost - before, started) + (spent if rows.start == 0 else Spent())

@@ -32,8 +32,8 @@ class Versus(TypedDict):
     count: int
     num_prompts: int
     missing: int
-    wins: int
-    losses: int
+    wins: float
+    losses: float
     winning_rate: float
     ties: float
     interval: list[float]

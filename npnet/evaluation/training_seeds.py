@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
+
 from npnet.errors import UserError, one_line
 
 
@@ -50,15 +52,13 @@ def expand(noise: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, 
 
 def _paths(label: str, given: Any) -> list[str | None]:
     """Return the networks that a path, a list or braces name; None is the one that ships with the built-in model."""
-    from braceexpand import UnbalancedBracesError, braceexpand
-
     if given is None:
         return [None]
     patterns = [given] if isinstance(given, str) else given
     if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
         raise UserError(f"noise.{label}.network_path={given}: a path, a hub id, or a list of them is needed")
     try:
-        paths = [path for pattern in patterns for path in braceexpand(pattern)]
+        paths: list[str | None] = [path for pattern in patterns for path in braceexpand(pattern)]
     except UnbalancedBracesError as error:
         raise UserError(f"noise.{label}.network_path={given}: {one_line(error)}") from error
     if len(set(paths)) < len(paths):
