@@ -34,10 +34,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from straightforward import LETTERS, Pair, straightforward, write_model
 
-from collect.candidates import CandidateMaker
 from collect.collection import CollectJob
 from collect.plan import CollectionPlan, make_plan
 from npnet.data.shards import read_shard, shard_path
+from npnet.engine.pairs import PairMaker
 from npnet.paths import config_dir
 from npnet.settings import read
 from npnet.work.job import WorkSettings, run_job
@@ -73,7 +73,7 @@ def compare(label: str, plan_of: Callable[..., CollectionPlan], rounds: int, clo
                 if watched:
                     shares.append(divided(spent, busy))
         if gpu:  # a watch waits for the GPU, so it would disturb the measurement
-            job.maker.overlaps = False
+            job.maker.pipeline.overlaps = False
             busy, _, spent = timed(clock, watched_run)
             shares.append(divided(spent, busy))
     count, cells = job.num_samples(0), []
@@ -112,9 +112,9 @@ def timed(clock: Clock, function: Callable[[], Any]) -> tuple[float, float, Any]
 
 
 @contextmanager
-def stopwatches(maker: CandidateMaker, clock: Clock) -> Iterator[dict[str, float]]:
+def stopwatches(maker: PairMaker, clock: Clock) -> Iterator[dict[str, float]]:
     """Sum the time in each network while the block lasts; on a GPU each call is waited for."""
-    (metric,) = maker.metrics.values()
+    (metric,) = maker.scorers.values()
     calls = {
         "denoiser": (maker.backbone.denoiser.module, "forward"),
         "text": (maker.backbone.text_encoder, "embed"),

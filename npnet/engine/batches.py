@@ -82,7 +82,7 @@ class Task:
     """
 
     label: str
-    method: LoadedMethod[Any] | Any
+    method: LoadedMethod[Any]
     batch: Batch
     both: bool = False
     measures: bool = False

@@ -25,6 +25,7 @@ from npnet.evaluation.chunks import (
     write_chunk,
 )
 from npnet.evaluation.settings import EvaluateSettings
+from npnet.noise.base import load_methods
 from npnet.work import atomic
 from npnet.work.job import Advance
 
@@ -97,13 +98,11 @@ class EvaluationJob:
         settings = self.settings
         with under("backbone"):
             backbone = settings.backbone.load(device if settings.backbone.device == "auto" else None)
-        scorers, methods = {}, {}
+        scorers = {}
         for label, metric in settings.metric.items():
             with under(f"metric.{label}"):
                 scorers[label] = metric.load(backbone.device)
-        for label, method in settings.noise.items():
-            with under(f"noise.{label}"):
-                methods[label] = method.load(backbone, {name: scorers[name] for name in method.scorers})
+        methods = load_methods(settings.noise, backbone, scorers)
         sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
         keys = {sample.key for sample in self.samples[: self.num_kept]}
         kept = Kept(lambda sample: sample.key in keys) if keys else None

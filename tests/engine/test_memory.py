@@ -5,15 +5,16 @@ import threading
 import pytest
 import torch
 
+from npnet import seeding
 from npnet.data.prompts import Sample
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import Evaluator, evaluate_methods
 from npnet.engine.pairs import PairMaker
 from npnet.errors import UserError
 from npnet.memory import Limit
-from npnet.noise import Inversion, Standard, load_methods
+from npnet.noise import BestOfN, Inversion, Standard, load_methods
 from tests.evaluation.extra_fakes import BestOf, LoadedBestOf
-from tests.fakes import LinearBackbone, LoadedLinear, Redraw, Targets, TargetScorer, linear
+from tests.fakes import SHAPE, LinearBackbone, LoadedLinear, Redraw, Targets, TargetScorer, linear
 
 SAMPLES = [Sample(number, prompt, number) for number, prompt in enumerate("abcdefgh")]
 STEPS = 4
@@ -182,6 +183,23 @@ def test_the_sampling_of_a_search_in_halves_leaves_one_trace():
     assert [size for size, _ in record.batches] == [4, 4]
     assert record.cost.forwards == len(SAMPLES) * (3 * SEARCH + 2 * STEPS)
     assert record.cost.scorer_calls == 3 * len(SAMPLES)
+
+
+def test_a_search_decodes_and_scores_in_slices_and_samples_each_noise_once():
+    def found(backbone, scorer):
+        method = BestOfN(num_candidates=3, scorer="target", num_inference_steps=2, guidance_scale=2.0).load(
+            backbone, {"target": scorer}
+        )
+        noise = seeding.source_noises([sample.seed for sample in SAMPLES], SHAPE)
+        conditioning = backbone.encode([sample.prompt for sample in SAMPLES])
+        return method(noise, conditioning, backbone, seeding.streams([sample.seed for sample in SAMPLES], "search"))
+
+    expected = found(Device(), TargetScorer().load())
+    for backbone, scorer in ((Device(decoded=3), TargetScorer().load()), (Device(decoded=4), Narrow(1))):
+        result = found(backbone, scorer)
+        assert torch.equal(result.noise, expected.noise)
+        assert backbone.cost.forwards == len(SAMPLES) * 3 * SEARCH
+        assert sum(backbone.decoded) == 3 * len(SAMPLES)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import FieldError
+from npnet.memory import SMALLER, Limit
 from npnet.noise.runtime.base import LoadedMethod
 from npnet.noise.search import Budget, SearchMethod
 from npnet.records import Conditioning, NoiseResult, TracePoint
@@ -104,12 +106,27 @@ class LoadedSearch(LoadedMethod[S]):
         super().__init__(method, backbone, scorers)
         if not self.scorers:
             raise FieldError("scorer", method.scorer, "the label of a metric is needed, as in scorer=hpsv2")
+        self.decoding = Limit("picture to decode", SMALLER)
+        """What the device can decode at once."""
+        self.scoring = {label: Limit("picture to score", SMALLER) for label in self.scorers}
+        """What it can score at once."""
 
     def picture_score(self, latents: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
-        """Score clean latents ``(b, C, *grid)`` by their picture: ``(b,)``; differentiable where the scorers are."""
-        images = backbone.decode(latents)
-        weights = self.method.weights
-        scores = [weights[label] * scorer.score(images, conditioning.prompts) for label, scorer in self.scorers.items()]
+        """Score clean latents ``(b, C, *grid)`` by their picture: ``(b,)``; differentiable where the scorers are.
+
+        What the device cannot hold at once is decoded and scored in slices.
+        """
+        decoded = self.decoding.pieces(
+            len(latents), lambda rows: (backbone.decode(latents[rows]), conditioning.prompts[rows])
+        )
+        return torch.cat([self._weighted(images, prompts) for images, prompts in decoded])
+
+    def _weighted(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        scores = []
+        for label, scorer in self.scorers.items():
+            score = partial(_score, scorer, images, prompts)
+            pieces = list(self.scoring[label].pieces(len(images), score))
+            scores.append(self.method.weights[label] * torch.cat(pieces))
         return torch.stack(scores).sum(0)
 
     def noise_score(self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
@@ -125,6 +142,10 @@ class LoadedSearch(LoadedMethod[S]):
             return False
         search.record(noise, self.noise_score(noise, conditioning, backbone), cost)
         return True
+
+
+def _score(scorer: Any, images: Tensor, prompts: Sequence[str], rows: slice) -> Tensor:
+    return scorer.score(images[rows], prompts[rows])
 
 
 def rows_of(values: Sequence[Any], rows: Tensor) -> list[Any]:
