@@ -25,7 +25,8 @@ from npnet.evaluation.chunks import (
     write_chunk,
 )
 from npnet.evaluation.settings import EvaluateSettings
-from npnet.noise.base import load_methods
+from npnet.metrics import load_metrics
+from npnet.noise import load_methods
 from npnet.work import atomic
 from npnet.work.job import Advance
 
@@ -98,10 +99,7 @@ class EvaluationJob:
         settings = self.settings
         with under("backbone"):
             backbone = settings.backbone.load(device if settings.backbone.device == "auto" else None)
-        scorers = {}
-        for label, metric in settings.metric.items():
-            with under(f"metric.{label}"):
-                scorers[label] = metric.load(backbone.device)
+        scorers = load_metrics(settings.metric, backbone.device)
         methods = load_methods(settings.noise, backbone, scorers)
         sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
         keys = {sample.key for sample in self.samples[: self.num_kept]}
