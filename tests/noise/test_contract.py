@@ -136,16 +136,22 @@ def make(label, network, backbone, scorer, **changes):
     return resolve(backbone.description, {label: made}, {scorer[0]: scorer[1].metric})[label]
 
 
+@pytest.fixture(scope="module")
+def cases():
+    return {}
+
+
 @pytest.fixture
-def case(label, family, method, backbone, scorer):
-    """The case, after what every command does before it runs a method."""
+def case(label, family, method, backbone, scorer, cases):
+    """The case, after what every command does before it runs a method; the laws share its first run."""
     if label in REFUSED.get(family, {}):
         with pytest.raises(UserError, match=REFUSED[family][label]) as caught:
             check_method(label, method, backbone.description)
         assert f"noise.{label}" in str(caught.value) and "\n" not in str(caught.value)
         pytest.skip("refused, in one line")
     check_method(label, method, backbone.description)
-    return Case(method, backbone, {scorer[0]: scorer[1]}, PROMPTS, SEEDS, 5.5, STEPS)
+    made = Case(method, backbone, {scorer[0]: scorer[1]}, PROMPTS, SEEDS, 5.5, STEPS)
+    return cases.setdefault((label, family), made)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -155,15 +161,16 @@ def test_a_method_obeys_the_law_or_says_that_it_does_not_apply(law, case, family
     law(case)
 
 
-def test_the_cost_is_the_one_written_here(label, case, scorer):
-    calls = scorer[1].meter.calls
+def test_the_cost_is_the_one_written_here(label, case):
+    [scorer] = case.scorers.values()
+    calls = scorer.meter.calls
     run = case.run()
     count = len(run.noise)
     if label in FORWARDS:
         assert run.cost.forwards == count * FORWARDS[label]
         assert case.method.forwards(case.backbone) in (None, FORWARDS[label])
         assert run.cost.backwards == count * BACKWARDS.get(label, 0)
-        assert scorer[1].meter.calls - calls == count * SCORER_CALLS.get(label, 0)
+        assert scorer.meter.calls - calls == count * SCORER_CALLS.get(label, 0)
         assert not run.result.trace or run.result.trace[-1].forwards == FORWARDS[label]
 
 
@@ -171,7 +178,7 @@ def test_the_cost_is_the_one_written_here(label, case, scorer):
 @pytest.mark.parametrize("label", [label for label in LABELS if has_budget(label)], indirect=True)
 def test_a_search_is_capped_by_a_budget_of_forwards_or_of_seconds(label, case, scorer, monkeypatch):
     one_round = 1 if label == "initno" else SCORED
-    most = case.run().cost.forwards / len(PROMPTS)
+    most = case.once().cost.forwards / len(PROMPTS)
 
     def spent(**budget):
         run = replace(case, method=make(label, None, case.backbone, scorer, budget=budget)).run()
