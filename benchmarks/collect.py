@@ -39,8 +39,7 @@ from collect.plan import CollectionPlan, make_plan
 from npnet.data.shards import read_shard, shard_path
 from npnet.engine.pairs import PairMaker
 from npnet.paths import config_dir
-from npnet.settings import read
-from npnet.work.job import WorkSettings, run_job
+from npnet.work.job import run_job
 from npnet.work.torch_settings import torch_settings
 
 Clock = Callable[[], float]
@@ -91,7 +90,7 @@ def compare(label: str, plan_of: Callable[..., CollectionPlan], rounds: int, clo
 def largest_difference(job: CollectJob, made: list[Pair]) -> tuple[float, float]:
     """Return how far the two ways' golden noises and scores lie apart."""
     samples, maker = job.plan.chunk(0), job.maker
-    parts = list(maker.batches(samples, maker.encode(samples), job.plan.config["batch_size"]))
+    parts = list(maker.batches(samples, maker.encode(samples), job.plan.settings.batch_size))
     ours = [
         (golden, *scores)
         for part in parts
@@ -162,7 +161,7 @@ class TimedJob(CollectJob):
         super().run(self.num_chunks - 1 - worker, lambda report: None)  # unmeasured: the first call is slower
         marks = self.plan.output_dir.parent
         (marks / f"ready-{worker}").write_text("")
-        while len(list(marks.glob("ready-*"))) < self.plan.config["workers"]:
+        while len(list(marks.glob("ready-*"))) < self.plan.settings.workers:
             time.sleep(0.01)
         self.began = time.monotonic()
 
@@ -183,7 +182,7 @@ def workers_ratio(label: str, plan_of: Callable[..., CollectionPlan], rounds: in
                 plan = plan_of(f"workers={count}", f"output_dir={folder}/shards")
                 run_job(
                     TimedJob(plan),
-                    read(WorkSettings, plan.config).crew(),
+                    plan.settings.crew(),
                     title=f"{count} workers",
                     describe=lambda _: "",
                 )

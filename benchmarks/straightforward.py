@@ -73,12 +73,12 @@ def write_model(folder: Path, channels: int) -> None:
 @torch.no_grad()
 def straightforward(job: CollectJob, chunk: int) -> list[Pair]:
     """Make the pairs of a chunk as one would with diffusers."""
-    maker, config = job.maker, job.plan.config
-    pipe, (metric,) = maker.backbone.pipeline, maker.metrics.values()
+    maker, settings = job.maker, job.plan.settings
+    pipe, (metric,) = maker.backbone.pipeline, maker.scorers.values()
     device, dtype = maker.backbone.device, maker.backbone.dtype
     if pipe.vae.dtype != dtype:  # ours decodes in float32; the pipeline starts from its own dtype
         pipe.vae.to(dtype)
-    num_steps, guidance_scale = config["num_inference_steps"], float(config["guidance_scale"])
+    num_steps, guidance_scale = settings.num_inference_steps, settings.guidance_scale
     (height, width), made = (maker.backbone.description.height, maker.backbone.description.width), []
     for sample in job.plan.chunk(chunk):
         noise = seeding.source_noises([sample.seed], maker.backbone.latent_shape()).to(device, dtype)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from collect.candidates import CandidateMaker
 from collect.filling import ShardJob, fill_folder, hold
 from collect.plan import CollectionPlan
 from collect.selection import verdict
 from collect.watch import Watch
 from collect.writer import ShardWriter
-from npnet.compatibility import check_prompts, settled_nodes
 from npnet.data import schema
 from npnet.data.sidecars import TriedPair
 from npnet.engine.pairs import PairMaker, ScoredPairs
@@ -34,8 +31,8 @@ class CollectJob(ShardJob):
         self.maker: PairMaker | None = None
 
     def setup(self, worker: int, device: str) -> None:
-        """Build and load the model, the noise method and the metrics."""
-        self.maker = CandidateMaker.from_config(parts(self.plan), device).load()
+        """Load the model, the noise method and the metrics."""
+        self.maker = self.plan.settings.load(device)
 
     def fill(
         self, chunk: int, writer: ShardWriter, advance: Callable[[Advance], None]
@@ -85,37 +82,17 @@ class CollectJob(ShardJob):
         )
 
 
-def check(plan: CollectionPlan) -> CandidateMaker:
-    """Refuse parts that do not go together; loads nothing.
-
-    Raises:
-        UserError: names the part.
-    """
-    maker = CandidateMaker.from_config(parts(plan), "meta" if plan.settings.dry_run else None)
-    check_prompts(maker.backbone, plan.prompts.prompts)
-    return maker
-
-
 def run(plan: CollectionPlan, workers: Workers) -> None:
     """Collect what is missing of the plan's folder; a finished folder is left as it is.
 
     Raises:
-        UserError: see ``check``; the folder is another request's, or is being worked on; see ``run_job``.
+        UserError: a device that is not here; the folder is another request's, or is being worked on; see ``run_job``.
     """
-    maker = check(plan)
-    # what was left open is a part of what the folder is asked for
-    noise = settled_nodes(plan.asked["noise"], {maker.label: maker.method})
-    plan = replace(plan, asked={**plan.asked, "noise": noise})
     with under("backbone"):
-        maker.backbone.check_device()
+        plan.settings.backbone.check_device()
     job = CollectJob(plan)
     with hold(job, workers), Watch.of(plan.settings) as watch:
         fill_folder(job, workers, title="collecting", card=plan.settings.card, describe=watch)
-
-
-def parts(plan: CollectionPlan) -> dict[str, Any]:
-    """Return the nodes of the parts, the backbone's device included."""
-    return {**plan.asked, "backbone": dict(plan.settings.backbone)}
 
 
 def _device_name(device: torch.device) -> str:

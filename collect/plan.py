@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from collect.settings import CollectSettings
+from npnet.compatibility import check_parts, check_prompts, settled_nodes
 from npnet.data.prompt_text import MAX_TOKENS, count_long
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
@@ -84,7 +85,7 @@ class CollectionPlan:
 
 
 def make_plan(cfg: Any) -> CollectionPlan:
-    """Check the configuration's values and read the prompts; loads no model.
+    """Check the configuration's values, and that they go together, and read the prompts; loads no model.
 
     Raises:
         UserError: names the first key that cannot be.
@@ -92,10 +93,16 @@ def make_plan(cfg: Any) -> CollectionPlan:
     config = resolved(cfg)
     require_finite(config)
     settings = read(CollectSettings, config)
-    with under("prompts"):
+    noise = check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps)
+    settings = replace(settings, noise=noise)
+    with under("prompts"):  # after what costs nothing to check: reading may fetch a published file
         settings.prompts.check()
         prompts = settings.prompts.read()
     settings.seeds.number(prompts)
+    check_prompts(settings.backbone, prompts.prompts)
     asked = {key: value for key, value in config.items() if key not in NOT_REQUESTED}
     asked["backbone"] = {key: value for key, value in config["backbone"].items() if key != "device"}
+    asked["noise"] = settled_nodes(
+        asked["noise"], noise
+    )  # what was left open is a part of what the folder is asked for
     return CollectionPlan(settings, prompts, asked)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from collect.selection import Selection
+from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
-from npnet.description import Description
+from npnet.description import Description, imported
 from npnet.errors import FieldError
 from npnet.fields import Count, Name, NotNegative, Seed
+from npnet.metrics import Metric
+from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
 from npnet.work.job import WorkSettings
+
+if TYPE_CHECKING:
+    from npnet.engine.pairs import PairMaker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +85,13 @@ class CollectSettings(WorkSettings, SelectionSettings):
         dry_run: say what would be done, and load and write nothing.
     """
 
-    backbone: Mapping[str, Any]
+    backbone: Backbone
     prompts: Prompts
     output_dir: OutputFolder
     num_inference_steps: Count
     guidance_scale: NotNegative
-    noise: Mapping[str, Any] = field(default_factory=dict)
-    metric: Mapping[str, Any] = field(default_factory=dict)
+    noise: dict[str, NoiseMethod] = field(default_factory=dict)
+    metric: dict[str, Metric] = field(default_factory=dict)
     seeds: Seeds = field(default_factory=Seeds)
     seed: Seed = 0
     batch_size: Count = 64
@@ -109,6 +115,24 @@ class CollectSettings(WorkSettings, SelectionSettings):
                 list(self.logger),
                 "the workers of a job array would write over each other's rows; watch them with npnet status DIR",
             )
+
+    @property
+    def label(self) -> str:
+        """Return the label of the noise method; names its random streams."""
+        return next(iter(self.noise))
+
+    @property
+    def method(self) -> NoiseMethod:
+        """Return the noise method."""
+        return self.noise[self.label]
+
+    def load(self, device: str | None = None) -> PairMaker:
+        """Load the model, the metrics and the method.
+
+        Args:
+            device: of a worker, where the backbone's field leaves it open.
+        """
+        return imported("collect.loading:load")(self, device)
 
 
 @dataclass(frozen=True, kw_only=True)

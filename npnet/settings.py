@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from npnet.description import Description
 from npnet.errors import FieldError, closest
-from npnet.fields import annotations
+from npnet.fields import annotations, checked
 from npnet.instantiate import Node, build
 
 T = TypeVar("T")
@@ -44,6 +44,9 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
     """
     hints = annotations(cls)
     values: dict[str, Any] = {}
+    for name, annotation in hints.items():  # the command's own values first: nodes repeat them by interpolation
+        if name in config and not isinstance(config[name], Mapping):
+            checked(annotation, config[name], name)
     for field in fields(cls):  # type: ignore[arg-type]
         if field.name in config:
             values[field.name] = _built(hints[field.name], config[field.name], field.name)

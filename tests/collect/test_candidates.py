@@ -4,12 +4,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from collect.candidates import CandidateMaker
 from collect.dry_run import forwards_per_pair
+from collect.loading import load
+from collect.settings import CollectSettings
 from npnet import seeding
 from npnet.backbones import Shapes
 from npnet.compatibility import check_parts, check_prompts
-from npnet.data.prompts import Sample
+from npnet.data.prompts import PromptList, Sample
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.pairs import PairMaker
 from npnet.errors import UserError
@@ -18,27 +19,38 @@ from npnet.noise import Inversion, Standard
 from npnet.noise.base import NoiseMethod
 from npnet.noise.runtime import LoadedMethod
 from npnet.records import NoiseResult
+from npnet.work.processes import Processes
 from tests.fakes import SHAPE, Brightness, LinearBackbone, LoadedLinear, Redraw, ShapesOnly, TargetScorer
 
 SAMPLES = [Sample(i, prompt, seed) for i, (prompt, seed) in enumerate([("a", 5), ("b", 6), ("c", 5), ("d", 7)])]
+
+
+FLOATS = Kept(form=torch.Tensor.cpu)
 
 
 def planned(method=None, num_inference_steps=10, guidance_scale=5.5, backbone=None, **inversion):
     backbone = backbone or LinearBackbone()
     settings = {"guidance_scale": 5.5, "inversion_guidance_scale": 1.0, "num_inference_steps": num_inference_steps}
     method = method or Inversion(**(settings | inversion))
-    kept = Kept(form=torch.Tensor.cpu)
-    parts = (backbone, "label", method, {"target": TargetScorer()}, num_inference_steps, guidance_scale, kept)
-    return CandidateMaker(*parts)
+    return CollectSettings(
+        backbone=backbone,
+        noise={"label": method},
+        metric={"target": TargetScorer()},
+        prompts=PromptList(["a"]),
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        output_dir="unused",
+        engine=Processes(),
+    )
 
 
 def maker(backbone=None, **options):
-    parts = planned(backbone=backbone, **options)
-    loaded = backbone if isinstance(backbone, LoadedLinear) else parts.backbone.load()
-    sampling = Sampling(parts.num_inference_steps, parts.guidance_scale)
-    return PairMaker(
-        loaded, "label", parts.method.load(loaded), load_metrics(parts.metrics, "cpu"), sampling, parts.kept
-    )
+    if not isinstance(backbone, LoadedLinear):
+        return load(planned(backbone=backbone, **options), kept=FLOATS)
+    settings = planned(**options)
+    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
+    scorers = load_metrics(settings.metric, "cpu")
+    return PairMaker(backbone, "label", settings.method.load(backbone), scorers, sampling, FLOATS)
 
 
 def make(made, samples=SAMPLES):
@@ -68,19 +80,19 @@ def test_no_evaluation_is_made_twice_and_the_documented_count_is_the_measured_on
     if options.get("inversion_guidance_scale") is not None:
         options = options | {"method": Inversion(5.5, 0.0, 10)}
         options.pop("inversion_guidance_scale")
-    parts = planned(backbone=LinearBackbone(kind), **options)
-    made = parts.load()
+    settings = planned(backbone=LinearBackbone(kind), **options)
+    made = load(settings)
     make(made)
     assert made.backbone.cost.forwards == forwards * len(SAMPLES)
-    assert forwards_per_pair(parts) == forwards
+    assert forwards_per_pair(settings) == forwards
 
 
 def test_a_re_denoising_of_another_step_count_shares_nothing():
-    parts = planned(method=Inversion(5.5, 1.0, 50))
-    made = parts.load()
+    settings = planned(method=Inversion(5.5, 1.0, 50))
+    made = load(settings)
     make(made)
     assert made.backbone.cost.forwards == 43 * len(SAMPLES)
-    assert forwards_per_pair(parts) == 43
+    assert forwards_per_pair(settings) == 43
 
 
 @pytest.mark.parametrize("kind", ["variance_preserving", "flow"])

@@ -182,12 +182,11 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path, capsys):
 
 
 def test_the_estimated_size_of_a_pair_is_about_the_measured_one(tmp_path, capsys):
-    from collect.collection import check
     from collect.dry_run import bytes_per_pair
     from collect.plan import make_plan
 
     cfg = composed("collect", *SMALL, "keep_all=true", "chunk_size=10", f"output_dir={tmp_path}")
     collect(cfg)
     measured = (tmp_path / "shard-000000.tar").stat().st_size / 10
-    estimate = bytes_per_pair(check(make_plan(cfg)), keep_embeds=True)
+    estimate = bytes_per_pair(make_plan(cfg).settings)
     assert estimate == pytest.approx(measured, rel=0.2)

@@ -1,0 +1,30 @@
+"""From a collection's settings to what computes it: the model, the noise method and the metrics, loaded."""
+
+from __future__ import annotations
+
+from collect.settings import CollectSettings
+from npnet.engine.batches import Kept, Sampling
+from npnet.engine.pairs import PairMaker
+from npnet.errors import under
+from npnet.metrics import load_metrics
+from npnet.noise import load_methods
+
+
+def load(settings: CollectSettings, device: str | None = None, kept: Kept | None = None) -> PairMaker:
+    """Load every part of a collection.
+
+    Args:
+        settings: what is asked for.
+        device: of a worker, where the backbone's own field leaves it open.
+        kept: in which form pictures are handed on; by default that of shards, where the settings keep them.
+
+    Raises:
+        UserError: weights are missing or damaged.
+    """
+    with under("backbone"):
+        backbone = settings.backbone.load(device if settings.backbone.device == "auto" else None)
+    scorers = load_metrics(settings.metric, backbone.device)
+    method = load_methods(settings.noise, backbone, scorers)[settings.label]
+    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
+    kept = kept or (Kept() if settings.keep_images else None)
+    return PairMaker(backbone, settings.label, method, scorers, sampling, kept)
