@@ -43,7 +43,7 @@ class ResumableLoader:
         self._next = (epoch, delivered)
 
     def __len__(self) -> int:
-        return self.stream.num_batches(self.num_workers)
+        return self.stream.num_batches()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         (epoch, delivered), self._next = self._next, (self._next[0] + 1, 0)
@@ -67,7 +67,7 @@ class PairData(L.LightningDataModule):
         validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
         max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
         num_workers: loader processes.
-        shuffle_buffer: samples held for shuffling by each loader process; 0 keeps the order.
+        shuffle_buffer: samples held for shuffling; 0 keeps the order.
         seed: of the order.
         embeddings_cache: where embeddings are kept for shards that hold none; read by the command.
         decompose: see ``PairStream``; set by the command, so that this package need not know the network.
@@ -155,7 +155,7 @@ class PairData(L.LightningDataModule):
         """Return the batches of an epoch of each of ``world_size`` training processes."""
         stream = self._stream(TRAINING)
         stream.rank, stream.world_size = 0, world_size
-        return stream.num_batches(self.num_workers)
+        return stream.num_batches()
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Return the validation batches, in the order of the shards; none where the split is empty.

@@ -14,7 +14,7 @@ Nothing is executed: ``pipe:`` addresses, which webdataset would hand to a shell
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +90,16 @@ def backbone_facts(request: dict[str, Any]) -> dict[str, Any]:
     return {name: node[name] for name in names if node.get(name) is not None}
 
 
-def iterate(path: str | Path) -> Iterator[dict[str, Any]]:
+def iterate(path: str | Path, wanted: Container[int] | None = None, verify: bool = True) -> Iterator[dict[str, Any]]:
     """Stream the samples of a tar, wherever it lies; see ``shards.iterate_shard``.
 
     The checksum of a tar under an address is not compared: it is read once, as it comes. Its pairs are compared with
     its sidecar.
+
+    Args:
+        path: of the tar.
+        wanted: see ``shards.iterate_shard``.
+        verify: see ``shards.iterate_shard``.
 
     Raises:
         UserError: it cannot be read, is cut short, or holds what is not a pair, or another one than its sidecar lists.
@@ -102,9 +107,9 @@ def iterate(path: str | Path) -> Iterator[dict[str, Any]]:
     from npnet.data.shards import as_listed, iterate_shard
 
     if isinstance(path, Path) or not is_address(path):
-        yield from iterate_shard(Path(path))
+        yield from iterate_shard(Path(path), wanted, verify)
     else:
-        yield from as_listed(_as_it_comes(path), _remote_shard(path, {}).written, path)
+        yield from as_listed(_as_it_comes(path, wanted), _remote_shard(path, {}).written, path)
 
 
 def first_sample(path: str | Path) -> dict[str, Any] | None:
@@ -116,7 +121,7 @@ def first_sample(path: str | Path) -> dict[str, Any] | None:
     return next(_as_it_comes(str(path)), None)
 
 
-def _as_it_comes(path: str) -> Iterator[dict[str, Any]]:
+def _as_it_comes(path: str, wanted: Container[int] | None = None) -> Iterator[dict[str, Any]]:
     import fsspec
 
     from npnet.data.shards import group_samples
@@ -124,7 +129,7 @@ def _as_it_comes(path: str) -> Iterator[dict[str, Any]]:
     options = {"block_size": 0} if path.startswith("http") else {}  # 0: one request
     try:
         with fsspec.open(path, "rb", **options) as file, tarfile.open(fileobj=file, mode="r|") as tar:
-            yield from group_samples(tar, path)
+            yield from group_samples(tar, path, wanted=wanted)
     except UserError:
         raise
     except Exception as error:  # every protocol has exceptions of its own

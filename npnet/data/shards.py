@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,13 @@ __all__ = [
 ]
 
 
-def iterate_shard(path: Path) -> Iterator[dict[str, Any]]:
+def iterate_shard(path: Path, wanted: Container[int] | None = None, verify: bool = True) -> Iterator[dict[str, Any]]:
     """Stream the samples of a tar, in order, as webdataset groups them: ``__key__`` and member name -> bytes.
+
+    Args:
+        path: of the tar.
+        wanted: places of the samples to read; of the others only ``__key__`` and the JSON are given. None: all.
+        verify: compare the checksum; several who read the same tar share that work.
 
     Raises:
         UserError: the tar is missing, truncated, not the one that the sidecar beside it describes, holds what is not a
@@ -58,27 +63,32 @@ def iterate_shard(path: Path) -> Iterator[dict[str, Any]]:
     path = Path(path)
     try:
         _require_end(path)
-        _require_checksum(path)
+        if verify:
+            _require_checksum(path)
         listed = read_shard(path).written if sidecar_path(path).is_file() else None
         with tarfile.open(path, "r:") as tar:
-            samples = group_samples(tar, str(path), path.stat().st_size)
+            samples = group_samples(tar, str(path), path.stat().st_size, wanted)
             yield from samples if listed is None else as_listed(samples, listed, str(path))
     except (OSError, tarfile.TarError, MemoryError) as error:
         raise UserError(f"{path}: cannot be read as a tar: {one_line(error)}") from error
 
 
-def group_samples(tar: tarfile.TarFile, where: str, num_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+def group_samples(
+    tar: tarfile.TarFile, where: str, num_bytes: int | None = None, wanted: Container[int] | None = None
+) -> Iterator[dict[str, Any]]:
     """Group the members of an open tar to samples.
 
     Args:
         tar: open for reading, without compression.
         where: names it in errors.
         num_bytes: its size, where it is known: no member can be larger.
+        wanted: see ``iterate_shard``.
 
     Raises:
         UserError: a member is not of a pair, is there twice, or claims to be larger than the tar.
     """
     sample: dict[str, Any] = {}
+    place = 0
     for member in tar:
         key, _, name = member.name.partition(".")
         # a sparse member is a few bytes that claim to be terabytes
@@ -90,9 +100,12 @@ def group_samples(tar: tarfile.TarFile, where: str, num_bytes: int | None = None
         if sample and sample[schema.KEY] != key:
             yield sample
             sample = {}
+            place += 1
         if name in sample:
             raise UserError(f"{where}: member {member.name!r} is there twice")
         sample[schema.KEY] = key
+        if wanted is not None and place not in wanted and name != schema.RECORD:
+            continue
         file = tar.extractfile(member)
         assert file is not None  # of a plain file
         sample[name] = file.read()

@@ -1,19 +1,23 @@
 """Pairs as training batches: a seeded, streamed order that a killed run finds again.
 
-The order of an epoch is a function of (seed, epoch, number of readers) alone. Shards are dealt to the readers (one
-for each loader process of each training process) so that all get about as many pairs, always the same ones, so that an
-epoch has as many batches as the last; every reader shuffles its shards, and their samples through a buffer. Batches are
-made by the readers, so decoding and the singular value decomposition happen there too. ``skip`` starts an epoch in its
-middle: the batches before it are read but not decoded.
+The order of an epoch's pairs is a function of (seed, epoch) alone: the shards are shuffled, and their pairs through a
+buffer. It is drawn from the sidecars, before a tar is read. The order is cut into rounds of one batch for each training
+process; a process's batches are made by its loader processes in turn. So any number of processes and readers, more than
+there are shards too, trains on the same pairs in the same order, and N processes with batches of B take the steps of
+one process with batches of N x B. Of a last round that is not full each process takes the same number of pairs; fewer
+pairs than processes are left out of that epoch, which ones changes with the epoch.
 
-Rule for several training processes: no pair is seen by two of them in an epoch, and all take as many batches as the one
-with the fewest, so an epoch may leave out the last batches of the others; which pairs these are changes with the epoch.
+Every reader passes through the shards, but reads the pairs of its own batches alone, and decodes them; the singular
+value decomposition is made there too. A reader that begins in the middle of an epoch reads what is left.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +32,7 @@ from npnet.seeding import named_seed
 
 Embeddings = Callable[[str], "dict[str, torch.Tensor] | None"]
 """prompt -> its embeddings, as a shard holds them, or None where they are not known."""
+PLACE_BITS, PLACE_MASK = 32, 2**32 - 1
 
 
 def collate(samples: Sequence[Any]) -> dict[str, Any]:
@@ -61,9 +66,9 @@ class PairStream(IterableDataset):
     Args:
         entries: the shards.
         split: ``index.TRAINING`` or ``index.VALIDATION``.
-        batch_size: samples in a batch; the last of a reader may be smaller.
+        batch_size: samples in a batch; the last of an epoch may be smaller.
         seed: of the order.
-        shuffle_buffer: samples held for shuffling by each reader; 0 keeps the order of the shards.
+        shuffle_buffer: samples held for shuffling; 0 keeps the order of the shards.
         rank: this training process.
         world_size: number of training processes.
         decompose: ``(B, C, *grid)`` noise -> its singular value decomposition, added as ``decomposition``.
@@ -98,43 +103,36 @@ class PairStream(IterableDataset):
         """Return the samples of the split."""
         return sum(self._counts)
 
-    def dealt(self, reader: int, num_readers: int) -> list[int]:
-        """Return the shards of one reader in this epoch's order: the largest first, each to whoever has least."""
-        mine, held = [], [0] * num_readers
-        for index in sorted(range(len(self.entries)), key=lambda i: -self._counts[i]):
-            owner = held.index(min(held))
-            held[owner] += self._counts[index]
-            if owner == reader:
-                mine.append(index)
-        mine.sort()
-        if self.shuffle_buffer:
-            random.Random(named_seed(self.seed, "shard order", self.epoch, reader)).shuffle(mine)
-        return mine
+    def order(self) -> array[int]:
+        """Return the epoch's pairs in order, each as ``shard << 32 | place in its tar``."""
+        source = (
+            shard << PLACE_BITS | place
+            for shard in self._shards()
+            for place, split in enumerate(self.entries[shard].splits)
+            if split == self.split
+        )
+        return array("q", self._shuffled(source))
 
-    def batches_of(self, rank: int, num_workers: int) -> list[int]:
-        """Return how many batches each reader of a training process makes in an epoch."""
-        readers = max(1, num_workers)
-        total = self.world_size * readers
-        return [
-            -(-sum(self._counts[i] for i in self.dealt(rank * readers + worker, total)) // self.batch_size)
-            for worker in range(readers)
-        ]
+    def shares(self) -> list[range]:
+        """Return this process's batches, as ranges of the order; every process has equally many, of equal sizes."""
+        found, whole = [], self.batch_size * self.world_size
+        for start in range(0, self.num_samples(), whole):
+            size = min(whole, self.num_samples() - start) // self.world_size
+            if size:
+                found.append(range(start + self.rank * size, start + (self.rank + 1) * size))
+        return found
 
-    def num_batches(self, num_workers: int) -> int:
+    def num_batches(self) -> int:
         """Return the batches of an epoch, the same on every training process."""
-        return min(sum(self.batches_of(rank, num_workers)) for rank in range(self.world_size))
+        return len(self.shares())
 
     def __iter__(self) -> Iterator[dict[str, Any] | UserError]:
         info = get_worker_info()
-        num_workers = info.num_workers if info else 1
-        position = info.id if info else 0
-        made = self.batches_of(self.rank, num_workers)
-        worker, taken = resume_point(made, self.skip, position)
-        reader = self.rank * num_workers + worker
+        readers, reader = (info.num_workers, info.id) if info else (1, 0)
+        order = self.order()
+        batches = [[order[i] for i in share] for share in self.shares()[self.skip + reader :: readers]]
         try:
-            for number, samples in enumerate(self._batches(reader, self.world_size * num_workers)):
-                if number >= taken:
-                    yield self._made(samples)
+            yield from map(self._made, self._read(batches, self.rank * readers + reader, self.world_size * readers))
         except UserError as error:
             if info is None:
                 raise
@@ -142,7 +140,8 @@ class PairStream(IterableDataset):
 
     def first(self) -> NoisePair:
         """Return the first pair of the split, decoded."""
-        where, raw = next(self._raw(0, 1))
+        first = [[self.order()[0]]]
+        where, raw = next(self._read(first, 0, 1))[0]
         return self._decoded(raw, where)
 
     def _made(self, samples: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -165,34 +164,50 @@ class PairStream(IterableDataset):
             form.require(Form.of(pair), f"{where}: sample {pair.key}", first)
         return pair
 
-    def _batches(self, reader: int, num_readers: int) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-        batch: list[tuple[str, dict[str, Any]]] = []
-        for sample in self._shuffled(self._raw(reader, num_readers), reader):
-            batch.append(sample)
-            if len(batch) == self.batch_size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+    def _read(
+        self, batches: Sequence[Sequence[int]], reader: int, num_readers: int
+    ) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+        """Read the pairs of ``batches``, holding those that a later one needs."""
+        wanted: dict[int, set[int]] = defaultdict(set)
+        for pair in itertools.chain.from_iterable(batches):
+            wanted[pair >> PLACE_BITS].add(pair & PLACE_MASK)
+        source, held = self._raw(wanted, reader, num_readers), {}
+        for batch in batches:
+            for pair in batch:
+                while pair not in held:
+                    number, where, raw = next(source)
+                    held[number] = where, raw
+            yield [held.pop(pair) for pair in batch]
+        for _ in source:  # nothing is wanted any more, but a shard may still be this reader's to verify
+            pass
 
-    def _raw(self, reader: int, num_readers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        for index in self.dealt(reader, num_readers):
-            entry, count = self.entries[index], 0
-            if not self._counts[index]:
+    def _raw(
+        self, wanted: Mapping[int, Container[int]], reader: int, num_readers: int
+    ) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        for shard in self._shards():
+            entry, verify = self.entries[shard], shard % num_readers == reader
+            if not self._counts[shard] or not (verify or shard in wanted):
                 continue
-            for raw in places.iterate(entry.path):
-                count += 1
-                if count <= len(entry.splits) and entry.splits[count - 1] == self.split:
-                    yield str(entry.path), raw
+            count = 0
+            for count, raw in enumerate(places.iterate(entry.path, wanted.get(shard, ()), verify), start=1):
+                if count - 1 in wanted.get(shard, ()):
+                    yield shard << PLACE_BITS | count - 1, str(entry.path), raw
             if count != len(entry.splits):
                 raise UserError(f"{entry.path}: holds {count} pairs, its sidecar lists {len(entry.splits)}")
 
-    def _shuffled(self, source: Iterator[Any], reader: int) -> Iterator[Any]:
+    def _shards(self) -> list[int]:
+        """Return the shards in this epoch's order."""
+        found = list(range(len(self.entries)))
+        if self.shuffle_buffer:
+            random.Random(named_seed(self.seed, "shard order", self.epoch)).shuffle(found)
+        return found
+
+    def _shuffled(self, source: Iterator[int]) -> Iterator[int]:
         if not self.shuffle_buffer:
             yield from source
             return
-        draw = random.Random(named_seed(self.seed, "sample order", self.epoch, reader))
-        buffer: list[Any] = []
+        draw = random.Random(named_seed(self.seed, "sample order", self.epoch))
+        buffer: list[int] = []
         for sample in source:
             if len(buffer) < self.shuffle_buffer:
                 buffer.append(sample)
@@ -202,25 +217,3 @@ class PairStream(IterableDataset):
             yield sample
         draw.shuffle(buffer)
         yield from buffer
-
-
-def resume_point(made: Sequence[int], skip: int, position: int) -> tuple[int, int]:
-    """Return (reader, batches it has delivered) for the loader process at ``position`` after ``skip`` batches.
-
-    The loader asks its processes in turn and passes over those that have ended; a fresh loader starts its turn anew,
-    so the processes are renamed to make the turn go on where it stopped.
-
-    Args:
-        made: batches that each reader makes in the epoch.
-        skip: batches delivered before.
-        position: the fresh process's place in the turn.
-    """
-    delivered = [0] * len(made)
-    turn = 0
-    for _ in range(min(skip, sum(made))):
-        while delivered[turn] >= made[turn]:
-            turn = (turn + 1) % len(made)
-        delivered[turn] += 1
-        turn = (turn + 1) % len(made)
-    reader = (turn + position) % len(made)
-    return reader, delivered[reader]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from npnet.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
@@ -32,7 +35,7 @@ class EpochLines(Callback):
         left = (now - self._started) / max(done - self._first_epoch, 1) * (trainer.max_epochs - done)
         shown = ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
         values = [f"{n} {float(trainer.callback_metrics[n]):.4f}" for n in shown if n in trainer.callback_metrics]
-        print(f"epoch {done}/{trainer.max_epochs}  {'  '.join(values)}  {left:.0f} s left", flush=True)
+        log.info(f"epoch {done}/{trainer.max_epochs}  {'  '.join(values)}  {left:.0f} s left")
 
 
 class FiniteLoss(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from npnet.work.atomic import write_json
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
+
+log = logging.getLogger(__name__)
 
 NETWORK = "network"
 """Folder of the exported network, under ``output_dir``; written last, so it says that training is done."""
@@ -83,7 +86,7 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
     if folder.is_dir():  # of another checkpoint of the same name
         shutil.rmtree(folder)
     temporary.rename(folder)
-    print(f"network: {folder}")
+    log.info(f"network: {folder}")
 
 
 def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) -> dict[str, Any]:
@@ -94,6 +97,6 @@ def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) 
     found = {"after": after.figures()}
     if before is not None:
         found |= {"before": before.figures(), "change": after.change_since(before)}
-        print(f"before: {say(found['before'])}")
-    print(f"{'after' if before else 'held out'}: {say(found['after'])}")
+        log.info(f"before: {say(found['before'])}")
+    log.info(f"{'after' if before else 'held out'}: {say(found['after'])}")
     return found

@@ -7,6 +7,7 @@ folder filled on one machine serves another, which then needs no text encoder.
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,8 @@ from npnet.work.progress import Progress
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
     from npnet.training.settings import TrainSettings
+
+log = logging.getLogger(__name__)
 
 PACKAGE = "npnet.backbones."
 
@@ -75,7 +78,7 @@ def fill(cache: EmbeddingCache, prompts: list[str], node: dict[str, Any], batch_
         with under("backbone"):
             described.check()
             backbone = described.load()
-        print(f"encoding {len(prompts)} prompts into {cache.folder}", flush=True)
+        log.info(f"encoding {len(prompts)} prompts into {cache.folder}")
         with Progress("encoding prompts", lambda values: "", 0, len(prompts)) as progress:
             progress.begin()
             for start in range(0, len(prompts), batch_size):

@@ -32,6 +32,8 @@ from npnet.work import lock
 from npnet.work import request as requests
 from npnet.work.atomic import write_json
 
+log = logging.getLogger(__name__)
+
 
 def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     """Train as ``settings`` say, or go on with it, and export the network.
@@ -49,14 +51,14 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     callbacks = build_callbacks(settings, data)
     needs_text(settings.network)
     if settings.dry_run:
-        print(f"would train on {data.num_samples(False)} pairs, validate on {data.num_samples(True)}")
+        log.info(f"would train on {data.num_samples(False)} pairs, validate on {data.num_samples(True)}")
         return
     output_dir = Path(settings.output_dir)
     with _held(output_dir, request):
         if settings.export_from is not None:
             _export_from(settings, data, output_dir, request)
         elif (output_dir / NETWORK / "config.json").is_file():
-            print(f"{output_dir}: finished already, nothing to do")
+            log.info(f"{output_dir}: finished already, nothing to do")
         else:
             _fit(settings, data, output_dir, callbacks, request)
 
@@ -104,7 +106,7 @@ def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
             if before.is_dir():
                 kept = before.with_name(f"{NETWORK}-{there['trainer']['max_epochs']}-epochs")
                 before.rename(kept)
-                print(f"going on with a finished run; its network so far is {kept}")
+                log.info(f"going on with a finished run; its network so far is {kept}")
             write_json(output_dir / requests.NAME, dict(request))
         yield
 
@@ -136,8 +138,8 @@ def _fit(
             if isinstance(logger, CSVLogger):
                 bring_back(logger, rows)
         if found:
-            print(f"going on from step {found[1]['global_step']}")
-        print(f"{data.num_samples(False)} pairs to train on, {data.num_samples(True)} to validate on", flush=True)
+            log.info(f"going on from step {found[1]['global_step']}")
+        log.info(f"{data.num_samples(False)} pairs to train on, {data.num_samples(True)} to validate on")
     if found and state.finished is not None and state.finished >= settings.max_epochs:
         module.load_state_dict(found[1]["state_dict"])
         best_score = _best_score(found[1])
@@ -163,7 +165,7 @@ def _network(settings: TrainSettings, data: PairData, first: bool) -> tuple[Nois
     if settings.init_from is None or not first:
         return network, None, ""
     words = describe_start(settings.init_from, network, start)
-    print(words, flush=True)
+    log.info(words)
     return network, measure(network, data.val_dataloader(), "cpu") if data.num_samples(True) else None, words
 
 

@@ -180,8 +180,8 @@ def test_uneven_shards_are_dealt_evenly():
     from npnet.data.stream import PairStream
 
     entries = [Entry("x", bytes([TRAINING] * size)) for size in (90, 10, 10, 10, 30, 30)]
-    stream = PairStream(entries, TRAINING, 5, world_size=2)
-    dealt = [stream.dealt(reader, 2) for reader in range(2)]
-    assert sorted(dealt[0] + dealt[1]) == list(range(6))
-    assert [sum(len(entries[i].splits) for i in mine) for mine in dealt] == [90, 90]
-    assert ResumableLoader(stream, 0).__len__() == 18
+    streams = [PairStream(entries, TRAINING, 5, rank=rank, world_size=2) for rank in range(2)]
+    dealt = [[i for share in one.shares() for i in share] for one in streams]
+    assert sorted(dealt[0] + dealt[1]) == list(range(180))
+    assert [len(mine) for mine in dealt] == [90, 90]
+    assert ResumableLoader(streams[0], 0).__len__() == 18

@@ -1,11 +1,9 @@
-import random
-
 import pytest
 import torch
 
 from npnet.data.datamodule import ResumableLoader
 from npnet.data.index import TRAINING, VALIDATION, is_validation, make_index
-from npnet.data.stream import PairStream, collate, resume_point
+from npnet.data.stream import PairStream, collate
 from npnet.records import NoisePair
 from tests.pairs import write_folder
 
@@ -68,21 +66,47 @@ def test_a_loader_goes_on_where_it_was_stopped(shards, num_workers, stopped_afte
     assert prompts(resumed) == prompts(whole)  # the epoch is followed by the next
 
 
-def test_the_resume_point_is_what_a_loader_that_asks_in_turn_has_left():
-    draw = random.Random(0)
-    for _ in range(200):
-        made = [draw.randrange(5) for _ in range(draw.randrange(1, 5))]
-        if not sum(made):
-            continue
-        skip = draw.randrange(sum(made))
-        order = [worker for turn in range(max(made)) for worker in range(len(made)) if turn < made[worker]]
-        left = order[skip:]
-        points = [resume_point(made, skip, position) for position in range(len(made))]
-        assert sorted(reader for reader, _ in points) == list(range(len(made)))
-        assert all(taken == order[:skip].count(reader) for reader, taken in points)
-        rest = [made[reader] - taken for reader, taken in points]
-        again = [points[p][0] for turn in range(max(rest)) for p in range(len(rest)) if turn < rest[p]]
-        assert again == left
+def test_the_order_does_not_depend_on_how_many_read_or_train(shards):
+    whole = list(ResumableLoader(stream(shards, batch_size=6), 0))
+    for readers in (1, 2, 3, 7):
+        assert [b["prompts"] for b in ResumableLoader(stream(shards, batch_size=6), readers)] == [
+            b["prompts"] for b in whole
+        ]
+    for world_size in (2, 3, 6):
+        loaders = [
+            ResumableLoader(stream(shards, batch_size=6 // world_size, rank=r, world_size=world_size), 0)
+            for r in range(world_size)
+        ]
+        rounds = [prompts(together) for together in zip(*loaders, strict=True)]
+        for found, expected in zip(rounds, whole, strict=False):  # a round of fewer pairs than processes is left out
+            assert found == expected["prompts"][: len(found)]
+            assert len(expected["prompts"]) - len(found) < world_size
+        assert len(whole) - len(rounds) <= 1
+
+
+@pytest.mark.parametrize("world_size", [2, 6, 9, 24])
+def test_more_processes_than_shards_all_have_something_to_do(shards, world_size):
+    streams = [stream(shards, rank=rank, world_size=world_size, batch_size=1) for rank in range(world_size)]
+    taken = [prompts(ResumableLoader(one, 0)) for one in streams]
+    assert min(map(len, taken)) == max(map(len, taken)) == 25 // world_size > 0
+    assert len({prompt for part in taken for prompt in part}) == world_size * (25 // world_size)
+
+
+def test_fewer_pairs_than_processes_are_no_batch(shards):
+    assert stream(shards, rank=0, world_size=26).num_batches() == 0
+
+
+def test_a_reader_reads_its_own_pairs_alone(shards, monkeypatch):
+    from npnet.data import schema
+
+    decoded = []
+    monkeypatch.setattr(
+        schema, "decode", lambda raw, where, original=schema.decode: decoded.append(raw) or original(raw, where)
+    )
+    one = stream(shards, rank=1, world_size=3, batch_size=2)
+    assert len(prompts(ResumableLoader(one, 0))) == len(decoded) == 8
+    wanted = [raw for _, _, raw in one._raw({0: {1}}, 0, 1)]
+    assert len(wanted) == 1 and len(wanted[0]) > 2
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from npnet.messages import plain_messages
 from npnet.networks import NPNet
 from npnet.paths import config_dir
 from npnet.training.callbacks import FiniteLoss
@@ -44,7 +45,8 @@ class Killed(BaseException):
 def run(pairs, output_dir, *overrides, small=SMALL):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", [f"data.shards={pairs}", f"output_dir={output_dir}", *small, *overrides])
-    train(cfg)
+    with plain_messages():
+        train(cfg)
 
 
 def run_killed_at(step, pairs, output_dir, *overrides, **options):

@@ -29,8 +29,9 @@ def started(pairs, folder, *overrides):
     )
 
 
-def test_two_processes_share_uneven_shards_and_end_with_one_network(tmp_path):
-    pairs = write_folder(tmp_path / "pairs", [30, 7, 12, 25, 3])
+@pytest.mark.parametrize("sizes", [[30, 7, 12, 25, 3], pytest.param([40], marks=pytest.mark.slow)])
+def test_two_processes_share_shards_of_any_number_and_size_and_end_with_one_network(sizes, tmp_path):
+    pairs = write_folder(tmp_path / "pairs", sizes)
     done = started(pairs, tmp_path / "run", *TWO)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("to train on") == 1  # one of them speaks

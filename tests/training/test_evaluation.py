@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from npnet.errors import UserError
-from npnet.evaluation.during_training import Evaluation
+from npnet.training.evaluation import Evaluation
 from tests.pairs import write_folder
 from tests.training.runs import EVALUATION, FAKE_BACKBONE, LIGHT, checkpoint, run, run_killed_at, same, weights
 

@@ -7,6 +7,7 @@ with the same weights as one without.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from npnet.metrics import Metric, load_metrics, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.runtime import LoadedMethod
 from npnet.noise.runtime.npnet import LoadedNetwork
+
+log = logging.getLogger(__name__)
 
 FOLDER = "evaluation"
 """Of the pictures, under ``output_dir``."""
@@ -155,7 +158,7 @@ class Evaluation(Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("evaluation", [str(path)])
-        print(f"evaluation after epoch {epoch + 1}: {said}; {path}", flush=True)
+        log.info(f"evaluation after epoch {epoch + 1}: {said}; {path}")
 
     def _records(self, network: Any) -> dict[str, MethodScores]:
         """Score the network's pictures, and once those of standard noise."""

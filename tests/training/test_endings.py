@@ -1,0 +1,73 @@
+"""A run that is stopped says how to go on; one that cannot train says so before it begins."""
+
+import os
+import signal
+
+import pytest
+
+from npnet.ending import end
+from npnet.errors import UserError
+from npnet.training.callbacks import FiniteLoss
+from npnet.training.export import Result, export
+from npnet.training.run import _require_batches
+from tests.pairs import write_folder
+from tests.training.runs import LIGHT, checkpoint, run, same, weights
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("pairs"), [30], num_prompts=16)
+
+
+def terminated(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("stop", "code"), [(terminated, 143), (interrupted, 130)])
+def test_a_run_that_is_stopped_ends_with_its_code_and_says_how_to_resume(stop, code, pairs, tmp_path, capsys):
+    overrides = ["trainer.max_epochs=3", "callbacks.latest.every_n_train_steps=2"]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def at_step(self, trainer, *rest):
+        if trainer.global_step == 5:
+            stop()
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(FiniteLoss, "on_train_batch_start", at_step)
+            with pytest.raises(SystemExit) as caught:
+                end(lambda: run(pairs, tmp_path / "run", *overrides, small=LIGHT))
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+            signal.signal(number, handler)
+    assert caught.value.code == code
+    assert capsys.readouterr().err.strip() == "stopped: run the same command to resume"
+    assert checkpoint(tmp_path / "run")["global_step"] == 4
+    assert not (tmp_path / "run" / "network").exists()
+    run(pairs, tmp_path / "run", *overrides, small=LIGHT)
+    run(pairs, tmp_path / "whole", *overrides, small=LIGHT)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_fewer_pairs_than_processes_are_one_line_before_training(pairs):
+    from npnet.data.pairs import Pairs
+
+    data = Pairs(shards=str(pairs), validation_share=0.0).load()
+    data.check()
+
+    class Settings:
+        trainer = type("Node", (), {"keys": {"devices": 25}})
+
+    _require_batches(Settings, data, 24)
+    with pytest.raises(UserError, match="trainer.devices=25: 24 pairs are fewer than the 25 processes"):
+        _require_batches(Settings, data, 25)
+
+
+def test_an_untrained_network_is_not_exported(tmp_path):
+    with pytest.raises(UserError, match="no step of training was taken"):
+        export(None, None, Result(None, "", None, 0, 0, {}), tmp_path / "network", {})
+    assert list(tmp_path.iterdir()) == []
