@@ -4,5 +4,5 @@
 - ``tables``: on the terminal; ``markdown``: ``results.md``; ``page``: ``report.html``, with ``plots`` and ``exhibits``,
   the pictures that it shows.
 - ``sweep``: several finished evaluations as one table.
-- ``command``: what ``evaluate.py`` runs: the evaluation, then its report.
+- ``command``: what ``evaluate.py`` runs; ``making``: the evaluation, then its report.
 """

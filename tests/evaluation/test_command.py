@@ -111,6 +111,19 @@ def test_a_dry_run_says_how_much_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_imports_no_torch(tmp_path):
+    script = (
+        "import atexit, sys; from npnet.cli import evaluate\n"
+        "heavy = ('torch', 'diffusers', 'transformers')\n"
+        "atexit.register(lambda: print([name for name in heavy if name in sys.modules]))\n"
+        f"sys.argv = ['evaluate.py', 'dry_run=true', 'output_dir={tmp_path / 'run'}']\n"
+        "evaluate()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
