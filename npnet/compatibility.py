@@ -123,12 +123,11 @@ def settled_nodes(nodes: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) 
         nodes: label -> node of ``noise``.
         methods: by the same labels, as ``check_parts`` returned them.
     """
-    return {
-        label: {**node, "scorer": methods[label].scorer}
-        if isinstance(methods[label], SearchMethod) and node.get("scorer") is None
-        else node
-        for label, node in nodes.items()
-    }
+    settled = dict(nodes)
+    for label, method in methods.items():
+        if isinstance(method, SearchMethod) and nodes[label].get("scorer") is None:
+            settled[label] = {**nodes[label], "scorer": method.scorer}
+    return settled
 
 
 def check_method(label: str, method: NoiseMethod, backbone: Backbone) -> None:

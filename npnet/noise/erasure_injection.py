@@ -28,7 +28,7 @@ from npnet.noise.base import NoiseMethod
 from npnet.noise.semantic_erasure import Renormalise
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from npnet.fields import Count, NotNegative
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from npnet.fields import Count, Positive, Whole
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 Variant = Literal["noise_diffusion", "pgd", "random_sampling", "random_diffusion", "mean_variance"]
 FOLLOW_GRADIENTS = ("noise_diffusion", "pgd", "mean_variance")

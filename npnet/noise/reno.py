@@ -22,7 +22,7 @@ from npnet.fields import AtLeast, Below, Count, NotNegative, Positive
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from npnet.fields import Count, Name, NotEmpty, NotNegative, Positive, check_fie
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
+    from npnet.backbones.runtime.loaded import LoadedBackbone
 
 Labels = Annotated[tuple[Name, ...], NotEmpty()]
 Weights = Annotated[Mapping[Name, float], NotEmpty()]
@@ -87,7 +88,7 @@ class SearchMethod(NoiseMethod):
         """See ``NoiseMethod.scorers``."""
         return tuple(self.weights)
 
-    def round_forwards(self, backbone: Backbone) -> int:
+    def round_forwards(self, backbone: Backbone | LoadedBackbone) -> int:
         """Return what scoring one noise costs: forwards of each sample."""
         guided = self.guidance_scale != 1 and "unconditional_branch" in backbone.capabilities
         return self.num_inference_steps * (2 if guided else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 
 @dataclass(frozen=True)

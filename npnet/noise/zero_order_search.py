@@ -9,7 +9,7 @@ from npnet.fields import Count, Share, Whole
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones.runtime.loaded import LoadedBackbone as Backbone
+    from npnet.backbones import Backbone
 
 
 @dataclass(frozen=True)

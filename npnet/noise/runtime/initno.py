@@ -33,7 +33,7 @@ class LoadedInitNO(LoadedMethod[InitNO]):
         unet, tokenizer = backbone.pipeline.unet, backbone.pipeline.tokenizer
         tokens = token_places(conditioning.prompts, self.method.token_indices, tokenizer)
         run = _Run(self, noise.to(backbone.device, torch.float32), conditioning, backbone, tokens)
-        with attention.AttentionMaps(unet, attention.choose_grid(unet, tuple(noise.shape[-2:]))) as maps:
+        with attention.AttentionMaps(unet, attention.choose_grid(unet, (noise.shape[-2], noise.shape[-1]))) as maps:
             for index in range(self.method.num_rounds):
                 if index > 0 and len(run.rows):
                     run.start[run.rows] = seeding.randn_like(run.start[run.rows], rows_of(generators, run.rows))
@@ -49,7 +49,8 @@ class LoadedInitNO(LoadedMethod[InitNO]):
             shown = attention.token_maps(cross, own)
             conflict = attention.conflict_loss(attention.peak_self_maps(self_attention, shown))
             rows.append(torch.stack([attention.response_loss(shown), conflict, attention.clean_loss(shown)]))
-        return torch.stack(rows).unbind(1)
+        cross, conflict, clean = torch.stack(rows).unbind(1)
+        return cross, conflict, clean
 
 
 class _Run:

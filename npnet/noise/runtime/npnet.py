@@ -26,7 +26,7 @@ def read_network(method: Network, backbone: LoadedBackbone) -> NoiseNetwork:
     """
     path = method.folder(backbone)
     try:
-        options = {} if method.text_term is None else {"text_term": method.text_term}
+        options: dict[str, Any] = {} if method.text_term is None else {"text_term": method.text_term}
         network = network_class(method.network).from_pretrained(path, **options)
     except (ValueError, TypeError, OSError) as error:
         raise FieldError("network_path", path, one_line(error)) from error
