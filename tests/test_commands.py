@@ -22,7 +22,7 @@ MISTAKES = [
     ("evaluate.py", ["prompts=file", "prompts.path=nowhere.txt"], "prompts.path=nowhere.txt: no such file"),
     ("evaluate.py", ["noise=[standart]"], "standart"),
     ("evaluate.py", ["sampler=dimm"], "dimm"),
-    ("evaluate.py", ["network_path=./nowhere"], "network_path=./nowhere: no such file or directory"),
+    ("evaluate.py", ["network_path=./nowhere"], "network_path=./nowhere: no such file or folder"),
     ("evaluate.py", ["backbone.height=31"], "backbone.height=31"),
     ("evaluate.py", ["backbone.path=./nowhere"], "nowhere: no diffusers pipeline there"),
     ("evaluate.py", ["num_inference_steps=1001"], "error: num_inference_steps=1001: allowed are 1 to 1000"),

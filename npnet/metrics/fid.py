@@ -53,8 +53,8 @@ def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(f"two sets (N, D) of at least two features are needed, got {a.shape} and {b.shape}")
-    roots = [np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b)]
-    return _distance(a.mean(0), b.mean(0), *roots)
+    root_a, root_b = (np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r")) for x in (a, b))
+    return _distance(a.mean(0), b.mean(0), root_a, root_b)
 
 
 def frechet_of_statistics(mean_a: Floats, cov_a: Floats, mean_b: Floats, cov_b: Floats) -> float:
@@ -138,7 +138,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     try:
-        print(f"FID {fid_of_folders(*options.folders, options.weights, device=options.device):.4f}")
+        first, second = options.folders
+        print(f"FID {fid_of_folders(first, second, options.weights, device=options.device):.4f}")
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

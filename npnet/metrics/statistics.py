@@ -20,23 +20,18 @@ Draws come from numpy generators of fixed, named seeds: the same scores give the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
-Interval = tuple[float, float]
-"""Low and high end of a 95 % interval; NaN where a single value says nothing about spread."""
+from npnet.metrics.resampling import Floats, Interval, blocks, ratio_intervals
 
 NUM_RESAMPLES = 10_000
 EXACT_CLUSTERS = 13
 """Up to so many prompts all 2**n sign patterns are visited."""
-BLOCK_ELEMENTS = 4_000_000
-"""Elements of the largest array of draws held at once (32 MB)."""
-UNKNOWN: Interval = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def means(scores: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RE
     rows = rows.mean(axis=1) if rows.ndim == 3 else rows
     finite = np.isfinite(rows)
     sums, counts = _cluster_sums(np.where(finite, rows, 0.0), index), _cluster_sums(finite, index)
-    intervals = _ratio_intervals(sums, counts, num_resamples)
+    intervals = ratio_intervals(sums, counts, num_resamples)
     results = []
     for row, valid, interval, count in zip(rows, finite, intervals, counts.sum(axis=0), strict=True):
         mean = float(row[valid].mean()) if count else float("nan")
@@ -105,7 +100,7 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, prompts: Sequ
     """
     rows, index = _rows_and_clusters(np.stack([np.asarray(numerators), np.asarray(denominators)]), prompts)
     sums = _cluster_sums(rows, index)
-    return _ratio_intervals(sums[:, :1], sums[:, 1:], NUM_RESAMPLES)[0]
+    return ratio_intervals(sums[:, :1], sums[:, 1:], NUM_RESAMPLES)[0]
 
 
 def compare(
@@ -130,12 +125,12 @@ def compare(
     if rows.ndim == 2:
         rows, baseline = rows[:, None], baseline[:, None]
     number = int if rows.shape[1] == 1 else float
-    finite = (np.isfinite(rows) & np.isfinite(baseline)).all(axis=1)
+    finite: NDArray[np.bool_] = np.asarray((np.isfinite(rows) & np.isfinite(baseline)).all(axis=1))
     left, right = (np.where(finite[:, None], side, 0.0) for side in (rows, baseline))
     differences, won, lost = (values.mean(axis=1) for values in (left - right, left > right, left < right))
     counts = _cluster_sums(finite, index)
     wins, losses, sums = (_cluster_sums(values, index) for values in (won, lost, differences))
-    intervals = _ratio_intervals(np.hstack([wins, sums]), np.hstack([counts, counts]), num_resamples)
+    intervals = ratio_intervals(np.hstack([wins, sums]), np.hstack([counts, counts]), num_resamples)
     rate_intervals, difference_intervals = intervals[: len(rows)], intervals[len(rows) :]
     p_values = sign_flip_test(sums, num_resamples)
 
@@ -187,7 +182,7 @@ def sign_flip_test(cluster_sums: ArrayLike, num_resamples: int = NUM_RESAMPLES) 
         patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
         return (np.abs((2 * patterns - 1) @ sums) >= observed).mean(axis=0)
     hits = np.ones(sums.shape[1])
-    for generator, size in _blocks("signs of prompts", len(sums), num_resamples):
+    for generator, size in blocks("signs of prompts", len(sums), num_resamples):
         signs = 2.0 * generator.integers(0, 2, size=(size, len(sums)), dtype=np.int8) - 1.0
         hits += (np.abs(signs @ sums) >= observed).sum(axis=0)
     return hits / (num_resamples + 1)
@@ -228,36 +223,3 @@ def _rows_and_clusters(scores: ArrayLike, prompts: Sequence[str]) -> tuple[Float
 def _cluster_sums(values: NDArray, index: NDArray[np.intp]) -> Floats:
     """Sum ``(M, N)`` values over clusters: ``(K, M)``."""
     return np.stack([np.bincount(index, weights=row.astype(np.float64)) for row in values], axis=1)
-
-
-def _ratio_intervals(sums: Floats, counts: Floats, num_resamples: int) -> list[Interval]:
-    """Return the intervals of ``sums / counts``, both ``(K, M)``, under resampling of the K clusters."""
-    num_clusters, num_columns = sums.shape
-    draws = np.empty((num_resamples, num_columns))
-    start = 0
-    for generator, size in _blocks("resampled prompts", num_clusters, num_resamples):
-        chosen = generator.integers(0, num_clusters, size=(size, num_clusters))
-        chosen += num_clusters * np.arange(size)[:, None]
-        weights = np.bincount(chosen.ravel(), minlength=size * num_clusters).reshape(size, num_clusters)
-        with np.errstate(invalid="ignore"):  # a resample without any finite score is no value
-            draws[start : start + size] = (weights @ sums) / (weights @ counts)
-        start += size
-    return [_interval(draws[:, m], int((counts[:, m] > 0).sum())) for m in range(num_columns)]
-
-
-def _interval(draws: Floats, num_clusters: int) -> Interval:
-    """Return the expanded percentile interval of bootstrap ``draws`` over ``num_clusters``."""
-    if num_clusters < 2:
-        return UNKNOWN
-    widened = np.sqrt(num_clusters / (num_clusters - 1)) * stats.t.ppf(0.025, num_clusters - 1)
-    tail = stats.norm.cdf(widened)
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _blocks(purpose: str, width: int, total: int) -> Iterator[tuple[np.random.Generator, int]]:
-    """Yield the named generator with block sizes that add up to ``total`` rows of ``width`` elements."""
-    generator = np.random.default_rng(list(purpose.encode()))
-    block = max(1, BLOCK_ELEMENTS // width)
-    for start in range(0, total, block):
-        yield generator, min(block, total - start)

@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from npnet.metrics import statistics
+from npnet.metrics import resampling
 from npnet.metrics.statistics import compare, holm, means, sign_flip_test, sign_test, wilson
 
 
@@ -162,7 +162,7 @@ def test_rows_computed_together_are_the_rows_computed_alone():
 def test_blocks_of_draws_do_not_change_their_kind(monkeypatch):
     scores, prompts = clustered(30, 2, 1, 1)
     whole = means(scores, prompts, 4000)[0].interval
-    monkeypatch.setattr(statistics, "BLOCK_ELEMENTS", 500)
+    monkeypatch.setattr(resampling, "BLOCK_ELEMENTS", 500)
     assert means(scores, prompts, 4000)[0].interval == pytest.approx(whole, abs=0.03)
 
 

@@ -116,7 +116,8 @@ def rename_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def preprocess_of(model: ClipFlanT5) -> Preprocess:
     """Return how the authors fit pictures: a square with a border in the mean colour."""
-    return Preprocess(int(model.tower.config.image_size), fit="square", middle="floor")
+    config: Any = model.tower.config
+    return Preprocess(int(config.image_size), fit="square", middle="floor")
 
 
 def question_ids(tokenizer: Any, question: str, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ def load_image_text(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
         FieldError: of ``path``: nothing usable is there, or keys are missing, unknown or of another shape.
     """
     try:
-        model, report = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        model, report = loaded
         processor = AutoProcessor.from_pretrained(source)
     except Exception as error:
         raise FieldError("path", source, f"no image-text model of transformers: {one_line(error)[:200]}") from error

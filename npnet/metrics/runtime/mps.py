@@ -62,9 +62,10 @@ class MPSScorer(PixelScorer):
         self.model.to(device)
         self.tokenizer = load_tokenizer(metric.tokenizer_path or path, "tokenizer_path")
         self.threshold = metric.threshold
-        self.num_tokens = int(self.model.model.config.text_config.max_position_embeddings)
+        sizes: Any = self.model.model.config
+        self.num_tokens = int(sizes.text_config.max_position_embeddings)
         self.condition_ids = tokenize(self.tokenizer, [metric.condition], self.num_tokens)[0].to(device)
-        preprocess = Preprocess(int(self.model.model.config.vision_config.image_size), middle="floor")
+        preprocess = Preprocess(int(sizes.vision_config.image_size), middle="floor")
         super().__init__(metric, device, preprocess, self.num_tokens, is_smoke(path))
 
     def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:

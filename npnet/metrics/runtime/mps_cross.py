@@ -26,7 +26,8 @@ class CrossModel(nn.Module):
 
     def forward(self, picture: Tensor, text: Tensor, bias: Tensor) -> Tensor:
         """``bias`` is added to the attention on the text, ``(B, 1, L)``: 0, or minus infinity for what is not read."""
-        for look, mix in self.layers:  # type: ignore[misc]
+        layers: Any = self.layers
+        for look, mix in layers:
             picture = look(picture, text, bias)
             picture = mix(picture)
         return picture
@@ -46,6 +47,8 @@ class Residual(nn.Module):
 
 class Norm(nn.Module):
     """Layer normalisation with a learned scale; its shift is saved, and is zero."""
+
+    bias: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
