@@ -168,12 +168,9 @@ def plot(results: str, picture: str) -> None:
     from matplotlib import pyplot
 
     versus = {name: method["versus"] for name, method in json.loads(Path(results).read_text())["methods"].items()}
-    kinds = ("swin", "unet")
-    rows = [
-        (f"{k} {s} against {o}", versus[f"{k}_{s}"][o]) for o in ("standard", "inversion") for k in kinds for s in "012"
-    ]
-    rows += [(f"unet {s} against swin {s}", versus[f"unet_{s}"][f"swin_{s}"]) for s in "012"]
-    figure, axes = pyplot.subplots(1, 2, sharey=True, figsize=(9, 4.6), layout="constrained")
+    pairs = [(kind, other) for other in ("standard", "inversion") for kind in ("swin", "unet")]
+    rows = [(f"{kind} against {other}", versus[kind][other]) for kind, other in (*pairs, ("unet", "swin"))]
+    figure, axes = pyplot.subplots(1, 2, sharey=True, figsize=(9, 2.6), layout="constrained")
     panels = [
         ("shapes_judge", "mean_difference", "difference_interval", "judge, gain in points", 0),
         ("shapes_scorer", "winning_rate", "interval", "scorer, winning rate, %", 50),
@@ -190,7 +187,7 @@ def plot(results: str, picture: str) -> None:
 
 
 def pooled(folder: str, kind: str, other: str) -> None:
-    """Print how networks ``kind_0``, ``kind_1``, ... compare with ``other_0``, ..., seed by seed and pooled."""
+    """Print how networks ``kind-0``, ``kind-1``, ... compare with ``other-0``, ..., seed by seed and pooled."""
     prompts: list[str] = []
     scores: dict[tuple[str, str], list[float]] = {}
     for path in sorted(Path(folder, "chunks").glob("*.json")):
@@ -200,15 +197,15 @@ def pooled(folder: str, kind: str, other: str) -> None:
             for metric, values in method["scores"].items():
                 scores.setdefault((label, metric), []).extend(values)
     of = {key: np.array(values, dtype=float) for key, values in scores.items()}
-    seeds = [label.removeprefix(f"{kind}_") for label, _ in of if label.startswith(f"{kind}_")]
-    seeds = sorted(set(seeds) & {label.removeprefix(f"{other}_") for label, _ in of})
+    seeds = [label.removeprefix(f"{kind}-") for label, _ in of if label.startswith(f"{kind}-")]
+    seeds = sorted(set(seeds) & {label.removeprefix(f"{other}-") for label, _ in of})
     rows: dict[str, Callable[[str], np.ndarray]] = {
-        "judge, gain": lambda i: of[f"{kind}_{i}", "shapes_judge"] - of[f"{other}_{i}", "shapes_judge"],
-        "scorer, gain": lambda i: of[f"{kind}_{i}", "shapes_scorer"] - of[f"{other}_{i}", "shapes_scorer"],
-        "scorer, winning rate": lambda i: of[f"{kind}_{i}", "shapes_scorer"] > of[f"{other}_{i}", "shapes_scorer"],
+        "judge, gain": lambda i: of[f"{kind}-{i}", "shapes_judge"] - of[f"{other}-{i}", "shapes_judge"],
+        "scorer, gain": lambda i: of[f"{kind}-{i}", "shapes_scorer"] - of[f"{other}-{i}", "shapes_scorer"],
+        "scorer, winning rate": lambda i: of[f"{kind}-{i}", "shapes_scorer"] > of[f"{other}-{i}", "shapes_scorer"],
         "scorer, winning rate against standard, gain": lambda i: (
-            1.0 * (of[f"{kind}_{i}", "shapes_scorer"] > of["standard", "shapes_scorer"])
-            - (of[f"{other}_{i}", "shapes_scorer"] > of["standard", "shapes_scorer"])
+            1.0 * (of[f"{kind}-{i}", "shapes_scorer"] > of["standard", "shapes_scorer"])
+            - (of[f"{other}-{i}", "shapes_scorer"] > of["standard", "shapes_scorer"])
         ),
     }
     print(f"{kind} against {other}, x 100, n = {len(prompts)} pairs of {len(set(prompts))} prompts, seeds {seeds}")
