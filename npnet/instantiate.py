@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf.errors import OmegaConfBaseException
+
 from npnet.errors import FieldError, UserError, one_line, unknown
 
 
@@ -24,10 +28,6 @@ def build(node: Any, where: str, kind: type = object, **kwargs: Any) -> Any:
         UserError: the target is not found, a key is not its parameter, the constructor refused a value, or it made
             something else.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-    from omegaconf.errors import OmegaConfBaseException
-
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise FieldError(where, node, "a group of keys with _target_ is needed, as a file of conf/ has it")
     try:
@@ -73,8 +73,6 @@ def _reason(node: Any, error: BaseException) -> str:
             if "No module" in line
             else line
         )
-    from hydra.utils import get_object
-
     parameters = list(inspect.signature(get_object(node["_target_"])).parameters)
     return str(unknown("key", match[1], parameters))
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_args, get_origin
 
+from omegaconf import OmegaConf
+
 from npnet.description import Description
 from npnet.errors import FieldError, closest
 from npnet.fields import annotations, checked
@@ -26,8 +28,6 @@ def resolved(cfg: Any) -> dict[str, Any]:
         omegaconf.errors.OmegaConfBaseException: a mandatory key is missing, or an interpolation cannot be resolved; the
             command turns it into one line.
     """
-    from omegaconf import OmegaConf  # a command's --help does not need it, and tests hand over plain mappings
-
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
 
 

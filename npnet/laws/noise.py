@@ -233,16 +233,20 @@ def _state(backbone: Any) -> dict[str, Any]:
 
 
 Law = Callable[[Case], None]
-LAWS: tuple[Law, ...] = (
-    the_noise_keeps_shape_dtype_and_holds_numbers,
-    the_same_seeds_give_the_same_bits,
-    a_sample_does_not_depend_on_the_batch,
-    the_variance_stays_in_its_bound,
-    the_cost_is_the_one_that_forwards_says,
-    the_inputs_and_the_backbone_stay_as_they_were,
-    a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with,
-    a_trace_rises_and_ends_at_the_cost,
-    the_description_travels,
-    the_description_cannot_be_changed,
-    the_description_imports_no_torch,
-)
+LAWS: dict[str, Law] = {
+    law.__name__.replace("_", " "): law
+    for law in (
+        the_noise_keeps_shape_dtype_and_holds_numbers,
+        the_same_seeds_give_the_same_bits,
+        a_sample_does_not_depend_on_the_batch,
+        the_variance_stays_in_its_bound,
+        the_cost_is_the_one_that_forwards_says,
+        the_inputs_and_the_backbone_stay_as_they_were,
+        a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with,
+        a_trace_rises_and_ends_at_the_cost,
+        the_description_travels,
+        the_description_cannot_be_changed,
+        the_description_imports_no_torch,
+    )
+}
+"""Every law by its name in words."""

@@ -154,7 +154,7 @@ def case(label, family, method, backbone, scorer, cases):
     return cases.setdefault((label, family), made)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.__name__)
 def test_a_method_obeys_the_law_or_says_that_it_does_not_apply(law, case, family):
     if law.__name__ in SLOW_LAWS and family != "unet":
         pytest.skip("asked once")
