@@ -91,7 +91,7 @@ def test_imports_run_down_only(path):
 
 
 def without_annotations(tree):
-    """The tree less its ``if TYPE_CHECKING`` blocks: a description names the type of its runtime, and imports nothing."""
+    """The tree less its ``if TYPE_CHECKING`` blocks, where a description names the type of its runtime."""
     return ast.Module(
         [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))], []
     )

@@ -1,7 +1,7 @@
 """``npnet check FAMILY=NAME``: the laws of a family on one member, each with its verdict.
 
-A member of one's own lies in a folder that ``--config-dir`` names. A noise method is checked on the built-in model, or on
-``backbone=NAME``. Every key of the member can be given as it is in the commands (``noise.mine.strength=2``).
+A member of one's own lies in a folder that ``--config-dir`` names. A noise method is checked on the built-in model, or
+on ``backbone=NAME``. Every key of the member can be given as it is in the commands (``noise.mine.strength=2``).
 """
 
 from __future__ import annotations
