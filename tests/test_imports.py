@@ -29,11 +29,12 @@ LAYERS = [
     {"pictures"},
     {"backbones", "networks", "metrics"},
     {"noise"},
-    {"laws", "compatibility"},
+    {"compatibility"},
     {"engine"},
     {"training"},
     {"evaluation"},
     {"report"},
+    {"laws"},
     {"cli", "__main__"},
     {"collect"},
 ]

@@ -19,7 +19,7 @@ def evaluate(cfg: DictConfig) -> None:
     """Compare the noise methods of ``cfg`` by its metrics, on its prompts.
 
     Leaves ``results.json``, ``results.md``, ``report.html``, ``images/`` and ``chunks/`` under ``cfg.output_dir``. A
-    killed run goes on with the same command; a finished folder stays as it is.
+    killed run resumes with the same command; a finished folder stays as it is.
 
     Raises:
         UserError: a key, path or combination that cannot work.
