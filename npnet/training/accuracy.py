@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
+
+from npnet.metrics import statistics
 
 MSE, TRIVIAL, RECOVERED = range(3)
 
@@ -49,8 +52,6 @@ class Measurement:
 
     def figures(self) -> dict[str, Any]:
         """Return ``summarise`` with 95 % intervals over prompts, null where a single pair says nothing about spread."""
-        from npnet.metrics import statistics
-
         rows = self.errors.T.numpy()
         intervals = {
             "mse": statistics.means(rows[MSE], self.prompts)[0].interval,
@@ -66,8 +67,6 @@ class Measurement:
 
     def change_since(self, before: Measurement) -> dict[str, Any]:
         """Return the paired difference of the squared error, after less before, with its interval over prompts."""
-        from npnet.metrics import statistics
-
         one, other = (m.errors[:, MSE].numpy() for m in (self, before))
         found = statistics.compare(one, other, self.prompts)[0]
         return {
@@ -79,8 +78,6 @@ class Measurement:
 
 def measure(network: nn.Module, batches: Iterable[Mapping[str, Any]], device: torch.device | str) -> Measurement:
     """Apply ``network`` to all ``batches``, in ``eval()`` mode; its mode and the random state stay as they are."""
-    from lightning.pytorch.utilities import move_data_to_device
-
     was_training, errors, prompts = network.training, [], []
     network.eval()
     try:

@@ -10,15 +10,17 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from npnet.data.datamodule import PairData
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError, UserError, closest
+from npnet.fields import Count, NotNegative, checked
+from npnet.instantiate import Node
 from npnet.networks import NoiseNetwork
 from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import Measurement, measure
@@ -75,7 +77,10 @@ def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
     Raises:
         UserError: one cannot be built, or watches a validation that will not take place.
     """
-    callbacks = {label: node.build() for label, node in (settings.callbacks or {}).items()}
+    for node in (settings.callbacks or {}).values():
+        if str(node.keys["_target_"]).endswith("EarlyStopping"):
+            check_stopping(node)
+    callbacks = {label: node.build(Callback) for label, node in (settings.callbacks or {}).items()}
     for label, callback in callbacks.items():
         if isinstance(callback, EarlyStopping) and not data.num_samples(True):
             raise UserError(
@@ -86,6 +91,20 @@ def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
             callback.check()
     # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
     return sorted(callbacks.values(), key=lambda callback: isinstance(callback, WeightAveraging))
+
+
+def check_stopping(node: Node) -> None:
+    """Refuse what Lightning's early stopping would find out after an epoch.
+
+    Raises:
+        FieldError: names the key.
+    """
+    monitor = node.keys.get("monitor")
+    if monitor not in checkpoints.MONITORED and not str(monitor).startswith("evaluation/"):
+        raise FieldError(f"{node.where}.monitor", monitor, closest(monitor, checkpoints.MONITORED))
+    for name, annotation in (("patience", Count), ("mode", Literal["min", "max"]), ("min_delta", NotNegative)):
+        if name in node.keys:
+            checked(annotation, node.keys[name], f"{node.where}.{name}")
 
 
 @contextmanager
@@ -119,7 +138,7 @@ def _fit(
     network, before, start = _network(settings, data, first)
     module = settings.module.runtime_class()(network, settings.module)
     state = RunState(settings.seed)
-    loggers = [node.build() for node in (settings.logger or {}).values()]
+    loggers = [node.build(Logger) for node in (settings.logger or {}).values()]
     watched = sys.stderr.isatty()
     always = [state, FiniteLoss(), *([] if watched or not first else [EpochLines()])]
     trainer: L.Trainer = settings.trainer.build(

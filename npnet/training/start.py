@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_object
 
 from npnet.errors import FieldError, UserError, one_line
+from npnet.fields import checked
 from npnet.instantiate import Node
 from npnet.networks import NoiseNetwork, Start
 
@@ -60,6 +61,9 @@ def make_network(settings: TrainSettings, data: PairData) -> tuple[NoiseNetwork,
     parameters = inspect.signature(network_target(settings.network)).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}
+    hints = get_type_hints(network_target(settings.network).__init__, include_extras=True)
+    for name in facts.keys() & settings.network.keys.keys() & hints.keys():  # a mistake, though the data has its say
+        checked(hints[name], settings.network.keys[name], f"network.{name}")
     network: NoiseNetwork = settings.network.build(NoiseNetwork, **facts)
     if settings.init_from is None:
         try:
