@@ -1,4 +1,4 @@
-"""Pairs in the published layout to shards: ``python -m collect.convert DIR OUTPUT [--lines FILE] [--metrics a,b]``.
+"""Pairs in the published layout to shards: ``npnet convert DIR OUTPUT [lines=FILE] [metrics=[a,b]] [workers=N]``.
 
 As the script that trains on them does, a pair is kept when the first score of the golden picture is higher; the others
 are written too, marked as rejected, so that ``collect.filter`` can select anew. There are no embeddings: training makes
@@ -17,20 +17,23 @@ from typing import Any
 
 from collect.plan import FORMAT, USED
 from collect.published import Found, match, read_lines
-from npnet.description import imported
-from npnet.errors import FieldError, OneLineParser, UserError, one_line
+from npnet.arguments import describe, parse
+from npnet.cli import run
+from npnet.description import Description, imported
+from npnet.errors import FieldError, UserError, one_line
 from npnet.fields import Count, Name
 from npnet.work.folder import OutputFolder
-from npnet.work.job import Engine, WorkSettings
+from npnet.work.job import Workers
 from npnet.work.processes import Processes
 
 METRICS = {0: [], 1: ["hpsv2"], 4: ["pickscore", "hpsv2", "imagereward", "aes"]}
 """What the official script's score lists hold, by their length."""
-USAGE = "python -m collect.convert DIR OUTPUT [--lines FILE] [--metrics NAME,NAME] [--chunk-size N] [--workers N]"
+SUMMARY = "Turn pairs in the published layout into shards."
+POSITIONAL = ("pairs", "output_dir")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertSettings(WorkSettings):
+class ConvertSettings(Description):
     """The keys of ``convert``.
 
     Attributes:
@@ -39,14 +42,15 @@ class ConvertSettings(WorkSettings):
         lines: the JSON lines; by default the only .json or .jsonl file in the folder.
         metrics: names of the scores, in their order; by default those of the official script.
         chunk_size: pairs in a shard.
+        workers: processes that convert.
     """
 
     pairs: Path
     output_dir: OutputFolder
     lines: Path | None = None
-    metrics: tuple[Name, ...] | None = None
+    metrics: tuple[Name, ...] | Name | None = None
     chunk_size: Count = 256
-    engine: Engine = field(default_factory=Processes)
+    workers: Count = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +60,11 @@ class ConvertSettings(WorkSettings):
             raise FieldError(
                 "output_dir", self.output_dir, f"lies in {self.pairs}, which is only read; choose another folder"
             )
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Return the names of the scores, also where they were given as ``a,b``."""
+        return tuple(self.metrics.split(",")) if isinstance(self.metrics, str) else self.metrics
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def make_convert_plan(settings: ConvertSettings) -> ConvertPlan:
     """
     where = settings.lines if settings.lines is not None else _only_lines(settings.pairs)
     pairs, counts = match(settings.pairs, read_lines(where), where)
-    metrics = _metrics(pairs, settings.metrics, where)
+    metrics = _metrics(pairs, settings.names, where)
     return ConvertPlan(settings, pairs, metrics, counts, hashlib.sha256(where.read_bytes()).hexdigest())
 
 
@@ -123,7 +132,7 @@ def convert(settings: ConvertSettings) -> None:
         UserError: see ``make_convert_plan`` and ``read_npz``.
     """
     plan = make_convert_plan(settings)
-    imported("collect.converting:run")(plan, settings.crew())
+    imported("collect.converting:run")(plan, Workers(Processes(), count=settings.workers))
     for name, count in plan.counts.items():
         if name != USED:
             print(f"{count} {name}")
@@ -134,7 +143,7 @@ def _only_lines(folder: Path) -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise UserError(
-            f"{folder}: exactly one .json or .jsonl file is needed beside the pairs (got: {names}); --lines"
+            f"{folder}: exactly one .json or .jsonl file is needed beside the pairs (got: {names}); lines=FILE names it"
         )
     return found[0]
 
@@ -145,21 +154,17 @@ def _metrics(pairs: Sequence[Found], given: Sequence[str] | None, where: Path) -
         raise UserError(f"{where}: the lines have different numbers of scores: {', '.join(map(str, counts))}")
     metrics = given if given is not None else METRICS.get(counts[0], [])
     if len(metrics) != counts[0] or len(set(metrics)) != len(metrics) or not all(metrics):
-        raise UserError(f"{where}: has {counts[0]} scores for each picture; name them: --metrics NAME,NAME")
+        raise UserError(f"{where}: has {counts[0]} scores for each picture; name them: metrics=[NAME,NAME]")
     return list(metrics)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code."""
-    parser = OneLineParser(usage=USAGE, description="Pairs in the published layout to shards.")
-    parser.add_argument("pairs", metavar="DIR", help="holds INDEX_SEED.npz, in folders or not")
-    parser.add_argument("output_dir", metavar="OUTPUT", help="the folder of the shards")
-    parser.add_argument("--lines", help="the JSON lines; by default the only .json or .jsonl file in DIR")
-    parser.add_argument("--metrics", type=lambda text: text.split(","), help="names of the scores, in their order")
-    parser.add_argument("--chunk-size", type=int, default=256, help="pairs in a shard (256)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that convert (1)")
+    if {"-h", "--help"} & set(arguments):
+        print(describe(ConvertSettings, "convert", SUMMARY, POSITIONAL))
+        return 0
     try:
-        convert(ConvertSettings(**vars(parser.parse_args(arguments))))
+        convert(parse(ConvertSettings, arguments, POSITIONAL))
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -167,4 +172,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run("convert")

@@ -1,4 +1,4 @@
-"""How far a collection is: ``python -m collect.status DIR [--json] [--pictures] [--verify]``; imports no torch."""
+"""How far a collection is: ``npnet status DIR [json=true] [pictures=true] [verify=true]``; imports no torch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,42 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from collect.survey import Survey, survey
+from npnet.arguments import describe, parse
+from npnet.cli import run
 from npnet.data.sidecars import sidecar_path
+from npnet.description import Description, imported
 from npnet.drawing.terminal import print_facts
-from npnet.errors import OneLineParser, UserError, one_line
+from npnet.errors import UserError, one_line
 from npnet.text import visible
 from npnet.work import lock
 from npnet.work.progress import duration
 
-USAGE = "python -m collect.status DIR [--json] [--pictures] [--verify]"
+SUMMARY = "Say how far a collection is."
 WINDOW = 50
 """Shards, the last ones, whose times give the rate."""
+
+
+@dataclass(frozen=True)
+class StatusSettings(Description):
+    """The keys of ``status``.
+
+    Attributes:
+        folder: what collect.py left or is filling.
+        json: print JSON, for programs.
+        pictures: draw the contact sheet and the histograms into the folder.
+        verify: compare every checksum; reads all of the shards.
+    """
+
+    folder: Path
+    json: bool = False
+    pictures: bool = False
+    verify: bool = False
 
 
 def status(found: Survey, now: float) -> dict[str, Any]:
@@ -118,25 +140,21 @@ def _mean(values: list[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns its exit code."""
-    parser = OneLineParser(usage=USAGE, description="How far a collection is.")
-    parser.add_argument("folder", metavar="DIR", help="a folder that collect.py left or is filling")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    parser.add_argument("--pictures", action="store_true", help="draw the contact sheet and the histograms into DIR")
-    parser.add_argument("--verify", action="store_true", help="compare every checksum; reads all of the shards")
+    if {"-h", "--help"} & set(arguments):
+        print(describe(StatusSettings, "status", SUMMARY, ("folder",)))
+        return 0
     try:
-        options = parser.parse_args(arguments)
-        found = survey(Path(options.folder), options.verify)
+        settings = parse(StatusSettings, arguments, ("folder",))
+        found = survey(settings.folder, settings.verify)
         facts = status(found, time.time())
-        if options.pictures:
-            from collect.finish import write_pictures
-
-            facts["pictures"] = [str(path) for path in write_pictures(found)]
+        if settings.pictures:
+            facts["pictures"] = [str(path) for path in imported("collect.finish:write_pictures")(found)]
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    if options.json:
+    if settings.json:
         print(json.dumps(facts, indent=2))
         return 0
     print_status(facts)
@@ -146,4 +164,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run("status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -10,6 +11,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from npnet.text import visible
+
+log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0
 """Between two plain lines."""
@@ -21,10 +24,10 @@ class _Advance(Protocol):
 
 
 class Progress:
-    """Count, rate, remaining time and a text made from the summed values of the reports.
+    """Count, rate, remaining time and a text made from the summed values of the advances.
 
-    The bar is drawn on standard error when that is a terminal. Otherwise plain lines go to standard output, so that
-    standard error holds errors alone.
+    The bar is drawn on standard error when that is a terminal. Otherwise plain lines go to the log, which a command
+    prints to standard output, so that standard error holds errors alone.
 
     Args:
         title: what is being done.
@@ -74,14 +77,14 @@ class Progress:
         if self._bar is not None:
             self._bar.console.print(visible(line))
         else:
-            print(visible(line), flush=True)
+            log.info(visible(line))
 
     def tick(self) -> None:
         """Print a plain line when it is time for one."""
         now = time.monotonic()
         if self._bar is None and now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            print(self.line(), flush=True)
+            log.info(self.line())
 
     def text(self) -> str:
         """Return the rate, the remaining time and the description."""

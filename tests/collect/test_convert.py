@@ -230,11 +230,22 @@ def test_folders_that_cannot_be_converted_are_refused(published, tmp_path, capsy
     assert "chunk_size=0: a whole number of at least 1" in refusal(
         capsys, published, tmp_path / "out", "--chunk-size", "0"
     )
-    assert "required: OUTPUT" in refusal(capsys, published)
+    assert "output_dir=null: this key is missing" in refusal(capsys, published)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.json").write_text(json.dumps(line(0, 7)))
     assert "holds no INDEX_SEED.npz" in refusal(capsys, tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_keys_are_written_as_everywhere_else_and_workers_change_no_byte(published, tmp_path, capsys):
+    assert main([str(published), str(tmp_path / "a"), "--chunk-size", "2", "--metrics", "hpsv2"]) == 0
+    keys = [f"pairs={published}", f"output_dir={tmp_path / 'b'}", "chunk_size=2", "metrics=[hpsv2]", "workers=2"]
+    assert main(keys) == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert "npnet convert [pairs=]PAIRS [output_dir=]OUTPUT_DIR" in capsys.readouterr().out
+    assert "output_dir=s3://bucket/x" in refusal(capsys, published, "s3://bucket/x")
 
 
 def test_the_real_command_runs(published, tmp_path):

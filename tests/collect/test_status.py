@@ -137,8 +137,8 @@ def test_a_folder_that_is_none_or_two_collections_is_one_line(finished, tmp_path
     assert "holds no shards" in refusal(capsys, tmp_path)
     (tmp_path / "request.json").write_text('{"num_chunks": "many"}')
     assert "is not the request of a collection" in refusal(capsys, tmp_path)
-    assert "required: DIR" in refusal(capsys)
-    assert "unrecognized arguments: other" in refusal(capsys, tmp_path, "other")
+    assert "folder=null: this key is missing" in refusal(capsys)
+    assert "other: cannot be read as KEY=VALUE; keys: folder, json" in refusal(capsys, tmp_path, "other")
     mixed = shutil.copytree(finished, tmp_path / "mixed")
     other = filter_small(finished, tmp_path / "other", "card=false")
     for kind in ("tar", "json"):

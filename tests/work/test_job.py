@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from npnet.errors import UserError
+from npnet.messages import plain_messages
 from npnet.work import atomic
 from npnet.work.job import Advance, WorkerError, Workers, run_job
 from npnet.work.pool import device_of
@@ -139,7 +140,10 @@ def test_the_thread_count_of_this_process_is_given_back(tmp_path):
 def test_progress_counts_earlier_runs_but_not_in_the_rate(monkeypatch, capsys):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with Progress("making", lambda values: f"kept {values['kept']:g}", finished=50, total=100) as progress:
+    with (
+        plain_messages(),
+        Progress("making", lambda values: f"kept {values['kept']:g}", finished=50, total=100) as progress,
+    ):
         clock[0] = 5.0
         progress.begin()
         clock[0] = 15.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from npnet.errors import UserError
+from npnet.messages import plain_messages
 from npnet.settings import read
 from npnet.work.job import Advance, WorkerError, WorkSettings
 from npnet.work.progress import Progress
@@ -45,7 +46,7 @@ class Mortal(Squares):
 
 
 def compute(job, retries=3):
-    with Progress("squaring", lambda values: "", finished=0, total=15) as progress:
+    with plain_messages(), Progress("squaring", lambda values: "", finished=0, total=15) as progress:
         RayActors(retries=retries).run(job, WHOLE.chunks(5), [0, 1], 1, progress)
     return progress
 
