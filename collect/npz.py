@@ -43,6 +43,7 @@ def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
         shape = source.shape[1:] if source.ndim > 3 and source.shape[0] == 1 else source.shape
         if len(shape) < 2:
             raise ValueError(f"noises of shape (1, C, h, w) are needed, got {source.shape}")
-        return tuple(torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
+        first, second = (torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
+        return first, second
     except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise UserError(f"{path}: is not a pair of noises: {one_line(error)}") from error

@@ -68,13 +68,11 @@ def _line(entry: Any) -> Line:
     if not isinstance(entry, dict):
         raise ValueError("is not a record")
     index, seed, caption = entry["index"], entry.get("seed"), entry["caption"]
-    for name, value, kind in (
-        ("index", index, int),
-        ("seed", 0 if seed is None else seed, int),
-        ("caption", caption, str),
-    ):
-        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
-            raise ValueError(f"{name} must be a {'text' if kind is str else 'whole number'}, got {value!r}")
+    for name, value in (("index", index), ("seed", 0 if seed is None else seed)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if not isinstance(caption, str):
+        raise ValueError(f"caption must be a text, got {caption!r}")
     sides = [entry.get(name) or [] for name in ("original_score_list", "optimized_score_list")]
     if len(sides[0]) != len(sides[1]):
         raise ValueError(f"{len(sides[0])} original scores, {len(sides[1])} optimized ones")
@@ -98,17 +96,17 @@ def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found]
     """
     files: dict[tuple[int, int], Path] = {}
     for path in sorted(folder.rglob("*.npz")):
-        index, _, seed = path.stem.partition("_")
-        if not (index.isascii() and index.isdigit() and seed.isascii() and seed.isdigit()):
+        first, _, second = path.stem.partition("_")
+        if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
             raise UserError(f"{path}: is not named INDEX_SEED.npz")
-        other = files.setdefault((int(index), int(seed)), path)
+        other = files.setdefault((int(first), int(second)), path)
         if other is not path:
             raise UserError(f"{path}: has the index and seed of {other}; convert the folders one by one")
     if not files:
         raise UserError(f"{folder}: holds no INDEX_SEED.npz")
     seeds: dict[int, list[int]] = {}
-    for index, seed in files:
-        seeds.setdefault(index, []).append(seed)
+    for index, number in files:
+        seeds.setdefault(index, []).append(number)
     left_out: Counter[str] = Counter()
     found: dict[tuple[int, int], Found] = {}
     for line in lines:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from npnet.errors import UserError, one_line
-from npnet.fields import annotations, from_mapping, in_words
+from npnet.fields import field_types, from_mapping, in_words
 
 T = TypeVar("T")
 KEY = re.compile(r"(--)?(?P<key>[A-Za-z_][\w-]*)=(?P<value>.*)", re.DOTALL)
@@ -34,7 +34,7 @@ def parse(cls: type[T], arguments: Sequence[str], positional: Sequence[str] = ()
     Raises:
         UserError: an argument is none of these, or a value is not allowed.
     """
-    kinds = annotations(cls)
+    kinds = field_types(cls)
     values: dict[str, Any] = {}
     free = list(positional)
     rest = list(arguments)
@@ -77,7 +77,7 @@ def describe(cls: type, command: str, summary: str, positional: Sequence[str] = 
     documented = _documented(cls)
     lines = [f"npnet {command} {words} [KEY=VALUE ...]".replace("  ", " "), "", summary, ""]
     for field in fields(cls):
-        lines.append(f"  {field.name}={_default(field)}  ({in_words(annotations(cls)[field.name])})")
+        lines.append(f"  {field.name}={_default(field)}  ({in_words(field_types(cls)[field.name])})")
         if documented.get(field.name):
             lines.append(f"      {documented[field.name]}")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -26,10 +26,10 @@ def check_flags(arguments: Sequence[str]) -> Any:
     """
     parser = get_args_parser()
 
-    def refuse(message: str) -> None:
+    def refuse(message: str) -> NoReturn:
         raise UserError(f"{message} (keys are written KEY=VALUE; --help shows them)")
 
-    parser.error = refuse
+    vars(parser)["error"] = refuse
     args = parser.parse_args(list(arguments))
     modes = [args.run, args.multirun, args.cfg, args.info, args.shell_completion]
     if sum(bool(mode) for mode in modes) > 1 or (args.resolve and not args.cfg):
@@ -89,7 +89,7 @@ def help_text(name: str, summary: str, folders: Sequence[Path], overrides: Seque
         width = max(map(len, found))
         lines += ["", "experiments, as experiment=NAME:"]
         lines += [f"  {experiment:<{width}}  {text}".rstrip() for experiment, text in found.items()]
-    keys = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    keys = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     lines += ["", "keys, with their values now:", "", OmegaConf.to_yaml(keys).rstrip()]
     lines += [
         "",

@@ -39,9 +39,9 @@ __all__ = [
     "Seed",
     "Share",
     "Whole",
-    "annotations",
     "check_fields",
     "checked",
+    "field_types",
     "from_mapping",
     "in_words",
 ]
@@ -123,7 +123,7 @@ def check_fields(instance: Any) -> None:
     Raises:
         FieldError: names the first field that holds what it may not.
     """
-    for name, annotation in annotations(type(instance)).items():
+    for name, annotation in field_types(type(instance)).items():
         object.__setattr__(instance, name, checked(annotation, getattr(instance, name), name))
 
 
@@ -139,9 +139,13 @@ def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> d
     return {name: checked(hints[name], value, name) for name, value in given.items()}
 
 
-@cache
-def annotations(cls: type) -> dict[str, Any]:
+def field_types(cls: Any) -> dict[str, Any]:
     """Return the annotations of a dataclass's fields, by name."""
+    return _field_types(cls)
+
+
+@cache
+def _field_types(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in fields(cls)}
 

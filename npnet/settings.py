@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from npnet.description import Description
 from npnet.errors import FieldError, closest
-from npnet.fields import annotations, checked
+from npnet.fields import checked, field_types
 from npnet.instantiate import Node, build
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
     Raises:
         UserError: names the first key that cannot be.
     """
-    hints = annotations(cls)
+    hints = field_types(cls)
     values: dict[str, Any] = {}
     for name, annotation in hints.items():  # the command's own values first: nodes repeat them by interpolation
         if name in config and not isinstance(config[name], Mapping):

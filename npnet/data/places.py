@@ -18,6 +18,8 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from braceexpand import braceexpand
+
 from npnet.errors import UserError, one_line
 from npnet.untrusted import parse_json
 
@@ -33,14 +35,12 @@ def expand(shards: str | Sequence[str] | None) -> list[str]:
     Raises:
         UserError: there is none, one is given twice, a local one is not there, or one is a command.
     """
-    from braceexpand import UnbalancedBracesError, braceexpand
-
-    given = [shards] if not isinstance(shards, Sequence) or isinstance(shards, str) else list(shards)
+    given: list[Any] = [shards] if isinstance(shards, str) or not isinstance(shards, Sequence) else list(shards)
     if not given or not all(isinstance(place, str) and place for place in given):
         raise UserError(f"data.shards=DIR is needed (a folder that collect.py left, or a list of them), got {shards}")
     try:
-        places = [place.rstrip("/") or "/" for pattern in given for place in braceexpand(pattern)]
-    except UnbalancedBracesError as error:
+        places = [place.rstrip("/") or "/" for pattern in given for place in braceexpand(str(pattern))]
+    except ValueError as error:
         raise UserError(f"data.shards={shards}: {one_line(error)}") from error
     for number, place in enumerate(places):
         if place.startswith("pipe:"):

@@ -136,7 +136,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         """Build a network from stored arguments; its weights follow."""
         return cls(**config)
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override]  # the mix-in's own upload has no place in what is written here
         self,
         save_directory: str | Path,
         *,

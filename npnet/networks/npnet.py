@@ -159,6 +159,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
         golden, text = source, None
         if self.text is not None:
+            assert prompt_embeds is not None  # as ``check_prompt`` saw
             pooled = None if pooled_prompt_embeds is None else pooled_prompt_embeds.to(dtype)
             text = self.text(source.to(dtype), windows, prompt_embeds.to(dtype), pooled, prompt_mask)
             golden = golden + self.text_gate * text
@@ -176,6 +177,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
     @property
     def text_gate(self) -> Tensor:
         """The effective alpha of Eq. 9, in (-1, 1), shape ``(1,)``."""
+        assert self.alpha is not None, "there is no text term"
         return 2 * torch.sigmoid(self.alpha) - 1
 
     def decompose(self, noise: Tensor) -> svd.Decomposition:
@@ -211,7 +213,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
     def load(self) -> Self:
         """Download and copy the pretrained trunk, where ``pretrained_trunk`` asks for it; later calls do nothing."""
-        if self._trunk_to_load is not None:
+        if self._trunk_to_load is not None and isinstance(self.residual, residual.ResidualBranch):
             residual.load_pretrained(self.residual.trunk, self._trunk_to_load)
             self._trunk_to_load = None
         return self

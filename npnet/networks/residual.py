@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import timm
 import torch
@@ -103,7 +103,7 @@ class ResidualBranch(nn.Module):
         super().__init__()
         self.latent_size = (latent_size[0], latent_size[1])
         self.feature_layout = feature_layout
-        self.trunk = build_trunk(trunk)
+        self.trunk = cast(Any, build_trunk(trunk))  # a Swin's own attributes are no module's
         self.trunk_size: tuple[int, int] = tuple(self.trunk.patch_embed.img_size)
         feature_height = -(-self.trunk_size[0] // self.trunk.feature_info[-1]["reduction"])
         mixed = feature_height if feature_layout == "official" else self.trunk.num_features
@@ -128,7 +128,7 @@ class ResidualBranch(nn.Module):
         """
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
-                module.fused_attn = not self.training
+                module.fused_attn = not self.training  # type: ignore[misc]  # final for TorchScript alone
 
     def read(self, features: Tensor) -> Tensor:
         """Turn the trunk's features ``(B, H, W, F)`` into latents ``(B, C, h, w)``."""

@@ -67,6 +67,11 @@ def positions(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack(planes).unsqueeze(0).to(like.dtype)
 
 
+def _start_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class Block(nn.Module):
     """Two normalised 3 x 3 convolutions beside a shortcut; the second starts at zero."""
 
@@ -75,8 +80,7 @@ class Block(nn.Module):
         self.before, self.first = normalisation(width_in), nn.Conv2d(width_in, width, 3, padding=1)
         self.between, self.second = normalisation(width), nn.Conv2d(width, width, 3, padding=1)
         self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        _start_at_zero(self.second)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(B, width_in, h, w)`` to ``(B, width, h, w)``."""
@@ -105,8 +109,7 @@ class UNetBranch(nn.Module):
         self.up = nn.ModuleList(Block(2 * fine, fine) for fine, _ in pairs)
         self.last = normalisation(widths[0])
         self.exit = nn.Conv2d(widths[0], channels * cells, 3, padding=1)
-        nn.init.zeros_(self.exit.weight)
-        nn.init.zeros_(self.exit.bias)
+        _start_at_zero(self.exit)
 
     def forward(self, noise: Tensor, text: Tensor | None = None) -> Tensor:
         """Map noise ``(B, C, h, w)`` and the text term of the same shape (None: nothing is said) to a residual."""
@@ -114,7 +117,7 @@ class UNetBranch(nn.Module):
         height, width = noise.shape[-2:]
         right, below = -width % self.patch_size, -height % self.patch_size
         seen = F.pixel_unshuffle(F.pad(seen, (0, right, 0, below)), self.patch_size)
-        planes = positions(*seen.shape[-2:], seen).expand(len(seen), -1, -1, -1)
+        planes = positions(seen.shape[-2], seen.shape[-1], seen).expand(len(seen), -1, -1, -1)
         features = self.down[0](self.entry(torch.cat([seen, planes], 1)))
         skipped = []
         for shrink, block in zip(self.shrink, self.down[1:], strict=True):

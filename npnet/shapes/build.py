@@ -93,13 +93,19 @@ def _run_side_by_side(chains: list[list[str]], variant: Variant, place: Place) -
 
 def quick(variant: Variant) -> Variant:
     """A handful of steps of everything, for a test of the path; the result draws nothing."""
-    steps = {"vae_steps": 3, "text_steps": 3, "scorer_steps": 3, "unet_steps": 3}
-    keys = {
-        "collect_keys": ("prompts.limit=8", "keep_all=true"),
-        "train_keys": ("trainer.max_epochs=1", "data.kept_only=false"),
-    }
     return replace(
-        variant, **steps, **keys, first_snapshot=2, snapshot_every=2, num_latents=256, num_checked=8, num_measured=16
+        variant,
+        vae_steps=3,
+        text_steps=3,
+        scorer_steps=3,
+        unet_steps=3,
+        collect_keys=("prompts.limit=8", "keep_all=true"),
+        train_keys=("trainer.max_epochs=1", "data.kept_only=false"),
+        first_snapshot=2,
+        snapshot_every=2,
+        num_latents=256,
+        num_checked=8,
+        num_measured=16,
     )
 
 

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from npnet.shapes import LATENT_CHANNELS, LATENT_SIZE, weights
+from npnet.shapes.kinds import Autoencoder, Pipeline
 from npnet.shapes.training import seed_for
 from npnet.shapes.variants import Variant
 
@@ -58,14 +59,14 @@ def make_unet(variant: Variant) -> UNet2DConditionModel:
 
 
 def assemble(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     text_encoder: CLIPTextModel,
     text_encoder_2: CLIPTextModelWithProjection,
     tokenizer: CLIPTokenizer,
     unet: UNet2DConditionModel,
-) -> StableDiffusionXLPipeline:
+) -> Pipeline:
     """Joins the parts; both text encoders read the same tokens."""
-    pipeline = StableDiffusionXLPipeline(
+    pipeline: Pipeline = StableDiffusionXLPipeline(
         vae=vae,
         text_encoder=text_encoder,
         text_encoder_2=text_encoder_2,
@@ -79,7 +80,7 @@ def assemble(
     return _freeze(pipeline)
 
 
-def save_pipeline(pipeline: StableDiffusionXLPipeline, folder: Path) -> None:
+def save_pipeline(pipeline: Pipeline, folder: Path) -> None:
     """Writes the pipeline in float16; its own weights are rounded to it, too."""
     for module in _modules(pipeline):
         module.half()
@@ -95,7 +96,7 @@ def save_pipeline(pipeline: StableDiffusionXLPipeline, folder: Path) -> None:
         module.float()
 
 
-def load_pipeline(folder: str | Path | None = None, variant: str = "a") -> StableDiffusionXLPipeline:
+def load_pipeline(folder: str | Path | None = None, variant: str = "a") -> Pipeline:
     """The pipeline in float32, frozen, with its progress bar off.
 
     Args:
@@ -115,12 +116,12 @@ def load_pipeline(folder: str | Path | None = None, variant: str = "a") -> Stabl
     )
 
 
-def _freeze(pipeline: StableDiffusionXLPipeline) -> StableDiffusionXLPipeline:
+def _freeze(pipeline: Pipeline) -> Pipeline:
     for module in _modules(pipeline):
         module.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _modules(pipeline: StableDiffusionXLPipeline) -> tuple[torch.nn.Module, ...]:
+def _modules(pipeline: Pipeline) -> tuple[torch.nn.Module, ...]:
     return pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.unet

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from torch import Tensor
 
 from npnet.shapes.grammar import Scene, hard_negatives, parse
 from npnet.shapes.judge import judge
+from npnet.shapes.kinds import Autoencoder, Pipeline
 from npnet.shapes.sampling import draw_noise, sample
 from npnet.shapes.scenes import draw
 from npnet.shapes.scorer import ShapesScorer
@@ -51,7 +51,7 @@ def repeat_to(prompts: Sequence[str], count: int, generator: torch.Generator) ->
 
 @torch.no_grad()
 def measure_autoencoder(
-    vae: AutoencoderKL, prompts: Sequence[str], count: int, generator: torch.Generator
+    vae: Autoencoder, prompts: Sequence[str], count: int, generator: torch.Generator
 ) -> dict[str, Any]:
     """Peak signal-to-noise ratio in decibels, and the judge on drawn pictures before and after."""
     texts = repeat_to(prompts, count, generator)
@@ -107,7 +107,7 @@ def measure_text_encoders(
 
 
 def measure_generator(
-    pipeline: StableDiffusionXLPipeline,
+    pipeline: Pipeline,
     scorer: ShapesScorer,
     prompts: Sequence[str],
     count: int,

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from npnet.shapes import IMAGE_SIZE, LATENT_CHANNELS, LATENT_SIZE
+from npnet.shapes.kinds import Pipeline
 
 __all__ = ["draw_noise", "encode_prompts", "sample", "time_ids"]
 
@@ -22,7 +22,7 @@ def time_ids(count: int) -> Tensor:
 
 
 @torch.no_grad()
-def encode_prompts(pipeline: StableDiffusionXLPipeline, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def encode_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Prompt embeddings (B, 16, D) and pooled ones (B, D / 2); those of the empty negative prompt are zeros."""
     embeds, _, pooled, _ = pipeline.encode_prompt(list(prompts), device="cpu", do_classifier_free_guidance=False)
     return embeds, pooled
@@ -30,7 +30,7 @@ def encode_prompts(pipeline: StableDiffusionXLPipeline, prompts: Sequence[str]) 
 
 @torch.no_grad()
 def sample(
-    pipeline: StableDiffusionXLPipeline,
+    pipeline: Pipeline,
     noise: Tensor,
     prompts: Sequence[str],
     num_inference_steps: int = 10,
@@ -46,9 +46,7 @@ def _split(prompts: Sequence[str], size: int) -> list[Sequence[str]]:
     return [prompts[start : start + size] for start in range(0, len(prompts), size)]
 
 
-def _sample(
-    pipeline: StableDiffusionXLPipeline, noise: Tensor, prompts: Sequence[str], steps: int, guidance_scale: float
-) -> Tensor:
+def _sample(pipeline: Pipeline, noise: Tensor, prompts: Sequence[str], steps: int, guidance_scale: float) -> Tensor:
     embeds, pooled = encode_prompts(pipeline, prompts)
     states = torch.cat([torch.zeros_like(embeds), embeds])
     added = {"text_embeds": torch.cat([torch.zeros_like(pooled), pooled]), "time_ids": time_ids(2 * len(noise))}

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from npnet.shapes.grammar import held_out_prompts, prompts, training_prompts
+from npnet.shapes.kinds import Autoencoder, Pipeline
 from npnet.shapes.pipeline import assemble, load_pipeline, make_unet, save_pipeline
 from npnet.shapes.quality import measure_autoencoder, measure_generator, measure_scorer, measure_text_encoders
 from npnet.shapes.scorer import ShapesScorer
@@ -61,7 +62,7 @@ def make_vae(variant: Variant, place: Place) -> dict[str, Any]:
     return measure_autoencoder(vae, prompts(), variant.num_measured, stream(variant, "vae quality"))
 
 
-def load_vae(place: Place) -> AutoencoderKL:
+def load_vae(place: Place) -> Autoencoder:
     """The autoencoder of the first stage."""
     return AutoencoderKL.from_pretrained(place.work / "vae", low_cpu_mem_usage=False)
 
@@ -93,7 +94,7 @@ def make_scorer(variant: Variant, place: Place) -> dict[str, Any]:
     return {"held_out_prompts": measure_scorer(scorer, held_out_prompts(), variant.num_measured, generator)}
 
 
-def join_parts(variant: Variant, place: Place) -> StableDiffusionXLPipeline:
+def join_parts(variant: Variant, place: Place) -> Pipeline:
     """The trained parts with an untrained denoiser."""
     return assemble(
         load_vae(place),
@@ -117,7 +118,7 @@ def choose_snapshot(variant: Variant, place: Place) -> dict[str, Any]:
     table = []
     for step in snapshot_steps(variant):
         pipeline.unet.load_state_dict(load_file(place.work / f"unet-{step:06d}.safetensors"))
-        row = {"step": step}
+        row: dict[str, Any] = {"step": step}
         for name, steps in (("ten_steps", TEN_STEPS), ("four_steps", FOUR_STEPS)):
             generator = stream(variant, "choice of a snapshot")
             row[name] = measure_generator(
@@ -158,7 +159,7 @@ def measure(variant: Variant, place: Place) -> dict[str, Any]:
     pipeline = load_pipeline(place.output / "pipeline")
     scorer = ShapesScorer.from_directory(place.output / "scorer")
     groups = {"training_prompts": training_prompts(), "held_out_prompts": held_out_prompts()}
-    figures = {}
+    figures: dict[str, Any] = {}
     for guidance_scale, steps in ((GUIDANCE, TEN_STEPS), (GUIDANCE, FOUR_STEPS), (3.0, TEN_STEPS)):
         for name, group in groups.items():
             generator = stream(variant, f"final figures, {name}")

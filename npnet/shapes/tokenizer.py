@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from transformers import CLIPTokenizer
 
@@ -24,7 +25,8 @@ def make_tokenizer(words: Sequence[str] = WORDS) -> CLIPTokenizer:
     letters = sorted(set("".join(words)))
     symbols = [*letters, *(letter + "</w>" for letter in letters), *(left + right for left, right in merges)]
     vocabulary = {symbol: index for index, symbol in enumerate([BOS, EOS, *symbols])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+    pairs: Any = merges  # the annotation of transformers forgets pairs, which its backend asks for
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=MAX_LENGTH)
     for word in words:
         assert len(tokenizer(word).input_ids) == 3, f"{word} is more than one token"
     return tokenizer

@@ -84,10 +84,11 @@ def train_text_encoders(variant: Variant) -> TextEncoders:
         chosen, negatives = caption_batch(meanings, BATCH, NEGATIVES, generator, allowed)
         embedded = encoders.images(draw(chosen, generator))
         readings = encoders.embed(chosen + negatives)
-        loss = sum(
+        losses = (
             contrastive_loss(embedded, reading[:BATCH], reading[BATCH:].unflatten(0, (BATCH, NEGATIVES)), SCALE)
             for reading in readings
         )
+        loss = sum(losses, torch.zeros(()))
         set_learning_rate(optimizer, learning_rate(step, variant.text_steps, PEAK_LEARNING_RATE))
         optimizer.zero_grad()
         loss.backward()

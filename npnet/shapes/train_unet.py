@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from torch import Tensor
 
 from npnet.shapes.grammar import parse, training_prompts
+from npnet.shapes.kinds import Pipeline
 from npnet.shapes.sampling import encode_prompts, time_ids
 from npnet.shapes.training import Progress, WeightAverage, learning_rate, set_learning_rate, stream
 from npnet.shapes.variants import Variant
@@ -27,7 +27,7 @@ def snapshot_steps(variant: Variant) -> list[int]:
     return sorted({*range(variant.first_snapshot, variant.unet_steps, variant.snapshot_every), variant.unet_steps})
 
 
-def train_unet(variant: Variant, pipeline: StableDiffusionXLPipeline, data: dict[str, Tensor], folder: Path) -> None:
+def train_unet(variant: Variant, pipeline: Pipeline, data: dict[str, Tensor], folder: Path) -> None:
     """Trains the pipeline's denoiser to predict the noise and writes its snapshots, `unet-STEP.safetensors`.
 
     The squared error is weighted by min(1 / alpha_bar, 40), which is the error of the velocity. Unweighted, a wrong

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from npnet.shapes import IMAGE_SIZE, LATENT_CHANNELS
 from npnet.shapes.grammar import parse, scenes, training_prompts
+from npnet.shapes.kinds import Autoencoder
 from npnet.shapes.scenes import draw
 from npnet.shapes.training import Progress, learning_rate, seed_for, set_learning_rate, stream
 from npnet.shapes.variants import Variant
@@ -20,10 +21,10 @@ PEAK_LEARNING_RATE = 2.5e-3
 KL_WEIGHT = 1e-6
 
 
-def train_vae(variant: Variant) -> AutoencoderKL:
+def train_vae(variant: Variant) -> Autoencoder:
     """Trains an autoencoder from the variant's seed on drawn scenes of all prompts: it knows no prompts."""
     torch.manual_seed(seed_for(variant, "vae weights"))
-    vae = AutoencoderKL(
+    vae: Autoencoder = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=variant.vae_channels,
@@ -59,7 +60,7 @@ def train_vae(variant: Variant) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def _standardise(vae: AutoencoderKL, images: Tensor) -> None:
+def _standardise(vae: Autoencoder, images: Tensor) -> None:
     """Folds a shift and a scale of each latent channel into the 1 x 1 convolutions on both sides of the latents.
 
     Afterwards `scaling_factor * latents` has mean 0 and variance 1 in every channel, as the noise has.
@@ -77,7 +78,7 @@ def _standardise(vae: AutoencoderKL, images: Tensor) -> None:
 
 
 @torch.no_grad()
-def encode_training_set(variant: Variant, vae: AutoencoderKL) -> dict[str, Tensor]:
+def encode_training_set(variant: Variant, vae: Autoencoder) -> dict[str, Tensor]:
     """Draws and encodes the generator's training pictures, of training prompts alone.
 
     Returns:

@@ -47,14 +47,14 @@ class WeightAverage:
         self.count = 0
         self.parameters = list(module.parameters())
         self.names = [name for name, _ in module.named_parameters()]
-        self.averages = [parameter.detach().clone() for parameter in self.parameters]
+        self.averages: list[Tensor] = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
         """Takes in the current parameters."""
         self.count += 1
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+        torch._foreach_lerp_(self.averages, tuple(self.parameters), 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages by name; the modules trained here have no buffers."""

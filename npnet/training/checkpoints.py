@@ -42,7 +42,8 @@ class AtomicCheckpoints(CheckpointIO):
         path = Path(path)
         make_folder(path.parent)
         with AtomicFile(path.with_name(f"{path.stem}.new")) as file:
-            torch.save(checkpoint, file)
+            target: Any = file  # its ``write`` is all that torch.save asks of it
+            torch.save(checkpoint, target)
         if path.name == LAST and path.is_file():
             path.replace(path.with_name(PREVIOUS))
         path.with_name(f"{path.stem}.new").replace(path)
@@ -93,8 +94,8 @@ def newest(output_dir: Path) -> tuple[Path, dict[str, Any]] | None:
         except UserError as error:
             errors.append(error)
             continue
-        for error in errors:
-            log.warning("%s; going on from %s", error, path)
+        for damaged in errors:
+            log.warning("%s; going on from %s", damaged, path)
         return path, found
     if errors:
         raise UserError(f"{errors[0]}; remove {output_dir / FOLDER} to start anew")

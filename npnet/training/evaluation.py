@@ -69,8 +69,9 @@ class Evaluation(Callback):
         num_pictures: int = 8,
         seed: int = 0,
     ) -> None:
-        for name, value in (("backbone=NAME", backbone), ("metric=[NAME]", metrics), ("prompts=NAME", prompts)):
-            if not value:
+        needed = {"backbone=NAME": backbone, "metric=[NAME]": metrics, "prompts=NAME": prompts}
+        for name, node in needed.items():
+            if not node:
                 raise UserError(f"the evaluation during training needs {name}")
         for name, value in (("every_n_epochs", every_n_epochs), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -171,7 +172,9 @@ class Evaluation(Callback):
         records = evaluate_methods(
             self.backbone, methods, self.scorers, self.samples, self.sampling, self.batch_size, self._kept(), self._take
         )
-        self._standard = records.setdefault("standard", self._standard)
+        if self._standard is not None:
+            records.setdefault("standard", self._standard)
+        self._standard = records["standard"]
         return records
 
     def _kept(self) -> Kept:

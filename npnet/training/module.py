@@ -54,9 +54,10 @@ class NPNetModule(L.LightningModule):
         Not ``trainer.estimated_stepping_batches``: it sets the loaders up before a checkpoint's loader state is there
         to be loaded, and a resumed run would then begin its epoch again.
         """
-        batches = len(self.trainer.datamodule.train_dataloader())
-        steps = -(-batches // self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 1)
-        return min(steps, self.trainer.max_steps) if self.trainer.max_steps > 0 else steps
+        trainer: Any = self.trainer  # Lightning sets its ``datamodule`` without declaring it
+        batches = len(trainer.datamodule.train_dataloader())
+        steps = -(-batches // trainer.accumulate_grad_batches) * int(trainer.max_epochs or 1)
+        return min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its schedule."""

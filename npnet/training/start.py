@@ -30,7 +30,7 @@ def network_target(node: Node) -> type[NoiseNetwork]:
     """
     place = node.keys.get("_target_")
     try:
-        target = get_object(place)
+        target = get_object(str(place))
     except Exception as error:
         raise FieldError("network._target_", place, f"cannot be imported: {one_line(error)}") from error
     if not isinstance(target, type) or not issubclass(target, NoiseNetwork):

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -19,8 +19,11 @@ LINE_SECONDS = 10.0
 
 
 class _Advance(Protocol):
-    done: int
-    values: dict[str, float]
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def values(self) -> Mapping[str, float]: ...
 
 
 class Progress:

@@ -29,7 +29,7 @@ class HunyuanText(PipelineText):
 
     def embed(self, prompts: list[str]) -> dict[str, Tensor]:
         """See ``PipelineText.embed``."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for index, (suffix, length) in enumerate((("", CLIP_LENGTH), ("_2", T5_LENGTH))):
             embeds, _, mask, _ = self.pipeline.encode_prompt(
                 prompts,

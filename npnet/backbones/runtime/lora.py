@@ -189,7 +189,7 @@ def _layers(
 def _dropped(raw: Mapping[str, Tensor], applied: Iterable[Tensor]) -> list[str]:
     """Return the file's keys that reach no layer and would change something; alphas of layers that do are no such."""
     with torch.enable_grad():
-        total = sum(tensor.sum() for tensor in applied)
+        total = sum((tensor.sum() for tensor in applied), torch.zeros(()))
         traced = {key: value for key, value in raw.items() if value.requires_grad}
         reached = torch.autograd.grad(total, list(traced.values()), allow_unused=True)
     arrived = {key for key, gradient in zip(traced, reached, strict=True) if gradient is not None}
