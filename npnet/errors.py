@@ -6,11 +6,10 @@ anything else is a bug and shows its traceback.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, Self
+from typing import Self
 
 from npnet.text import visible
 
@@ -51,18 +50,6 @@ def under(where: str) -> Iterator[None]:
         yield
     except FieldError as error:
         raise error.below(where) from error
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A command line that is no Hydra command's; ``usage`` is said with each mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing and leaving.
-
-        Raises:
-            UserError: says what was wrong with the arguments.
-        """
-        raise UserError(f"{message} (usage: {self.usage})")
 
 
 def one_line(message: object) -> str:

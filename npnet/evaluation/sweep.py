@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from npnet.description import imported
+from npnet.ending import end
 
 if __name__ == "__main__":
-    sys.exit(imported("npnet.report.sweep:main")(sys.argv[1:]))
+    end(lambda: imported("npnet.report.sweep:main")(sys.argv[1:]))

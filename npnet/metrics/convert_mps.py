@@ -1,6 +1,6 @@
 """Turn MPS's published file, a pickled module, into safetensors, reading its tensors only.
 
-    python -m npnet.metrics.convert_mps MPS_overall_checkpoint.pth MPS_overall_checkpoint.safetensors
+    npnet convert-mps MPS_overall_checkpoint.pth MPS_overall_checkpoint.safetensors
 
 No code that the file names is imported or run: PyTorch's restricted reader lists the names, an inert class stands in
 for each of them, and the tensors are collected from the tree of those stand-ins.
@@ -10,15 +10,35 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from npnet.arguments import describe, parse
+from npnet.description import Description
+from npnet.ending import end
 from npnet.errors import UserError, one_line
 from npnet.weights.writing import write_tensors
+
+SUMMARY = "Convert the published MPS file to safetensors."
+POSITIONAL = ("source", "target")
+
+
+@dataclass(frozen=True)
+class ConvertMPSSettings(Description):
+    """The keys of ``convert-mps``.
+
+    Attributes:
+        source: the published file.
+        target: the safetensors file to write.
+    """
+
+    source: str
+    target: str
 
 
 class Inert:
@@ -52,7 +72,7 @@ def read_module(path: Path) -> dict[str, Tensor]:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(stand_in(name), name) for name in names]):
             module = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: cannot be read as tensors alone: {one_line(error)[:200]}") from error
     if isinstance(module, dict):  # a table of tensors already
         state = {str(name): value for name, value in module.items() if isinstance(value, Tensor)}
@@ -96,19 +116,20 @@ def convert(source: Path, target: Path) -> int:
     return len(state)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the script; returns its exit code."""
-    if len(arguments) != 2:
-        print("error: python -m npnet.metrics.convert_mps IN.pth OUT.safetensors", file=sys.stderr)
-        return 2
-    try:
-        count = convert(Path(arguments[0]), Path(arguments[1]))
-    except (UserError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    print(f"{arguments[1]}: {count} tensors")
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, the file is no module, or the target cannot be written.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(describe(ConvertMPSSettings, "convert-mps", SUMMARY, POSITIONAL))
+        return 0
+    settings = parse(ConvertMPSSettings, arguments, POSITIONAL)
+    count = convert(Path(settings.source), Path(settings.target))
+    print(f"{settings.target}: {count} tensors")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(lambda: main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """FID by clean-fid's protocol (Parmar et al. 2022, "On aliased resizing").
 
-    python -m npnet.metrics.fid FOLDER_A FOLDER_B --weights inception.safetensors
+    npnet fid FOLDER_A FOLDER_B weights=inception.safetensors
 
 Pictures are resized to 299 x 299 channel by channel with PIL's antialiased bicubic filter **in floating point**, cut to
 [0, 255] and not rounded; features are the 2048 numbers of Inception-v3's last pool; the distance is that of two normal
@@ -13,10 +13,10 @@ safetensors. clean-fid runs the original graph as TorchScript; its features and 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image as Images
 from PIL.Image import Image
 
-from npnet.errors import UserError, one_line
+from npnet.arguments import describe, parse
+from npnet.description import Description
+from npnet.ending import end
+from npnet.errors import UserError
 from npnet.metrics.runtime.inception import load_inception
 from npnet.pictures.layout import find_files
 from npnet.pictures.opener import open_picture, read_header, rotation_note
@@ -34,6 +37,25 @@ from npnet.pictures.opener import open_picture, read_header, rotation_note
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 SIZE = 299
+SUMMARY = "Compute the FID of two folders of pictures."
+POSITIONAL = ("first", "second")
+
+
+@dataclass(frozen=True)
+class FIDSettings(Description):
+    """The keys of ``fid``.
+
+    Attributes:
+        first: a folder of pictures, or what else ``images=`` reads.
+        second: the other one.
+        weights: of Inception: safetensors, or pytorch-fid's .pth.
+        device: what computes the features.
+    """
+
+    first: str
+    second: str
+    weights: str
+    device: str = "cpu"
 
 
 def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -131,20 +153,19 @@ def _files(source: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the script; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m npnet.metrics.fid", description="FID of two folders of pictures.")
-    parser.add_argument("folders", nargs=2, metavar="FOLDER")
-    parser.add_argument("--weights", required=True, help="Inception weights: safetensors, or pytorch-fid's .pth")
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args(arguments)
-    try:
-        first, second = options.folders
-        print(f"FID {fid_of_folders(first, second, options.weights, device=options.device):.4f}")
-    except (UserError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, or see ``fid_of_folders``.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(describe(FIDSettings, "fid", SUMMARY, POSITIONAL))
+        return 0
+    settings = parse(FIDSettings, arguments, POSITIONAL)
+    distance = fid_of_folders(settings.first, settings.second, settings.weights, device=settings.device)
+    print(f"FID {distance:.4f}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(lambda: main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """GenEval's task accuracies (Ghosh et al. 2023), from a detector's output file.
 
-    python -m npnet.metrics.geneval results.jsonl
+    npnet geneval results.jsonl
 
 The detector (Mask2Former and CLIP, in GenEval's own environment) stays outside. Its file has one JSON object a line and
 picture, with ``filename``, ``tag`` (the task), ``prompt``, ``correct`` and ``metadata``. The overall score is the mean
@@ -16,10 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from npnet.arguments import describe, parse
 from npnet.data.json_lines import read_json_lines
-from npnet.errors import UserError, one_line
+from npnet.description import Description
+from npnet.ending import end
+from npnet.errors import UserError
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+SUMMARY = "Sum up the results of GenEval's detector."
+POSITIONAL = ("results",)
+
+
+@dataclass(frozen=True)
+class GenEvalSettings(Description):
+    """The keys of ``geneval``.
+
+    Attributes:
+        results: the detector's output file, JSON lines.
+    """
+
+    results: str
 
 
 @dataclass(frozen=True)
@@ -101,15 +117,15 @@ def _identity(record: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the script; returns its exit code."""
-    if len(arguments) != 1:
-        print("error: python -m npnet.metrics.geneval RESULTS.jsonl", file=sys.stderr)
-        return 2
-    try:
-        result = summary(read(arguments[0]))
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, or see ``read``.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(describe(GenEvalSettings, "geneval", SUMMARY, POSITIONAL))
+        return 0
+    result = summary(read(parse(GenEvalSettings, arguments, POSITIONAL).results))
     for name, task in result.tasks.items():
         print(f"{name:<16} {100 * task.accuracy:6.2f} %  ({task.correct} of {task.pictures} pictures)")
     print(f"{'pictures':<16} {100 * result.pictures:6.2f} %")
@@ -120,4 +136,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(lambda: main(sys.argv[1:]))

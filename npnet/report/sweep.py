@@ -1,8 +1,8 @@
 """Several finished evaluations as one table: what a sweep (``evaluate.py --multirun ...``) found.
 
-    python -m npnet.report.sweep outputs/tables/figure4/* [--plot FILE.svg]
+    npnet compare outputs/tables/figure4/* [plot=FILE.svg]
 
-Prints Markdown: a row for each method of each evaluation, with the settings in which the evaluations differ. ``--plot``
+Prints Markdown: a row for each method of each evaluation, with the settings in which the evaluations differ. ``plot``
 draws the mean scores against the first of these settings. Imports no torch.
 """
 
@@ -13,17 +13,35 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+from npnet.arguments import describe, parse
+from npnet.description import Description
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
-from npnet.errors import OneLineParser, UserError, one_line
+from npnet.ending import end
+from npnet.errors import UserError, one_line
 from npnet.evaluation.contract import Results
+from npnet.fields import NotEmpty
 from npnet.report import markdown, wording
 from npnet.text import markdown as escaped
 
-USAGE = "python -m npnet.report.sweep DIR [DIR ...] [--plot FILE]"
+SUMMARY = "Show several finished evaluations as one table."
+POSITIONAL = ("folders",)
 WITHOUT_MEANING = ("training_seeds", "keep_images", "num_pictures", "chunk_size", "batch_size")
 """Settings that change no number, or of which the method's label says enough."""
+
+
+@dataclass(frozen=True)
+class CompareSettings(Description):
+    """The keys of ``compare``.
+
+    Attributes:
+        folders: what ``npnet evaluate`` left.
+        plot: draw the mean scores too: .svg, .png or .pdf.
+    """
+
+    folders: Annotated[tuple[Path, ...], NotEmpty()]
+    plot: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     try:
         plot_series(path, places, key or "evaluation", panels, _smoke(runs))
     except (OSError, ValueError) as error:
-        raise UserError(f"--plot {path}: cannot be written: {one_line(error)}") from error
+        raise UserError(f"plot={path}: cannot be written: {one_line(error)}") from error
 
 
 def _panel(runs: Sequence[Run], name: str) -> SeriesPanel:
@@ -155,21 +173,21 @@ def _text(value: Any) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; returns its exit code."""
-    parser = OneLineParser(usage=USAGE, description="Several finished evaluations as one table.")
-    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder that evaluate.py left")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the mean scores too: .svg, .png, .pdf")
-    try:
-        options = parser.parse_args(arguments)
-        runs = read_runs(options.folders)
-        if options.plot:
-            plot(runs, options.plot)
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, or see ``read_runs`` and ``plot``.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(describe(CompareSettings, "compare", SUMMARY, POSITIONAL))
+        return 0
+    settings = parse(CompareSettings, arguments, POSITIONAL)
+    runs = read_runs(settings.folders)
+    if settings.plot:
+        plot(runs, settings.plot)
     print(table(runs), end="")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(lambda: main(sys.argv[1:]))

@@ -12,6 +12,7 @@ from npnet.errors import UserError
 from npnet.metrics import MPS
 from npnet.metrics.convert_mps import convert, main, read_module
 from npnet.metrics.runtime.mps import MPSModel
+from tests.commands import exit_code
 from tests.metrics import tiny
 
 OPENED = []
@@ -111,6 +112,6 @@ def test_what_is_no_module_is_refused_with_one_line(tmp_path, capsys):
     (tmp_path / "junk.pth").write_bytes(b"junk")
     torch.save([1, 2], tmp_path / "list.pth")
     for name in ("junk.pth", "list.pth", "missing.pth"):
-        assert main([str(tmp_path / name), str(tmp_path / "out.safetensors")]) == 2
+        assert exit_code(main, str(tmp_path / name), str(tmp_path / "out.safetensors")) == 2
         assert capsys.readouterr().err.startswith("error: ")
-    assert main([]) == 2
+    assert exit_code(main) == 2

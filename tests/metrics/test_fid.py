@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from npnet.errors import UserError
 from npnet.metrics import fid
 from npnet.metrics.runtime.inception import Inception, load_inception
+from tests.commands import exit_code
 
 
 def plain_distance(a, b):
@@ -123,11 +124,11 @@ def test_folders_are_compared_end_to_end(inception, tmp_path, capsys):
     path, _ = inception
     network = load_inception(path)
     sets = [fid.features_of([Image.open(p) for p in sorted((tmp_path / f).iterdir())], network) for f in "ab"]
-    assert fid.main([str(tmp_path / "a"), str(tmp_path / "b"), "--weights", str(path)]) == 0
+    assert exit_code(fid.main, str(tmp_path / "a"), str(tmp_path / "b"), "--weights", str(path)) == 0
     printed = float(capsys.readouterr().out.split()[1])
     assert math.isclose(printed, fid.frechet_distance(*sets), abs_tol=1e-3)
     for arguments in ((str(tmp_path / "nowhere"), str(path)), (str(tmp_path / "b"), str(tmp_path / "no.safetensors"))):
-        assert fid.main([str(tmp_path / "a"), arguments[0], "--weights", arguments[1]]) == 2
+        assert exit_code(fid.main, str(tmp_path / "a"), arguments[0], "--weights", arguments[1]) == 2
         assert capsys.readouterr().err.startswith("error: ")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.metrics import geneval
+from tests.commands import exit_code
 
 # task: (correct pictures of each prompt, of four)
 COUNTS = {
@@ -65,7 +66,7 @@ def test_missing_tasks_are_named(path, capsys):
     some = [record for record in records() if record["tag"] in ("colors", "counting")]
     assert geneval.summary(some).missing == ("single_object", "two_object", "position", "color_attr")
     path.write_text("".join(json.dumps(record) + "\n" for record in some))
-    assert geneval.main([str(path)]) == 0
+    assert exit_code(geneval.main, str(path)) == 0
     assert "not the published score" in capsys.readouterr().out
 
 
@@ -82,6 +83,6 @@ def test_other_files_are_refused_with_one_line(text, words, tmp_path, capsys):
     (tmp_path / "x.jsonl").write_text(text)
     with pytest.raises(UserError, match=words):
         geneval.read(tmp_path / "x.jsonl")
-    assert geneval.main([str(tmp_path / "x.jsonl")]) == 2
+    assert exit_code(geneval.main, str(tmp_path / "x.jsonl")) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    assert geneval.main([str(tmp_path / "missing.jsonl")]) == 2
+    assert exit_code(geneval.main, str(tmp_path / "missing.jsonl")) == 2

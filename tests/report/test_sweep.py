@@ -7,6 +7,7 @@ from npnet.errors import UserError
 from npnet.report import wording
 from npnet.report.command import evaluate
 from npnet.report.sweep import main, read_runs, table
+from tests.commands import exit_code
 from tests.evaluation.extra_fakes import config
 
 
@@ -47,7 +48,7 @@ def test_the_numbers_are_those_of_each_evaluation(folders):
 
 
 def test_the_command_prints_the_table_and_draws_it(folders, tmp_path, capsys):
-    assert main([*map(str, folders), "--plot", str(tmp_path / "p.svg")]) == 0
+    assert exit_code(main, *map(str, folders), "--plot", str(tmp_path / "p.svg")) == 0
     assert capsys.readouterr().out == table(read_runs(folders))
     assert "<svg" in (tmp_path / "p.svg").read_text()
 
@@ -60,7 +61,7 @@ def test_one_evaluation_alone_has_no_column_of_settings(finished):
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere"], ["{run}", "--plot", "nowhere/p.svg"], ["{run}", "--plots"]])
 def test_a_mistake_is_one_line(folders, arguments, capsys):
-    assert main([argument.format(run=folders[0]) for argument in arguments]) == 2
+    assert exit_code(main, *(argument.format(run=folders[0]) for argument in arguments)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
