@@ -9,9 +9,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from npnet.data import places
-from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
-from npnet.data.shards import Shard
+from npnet.data.found import FoundPairs
+from npnet.data.index import TRAINING, VALIDATION
 from npnet.data.stream import Embeddings, PairStream
 from npnet.errors import UserError
 from npnet.records import NoisePair
@@ -57,7 +56,7 @@ class ResumableLoader:
             yield batch
 
 
-class PairData(L.LightningDataModule):
+class PairData(FoundPairs, L.LightningDataModule):
     """Pairs that ``collect.py`` wrote, split by prompt.
 
     Args:
@@ -73,9 +72,6 @@ class PairData(L.LightningDataModule):
         decompose: see ``PairStream``; set by the command, so that this package need not know the network.
 
     Attributes:
-        entries: the shards, once ``check`` has found them.
-        request: what the first shards were collected with; empty where they do not say.
-        holds_embeddings: whether every shard does, as far as ``check`` has looked.
         embeddings: see ``PairStream``; set by the command where shards hold none.
         position: epoch and batches of it that a run was given already.
     """
@@ -93,53 +89,14 @@ class PairData(L.LightningDataModule):
         embeddings_cache: str | None = None,
         decompose: Callable[[torch.Tensor], Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.places = places.expand(shards)
-        self.batch_size, self.kept_only, self.validation_share = batch_size, kept_only, float(validation_share)
-        self.max_pairs = max_pairs
+        L.LightningDataModule.__init__(self)
+        FoundPairs.__init__(self, shards, kept_only, validation_share, max_pairs)
+        self.batch_size = batch_size
         self.num_workers, self.shuffle_buffer, self.seed = num_workers, shuffle_buffer, seed
         self.embeddings_cache = embeddings_cache
         self.decompose = decompose
         self.embeddings: Embeddings | None = None
-        self.entries: list[Entry] = []
-        self.request: dict[str, Any] = {}
-        self.holds_embeddings = True
         self.position = (0, 0)
-        self._first: tuple[Form, str] | None = None
-
-    def check(self) -> None:
-        """Find the shards and look at the first pair of each (see ``first_pairs``), before anything is loaded.
-
-        Raises:
-            UserError: no such place, no finished shard in it, no pair that training could use, or shards that do not
-                go together.
-        """
-        self.entries = make_index(self._found(), self.validation_share, self.kept_only, self.max_pairs)
-        if not self.num_samples(validation=False):
-            what = "kept pair" if self.kept_only else "pair"
-            raise UserError(f"data.shards={','.join(self.places)}: no {what} to train on in {len(self.entries)} shards")
-        for where, pair in first_pairs(self.entries):
-            form = Form.of(pair)
-            self.holds_embeddings &= bool(form.embeds)
-            if self._first is None or (form.embeds and not self._first[0].embeds):
-                first, self._first = self._first, (form, where)
-                if first is None:
-                    continue
-                form, where = first
-            self._first[0].require(form, where, self._first[1])
-
-    def num_samples(self, validation: bool) -> int:
-        """Return how many pairs the training or the validation split holds."""
-        split = VALIDATION if validation else TRAINING
-        return sum(entry.count(split) for entry in self.entries)
-
-    def prompts(self) -> list[str]:
-        """Return the distinct prompts of both splits, from the sidecars."""
-        found: dict[str, None] = {}
-        for shard, entry in zip(self._found(), self.entries, strict=True):
-            chosen = zip(shard.written, entry.splits, strict=True)
-            found |= dict.fromkeys(candidate.prompt for candidate, split in chosen if split != LEFT_OUT)
-        return list(found)
 
     def first(self) -> NoisePair:
         """Return the first pair, with its embeddings where they are known: its shapes are those of all."""
@@ -163,11 +120,6 @@ class PairData(L.LightningDataModule):
         Every training process validates on all of them, so that all see the same values.
         """
         return plain_loader(self._stream(VALIDATION), 0) if self.num_samples(validation=True) else []
-
-    def _found(self) -> Iterator[Shard]:
-        for shard in places.find(self.places):
-            self.request = self.request or shard.request
-            yield shard
 
     def _stream(self, split: int) -> PairStream:
         ranks = (0, 1)

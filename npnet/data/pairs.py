@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from npnet.data import places
-from npnet.description import Description
+from npnet.description import Description, imported
 from npnet.fields import AtLeast, Below, Count, Name, Seed, Whole
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
+    from npnet.data.found import FoundPairs
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ class Pairs(Description):
             UserError: ``shards`` names no place, or one that is not there.
         """
         places.expand(self.shards)
+
+    def find(self) -> FoundPairs:
+        """Return the pairs as a plan needs them, looked at; Lightning is not imported.
+
+        Raises:
+            UserError: see ``FoundPairs.check``.
+        """
+        found = imported("npnet.data.found:FoundPairs")
+        pairs: FoundPairs = found(self.shards, self.kept_only, self.validation_share, self.max_pairs)
+        pairs.check()
+        return pairs
 
     def load(self) -> PairData:
         """Return the data module; ``check`` of it looks at the shards."""

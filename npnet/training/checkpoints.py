@@ -20,13 +20,10 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from npnet.errors import FieldError, UserError, closest, one_line
-from npnet.fields import Count, check_arguments
+from npnet.errors import UserError, one_line
 from npnet.work.atomic import AtomicFile, make_folder
 
 FOLDER, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "last.previous.ckpt", "best.ckpt"
-MONITORED = ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
-"""What is known at the end of every epoch; the evaluation adds its own."""
 log = logging.getLogger(__name__)
 
 
@@ -109,9 +106,8 @@ class Latest(Checkpoint):
         every_n_train_steps: steps of the optimiser that can be lost.
     """
 
-    def __init__(self, every_n_train_steps: Count = 200) -> None:
-        given = check_arguments(Latest.__init__, {"every_n_train_steps": every_n_train_steps})
-        self.every_n_train_steps: int = given["every_n_train_steps"]
+    def __init__(self, every_n_train_steps: int = 200) -> None:
+        self.every_n_train_steps = every_n_train_steps
         self._saved_at = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,14 +141,11 @@ class Best(Checkpoint):
     """Keep the checkpoint whose monitored value is best, as ``best.ckpt``.
 
     Args:
-        monitor: of ``MONITORED``, or a value of the evaluation (``evaluation/METRIC/winning_rate``).
+        monitor: see ``keeping.BestCheckpoint``.
         mode: ``min`` or ``max``.
     """
 
     def __init__(self, monitor: str = "val/mse", mode: Literal["min", "max"] = "min") -> None:
-        check_arguments(Best.__init__, {"monitor": monitor, "mode": mode})
-        if monitor not in MONITORED and not monitor.startswith("evaluation/"):
-            raise FieldError("monitor", monitor, closest(monitor, [*MONITORED, "evaluation/METRIC/winning_rate"]))
         self.monitor, self.mode = monitor, mode
         self.score: float | None = None
 

@@ -22,4 +22,7 @@ def train(cfg: DictConfig) -> None:
     config = resolved(cfg)
     checks.all_finite(config)
     settings = read(TrainSettings, config)
+    if settings.dry_run:
+        print(imported("npnet.training.plan:describe")(settings))
+        return
     imported("npnet.training.run:run")(settings, request_of(config))

@@ -10,23 +10,23 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from npnet.data.datamodule import PairData
-from npnet.errors import FieldError, UserError, closest
-from npnet.fields import Count, NotNegative, checked
-from npnet.instantiate import Node
+from npnet.description import Description
+from npnet.errors import FieldError, UserError
 from npnet.networks import NoiseNetwork
 from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import Measurement, measure
 from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Result, export
 from npnet.training.module import NPNetModule
+from npnet.training.plan import check_callbacks
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, extends
 from npnet.training.start import describe_start, make_network, needs_text
@@ -52,9 +52,6 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     data.check()
     callbacks = build_callbacks(settings, data)
     needs_text(settings.network)
-    if settings.dry_run:
-        log.info(f"would train on {data.num_samples(False)} pairs, validate on {data.num_samples(True)}")
-        return
     output_dir = Path(settings.output_dir)
     with _held(output_dir, request):
         if settings.export_from is not None:
@@ -77,34 +74,13 @@ def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
     Raises:
         UserError: one cannot be built, or watches a validation that will not take place.
     """
-    for node in (settings.callbacks or {}).values():
-        if str(node.keys["_target_"]).endswith("EarlyStopping"):
-            check_stopping(node)
-    callbacks = {label: node.build(Callback) for label, node in (settings.callbacks or {}).items()}
-    for label, callback in callbacks.items():
-        if isinstance(callback, EarlyStopping) and not data.num_samples(True):
-            raise UserError(
-                f"callbacks.{label} watches {callback.monitor}, but no pair is left to validate on: "
-                f"raise data.validation_share (got {data.validation_share})"
-            )
-        if hasattr(callback, "check"):
-            callback.check()
+    checked = check_callbacks(settings, data)
+    callbacks = [
+        callback.load() if isinstance(callback, Description) else callback
+        for callback in (checked.get(label) or node.build(Callback) for label, node in settings.callbacks_by_label())
+    ]
     # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
-    return sorted(callbacks.values(), key=lambda callback: isinstance(callback, WeightAveraging))
-
-
-def check_stopping(node: Node) -> None:
-    """Refuse what Lightning's early stopping would find out after an epoch.
-
-    Raises:
-        FieldError: names the key.
-    """
-    monitor = node.keys.get("monitor")
-    if monitor not in checkpoints.MONITORED and not str(monitor).startswith("evaluation/"):
-        raise FieldError(f"{node.where}.monitor", monitor, closest(monitor, checkpoints.MONITORED))
-    for name, annotation in (("patience", Count), ("mode", Literal["min", "max"]), ("min_delta", NotNegative)):
-        if name in node.keys:
-            checked(annotation, node.keys[name], f"{node.where}.{name}")
+    return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
 
 
 @contextmanager

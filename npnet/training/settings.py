@@ -81,6 +81,10 @@ class TrainSettings(Description):
             if "_target_" not in node.keys:
                 raise UserError(f"callbacks.{label}: this callback is not chosen; add it: callbacks=[...,{label}]")
 
+    def callbacks_by_label(self) -> list[tuple[str, Node]]:
+        """The callbacks with their labels, in order."""
+        return list((self.callbacks or {}).items())
+
     @property
     def max_epochs(self) -> int:
         """The epochs of the whole run."""

@@ -1,0 +1,80 @@
+"""The pairs that training finds in shards: how many there are, and whether they go together; without Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from npnet.data import places
+from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
+from npnet.data.shards import Shard
+from npnet.errors import UserError
+
+
+class FoundPairs:
+    """Pairs that ``collect.py`` wrote, split by prompt.
+
+    Args:
+        shards: where the shards lie: a folder, an address, or a list of them; see ``places``.
+        kept_only: leave out the pairs that the selection rejected.
+        validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
+        max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
+
+    Attributes:
+        entries: the shards, once ``check`` has found them.
+        request: what the first shards were collected with; empty where they do not say.
+        holds_embeddings: whether every shard does, as far as ``check`` has looked.
+    """
+
+    def __init__(
+        self,
+        shards: str | Sequence[str] | None,
+        kept_only: bool = True,
+        validation_share: float = 0.1,
+        max_pairs: int | None = None,
+    ) -> None:
+        self.places = places.expand(shards)
+        self.kept_only, self.validation_share, self.max_pairs = kept_only, float(validation_share), max_pairs
+        self.entries: list[Entry] = []
+        self.request: dict[str, Any] = {}
+        self.holds_embeddings = True
+        self._first: tuple[Form, str] | None = None
+
+    def check(self) -> None:
+        """Find the shards and look at the first pair of each (see ``first_pairs``), before anything is loaded.
+
+        Raises:
+            UserError: no such place, no finished shard in it, no pair that training could use, or shards that do not
+                go together.
+        """
+        self.entries = make_index(self._found(), self.validation_share, self.kept_only, self.max_pairs)
+        if not self.num_samples(validation=False):
+            what = "kept pair" if self.kept_only else "pair"
+            raise UserError(f"data.shards={','.join(self.places)}: no {what} to train on in {len(self.entries)} shards")
+        for where, pair in first_pairs(self.entries):
+            form = Form.of(pair)
+            self.holds_embeddings &= bool(form.embeds)
+            if self._first is None or (form.embeds and not self._first[0].embeds):
+                first, self._first = self._first, (form, where)
+                if first is None:
+                    continue
+                form, where = first
+            self._first[0].require(form, where, self._first[1])
+
+    def num_samples(self, validation: bool) -> int:
+        """Return how many pairs the training or the validation split holds."""
+        split = VALIDATION if validation else TRAINING
+        return sum(entry.count(split) for entry in self.entries)
+
+    def prompts(self) -> list[str]:
+        """Return the distinct prompts of both splits, from the sidecars."""
+        found: dict[str, None] = {}
+        for shard, entry in zip(self._found(), self.entries, strict=True):
+            chosen = zip(shard.written, entry.splits, strict=True)
+            found |= dict.fromkeys(candidate.prompt for candidate, split in chosen if split != LEFT_OUT)
+        return list(found)
+
+    def _found(self) -> Iterator[Shard]:
+        for shard in places.find(self.places):
+            self.request = self.request or shard.request
+            yield shard

@@ -1,0 +1,62 @@
+"""What a training would do, and whether its parts go together; the plan of the usual callbacks needs no Lightning."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from npnet.data.found import FoundPairs
+from npnet.description import Description
+from npnet.errors import UserError, under
+from npnet.fields import Count, NotNegative, checked
+from npnet.instantiate import Node
+from npnet.training.keeping import check_monitor
+from npnet.training.settings import TrainSettings
+
+STOPPING = {"patience": Count, "mode": Literal["min", "max"], "min_delta": NotNegative}
+
+
+def describe(settings: TrainSettings) -> str:
+    """Return what a dry run prints.
+
+    Raises:
+        UserError: pairs or callbacks that training cannot use.
+    """
+    pairs = settings.data.find()
+    check_callbacks(settings, pairs)
+    return f"would train on {pairs.num_samples(False)} pairs, validate on {pairs.num_samples(True)}"
+
+
+def check_callbacks(settings: TrainSettings, pairs: FoundPairs) -> dict[str, Any]:
+    """Refuse what a callback would find out late, and return by label those that had to be built for that.
+
+    Lightning's early stopping is judged by its keys; a callback of one's own is built, and asked by its ``check``.
+
+    Raises:
+        UserError: a callback cannot be built, or watches a validation that will not take place.
+    """
+    built: dict[str, Any] = {}
+    for label, node in settings.callbacks_by_label():
+        target = str(node.keys["_target_"])
+        if target.endswith("EarlyStopping"):
+            _check_stopping(node)
+            if not pairs.num_samples(True):
+                raise UserError(
+                    f"callbacks.{label} watches {node.keys.get('monitor')}, but no pair is left to validate on: "
+                    f"raise data.validation_share (got {pairs.validation_share})"
+                )
+        elif not target.startswith("lightning."):
+            built[label] = node.build()
+            if not isinstance(built[label], Description) and not hasattr(built[label], "on_fit_start"):
+                raise UserError(f"{node.where}: _target_={target} makes no Callback")
+            if hasattr(built[label], "check"):
+                built[label].check()
+    return built
+
+
+def _check_stopping(node: Node) -> None:
+    """Refuse what Lightning's early stopping would find out after an epoch."""
+    with under(node.where):
+        check_monitor(node.keys.get("monitor"))
+        for name, annotation in STOPPING.items():
+            if name in node.keys:
+                checked(annotation, node.keys[name], name)
