@@ -52,7 +52,7 @@ def compare(label: str, plan_of: Callable[..., CollectionPlan], rounds: int, clo
     job.setup(0, "cuda:0" if gpu else "cpu")
 
     def run() -> None:
-        job.run(0, lambda report: None)
+        job.run(0, lambda advance: None)
 
     def watched_run() -> dict[str, float]:
         with stopwatches(job.maker, clock) as spent:
@@ -80,7 +80,7 @@ def compare(label: str, plan_of: Callable[..., CollectionPlan], rounds: int, clo
         seconds = {way: [row[column] for row in rows] for way, rows in times.items()}
         cells += [f"{count / statistics.median(seconds[way]):.3g}" for way in ("plain", "ours")]
         cells.append(spread([a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)], "{:.2f}x"))
-    forwards = read_shard(shard_path(job.plan.output_dir, 0)).sidecar["forwards_per_pair"]
+    forwards = read_shard(shard_path(job.plan.settings.output_dir, 0)).sidecar["forwards_per_pair"]
     parts = " | ".join(spread(column, "{:.1%}") for column in zip(*shares, strict=True))
     FOUND["speed"].append(f"| {label} | {count} | {forwards:.0f} | {' | '.join(cells)} |")
     FOUND["shares"].append(f"| {label} | {parts} |")
@@ -158,19 +158,19 @@ class TimedJob(CollectJob):
     def setup(self, worker: int, device: str) -> None:
         """Load, then wait for the other workers."""
         super().setup(worker, device)
-        super().run(self.num_chunks - 1 - worker, lambda report: None)  # unmeasured: the first call is slower
-        marks = self.plan.output_dir.parent
+        super().run(self.num_chunks - 1 - worker, lambda advance: None)  # unmeasured: the first call is slower
+        marks = self.plan.settings.output_dir.parent
         (marks / f"ready-{worker}").write_text("")
         while len(list(marks.glob("ready-*"))) < self.plan.settings.workers:
             time.sleep(0.01)
         self.began = time.monotonic()
 
-    def run(self, chunk: int, report: Any) -> None:
+    def run(self, chunk: int, advance: Any) -> None:
         """Compute, and write down the times."""
         busy = time.process_time()
-        super().run(chunk, report)
+        super().run(chunk, advance)
         times = {"began": self.began, "ended": time.monotonic(), "busy": time.process_time() - busy}
-        (self.plan.output_dir.parent / f"times-{chunk}").write_text(json.dumps(times))
+        (self.plan.settings.output_dir.parent / f"times-{chunk}").write_text(json.dumps(times))
 
 
 def workers_ratio(label: str, plan_of: Callable[..., CollectionPlan], rounds: int) -> None:
@@ -217,7 +217,7 @@ def main() -> None:
                 out = f"output_dir={folder}/out-{next(numbers)}"
                 with initialize_config_dir(str(config_dir()), version_base="1.3"):
                     plan = make_plan(compose("collect", [out, *base, *overrides]))
-                plan.output_dir.mkdir()
+                plan.settings.output_dir.mkdir()
                 return plan
 
             return plan_of
