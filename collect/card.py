@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from collect.survey import Survey
+from npnet.metrics.statistics import wilson
 from npnet.text import code, markdown, visible
 
 CARD = "README.md"
@@ -122,8 +123,6 @@ def card(found: Survey, shape: tuple[int, ...] | None, members: set[str]) -> str
 
 def keep_rate_text(found: Survey) -> str:
     """Return the share of kept pairs with its 95 % interval."""
-    from npnet.metrics.statistics import wilson
-
     if not found.num_tried:
         return "unknown"
     low, high = wilson(found.num_kept, found.num_tried)
@@ -173,7 +172,7 @@ def _origin(request: dict[str, Any]) -> str:
 
 
 def _front_matter(found: Survey) -> str:
-    from huggingface_hub import DatasetCardData
+    from huggingface_hub import DatasetCardData  # brings an HTTP client, which only a finished card needs
 
     # the hub's loader looks into the first file for the columns, so an empty shard must not be it
     full = [f"{number:06d}" for number, shard in enumerate(found.shards) if shard.written]

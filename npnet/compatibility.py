@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from npnet.backbones.samplers import check_sampler
 from npnet.errors import FieldError, UserError, under
 from npnet.noise.search import SearchMethod
 
@@ -94,8 +95,6 @@ def check_parts(
     Raises:
         UserError: names the part, and what it lacks.
     """
-    from npnet.backbones.samplers import check_sampler  # its module imports torch, and this one does not
-
     for label, metric in metrics.items():
         if not fits(metric, backbone):
             raise UserError(

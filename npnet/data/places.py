@@ -16,15 +16,13 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from braceexpand import braceexpand
 
+from npnet.data.sidecars import Shard, parse_sidecar, read_request, read_shard, stream_shards
 from npnet.errors import UserError, one_line
 from npnet.untrusted import parse_json
-
-if TYPE_CHECKING:  # torch comes with it, and ``expand`` is asked before that
-    from npnet.data.shards import Shard
 
 REQUEST = "request.json"
 
@@ -104,7 +102,7 @@ def iterate(path: str | Path, wanted: Container[int] | None = None, verify: bool
     Raises:
         UserError: it cannot be read, is cut short, or holds what is not a pair, or another one than its sidecar lists.
     """
-    from npnet.data.shards import as_listed, iterate_shard
+    from npnet.data.shards import as_listed, iterate_shard  # torch comes with it, which sidecars do without
 
     if isinstance(path, Path) or not is_address(path):
         yield from iterate_shard(Path(path), wanted, verify)
@@ -122,9 +120,9 @@ def first_sample(path: str | Path) -> dict[str, Any] | None:
 
 
 def _as_it_comes(path: str, wanted: Container[int] | None = None) -> Iterator[dict[str, Any]]:
-    import fsspec
+    import fsspec  # takes 0.2 s, which only addresses need
 
-    from npnet.data.shards import group_samples
+    from npnet.data.shards import group_samples  # torch comes with it
 
     options = {"block_size": 0} if path.startswith("http") else {}  # 0: one request
     try:
@@ -137,8 +135,6 @@ def _as_it_comes(path: str, wanted: Container[int] | None = None) -> Iterator[di
 
 
 def _shards_of(place: str) -> Iterator[Shard]:
-    from npnet.data.shards import read_shard, stream_shards
-
     if not is_address(place):
         path = Path(place)
         yield from [read_shard(path, request=_beside(path))] if path.suffix == ".tar" else stream_shards(path)
@@ -156,20 +152,16 @@ def _shards_of(place: str) -> Iterator[Shard]:
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    from npnet.data.sidecars import read_request
-
     return read_request(path.parent)
 
 
 def _remote_shard(address: str, request: dict[str, Any]) -> Shard:
-    from npnet.data.shards import parse_sidecar
-
     sidecar = f"{address.removesuffix('.tar')}.json"
     return parse_sidecar(_read(sidecar), sidecar, address, request)
 
 
 def _read(address: str) -> bytes:
-    from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # takes 0.2 s, which only addresses need
 
     try:
         system, path = url_to_fs(address)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import table as tables
 
 from npnet.drawing.terminal import add_row, cell, console
+from npnet.evaluation.results import SCHEMA_VERSION, plain, versions
+from npnet.metrics import Metric, statistics
+from npnet.metrics.base import notes
 from npnet.pictures.layout import Picture
 from npnet.pictures.opener import rotation_note
-
-if TYPE_CHECKING:
-    from npnet.metrics import Metric
 
 LABEL = "images"
 Table = Mapping[str, Sequence[float | None]]
@@ -34,21 +34,25 @@ def to_lines(pictures: Sequence[Picture], table: Table) -> bytes:
 
 
 def make_results(
-    config: Mapping[str, Any],
+    asked: Mapping[str, Any],
     pictures: Sequence[Picture],
     metrics: Mapping[str, Metric],
     table: Table,
     facts: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """Return means with 95 % intervals over prompts; ``facts`` is what the cache's runs noted of each metric."""
-    from npnet.evaluation.results import SCHEMA_VERSION, plain, versions
-    from npnet.metrics import statistics
-    from npnet.metrics.base import notes
+    """Return means with 95 % intervals over prompts.
 
+    Args:
+        asked: the keys that decide the results, plain values.
+        pictures: in their order.
+        metrics: by label.
+        table: the scores.
+        facts: what the cache's runs noted of each metric.
+    """
     prompts = [picture.prompt for picture in pictures]
     note = rotation_note(sum(picture.is_rotated for picture in pictures))
     numbers = [[math.nan if score is None else score for score in table[label]] for label in metrics]
-    averages = statistics.means(numbers, prompts, config["num_resamples"])
+    averages = statistics.means(numbers, prompts, asked["num_resamples"])
     entries, noted = {}, {}
     for (label, metric), average in zip(metrics.items(), averages, strict=True):
         truncated = {prompt for fact in facts[label] for prompt in fact["truncated"]} & set(prompts)
@@ -75,7 +79,7 @@ def make_results(
             "methods": {LABEL: {"metrics": entries, "versus": {}}},
             "metrics": noted,
             "notes": [note] if note else [],
-            "settings": {key: config[key] for key in ("images", "prompts", "metric", "num_resamples", "seed")},
+            "settings": dict(asked),
             "versions": versions(),
         }
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from npnet import checks
 from npnet.description import imported
 from npnet.settings import read, resolved
 from npnet.training.settings import TrainSettings, request_of
+from npnet.work.request import require_finite
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,7 +20,7 @@ def train(cfg: DictConfig) -> None:
         UserError: a key, path or data set that training cannot use.
     """
     config = resolved(cfg)
-    checks.all_finite(config)
+    require_finite(config)
     settings = read(TrainSettings, config)
     if settings.dry_run:
         print(imported("npnet.training.plan:describe")(settings))

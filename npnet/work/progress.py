@@ -120,6 +120,7 @@ def duration(seconds: float) -> str:
 
 
 def _make_bar() -> Any:
+    # takes 0.1 s, which only a terminal needs
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
