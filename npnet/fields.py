@@ -50,8 +50,6 @@ MAX_RUN_SEED = 2**32 - 1
 """The largest ``seed`` of a run: numpy's generators and Lightning take no larger one."""
 MAX_SEED = 2**63 - 1
 """The largest seed of a sample's noise: of a ``torch.Generator`` as it is used here."""
-
-
 Count = Annotated[int, AtLeast(1)]
 """A whole number of at least 1."""
 Whole = Annotated[int, AtLeast(0)]
@@ -245,8 +243,7 @@ def _plural(annotation: Any) -> str:
 
 
 def _either(arguments: Sequence[Any]) -> str:
-    words = [in_words(argument) for argument in arguments]
-    return ", or ".join(dict.fromkeys(words))
+    return ", or ".join(dict.fromkeys(map(in_words, arguments)))
 
 
 def _needed(words: str) -> str:

@@ -40,7 +40,7 @@ LAYERS = [
 ]
 """From the ground up; a part imports what lies below it."""
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-LONGEST = 330
+LONGEST = 250
 """Lines of a file: what a person reads in one sitting. CONTRIBUTING states it."""
 IMPORTS_INSIDE = 20
 """Imports inside functions that the whole tree may have, each with its reason beside it."""
@@ -143,7 +143,7 @@ def test_a_file_is_read_in_one_sitting(path):
 
 
 def test_contributing_states_the_same_bound():
-    assert "250 lines" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"{LONGEST} lines" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def imports_inside_functions():

@@ -7,14 +7,13 @@ one is unfinished.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npnet.data.checksums import CHECKSUM, changed, checksum, file_sha256
 from npnet.errors import UserError, one_line
 from npnet.fields import Count, Name, Whole, checked
 from npnet.untrusted import parse_json
@@ -58,8 +57,6 @@ class TriedPair:
 _KINDS = {"key": str, "prompt": str, "prompt_index": int, "seed": int, "kept": bool, "reason": str, "written": bool}
 
 
-CHECKSUM = "sidecar_sha256"
-"""Under this name a sidecar carries the digest of its other values; those of earlier versions do not."""
 _NEEDED = ("num_bytes", "sha256")
 _FACTS: dict[str, Any] = {
     "num_bytes": Whole,
@@ -245,20 +242,3 @@ def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, 
     if CHECKSUM in sidecar and sidecar[CHECKSUM] != checksum(sidecar):
         raise UserError(f"{place}: was changed after it was written (its checksum is not that of its values)")
     return Shard(path, sidecar, tried, request or {})
-
-
-def checksum(sidecar: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a sidecar's values, its own checksum left out."""
-    rest = {name: value for name, value in sidecar.items() if name != CHECKSUM}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def changed(path: Path) -> UserError:
-    """Return the error of a tar that is not the one its sidecar describes."""
-    return UserError(f"{path}: was changed after it was written (its size or checksum is not its sidecar's)")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from npnet import seeding
+from npnet.laws.state import state_of
 from npnet.noise import NoiseMethod
 from npnet.records import Conditioning, Cost, NoiseResult
 
@@ -149,12 +150,12 @@ def the_inputs_and_the_backbone_stay_as_they_were(case: Case) -> None:
         conditioning = case.conditioning(rows)
         loaded = case.method.load(backbone, case.scorers)
         given, tensors = noise.clone(), {name: tensor.clone() for name, tensor in conditioning.tensors().items()}
-        before = _state(backbone)
+        before = state_of(backbone)
         loaded(noise, conditioning, backbone, case.generators(rows))
     assert torch.equal(noise, given), "the given noise was changed in place"
     for name, tensor in conditioning.tensors().items():
         assert torch.equal(tensor, tensors[name]), f"{name} was changed in place"
-    after = _state(backbone)
+    after = state_of(backbone)
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     assert not changed, f"the backbone's {', '.join(sorted(changed))} changed"
 
@@ -214,22 +215,6 @@ def the_description_imports_no_torch(case: Case) -> None:
     code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not found, f"{module} imports {', '.join(found)}"
-
-
-def _state(backbone: Any) -> dict[str, Any]:
-    """Return a backbone's attributes by identity, the cost and what is cached left out, and its modules' modes."""
-    values: dict[str, Any] = {
-        name: id(value) for name, value in vars(backbone).items() if name not in ("cost", "encoded")
-    }
-    pipeline = getattr(backbone, "pipeline", None)
-    for name, part in [*vars(backbone).items(), *getattr(pipeline, "components", {}).items()]:
-        if not isinstance(part, torch.nn.Module):
-            continue
-        values[f"{name} (training mode)"] = part.training
-        values[f"{name} (gradients)"] = tuple(parameter.requires_grad for parameter in part.parameters())
-        processors = getattr(part, "attn_processors", None)
-        values[f"{name} (attention)"] = None if processors is None else [id(own) for own in processors.values()]
-    return values
 
 
 Law = Callable[[Case], None]

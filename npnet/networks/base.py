@@ -6,10 +6,8 @@ of ``--config-dir``). What training, the noise method and the comparison ask of 
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,24 +16,12 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from npnet.networks import checkpoint
+from npnet.networks.start import Start
 
 Decompose = Callable[[Tensor], Sequence[Tensor]]
 """``(B, C, *grid)`` noise -> its decomposition; can be pickled, so that a data loader's processes can call it."""
 EMBED_SIZES = ("prompt_embed_dim", "prompt_length", "pooled_embed_dim")
 """What of a prompt a network may be tied to."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What was made of another network's weights.
-
-    Attributes:
-        fresh: own weights that were left newly initialised.
-        dropped: the other's weights that have no place here.
-    """
-
-    fresh: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
 
 
 class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initial-noise", "golden-noise"]):
@@ -197,7 +183,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
                 )
             config[name] = value
             tensors = {key: t for key, t in tensors.items() if not key.startswith(cls.switches[name, value])}
-        network = cls._built(config, source)
+        network = checkpoint.build(cls, config, source)
         checkpoint.require_match(network, tensors, source)
         network.load_state_dict(tensors)
         return network.eval() if torch_dtype is None else network.eval().to(torch_dtype)
@@ -254,30 +240,3 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         if exported is not None and str(exported).rpartition(".")[2] != cls.__qualname__:
             raise ValueError(checkpoint.other_class(source, exported, cls.place()))
         return config, tensors
-
-    @classmethod
-    def _built(cls, config: Mapping[str, Any], source: str | Path) -> Self:
-        """Build a network from stored arguments, without a draw from the caller's random stream."""
-        parameters = inspect.signature(cls.__init__).parameters
-        unknown = sorted(set(config) - set(parameters))
-        if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            what = f"an {cls.__name__} this version knows" if cls.__name__ == "NPNet" else f"a {cls.__name__}"
-            raise ValueError(f"{source}: {checkpoint.CONFIG_FILE} is not of {what}: key {', '.join(unknown)}")
-        try:
-            with torch.random.fork_rng(devices=[]):
-                return cls.from_config(config)
-        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-            raise ValueError(f"{source}: {checkpoint.CONFIG_FILE}: {' '.join(str(error).split())}") from error
-
-
-def initialise_from(network: NoiseNetwork, source: str | Path, **hub_options: Any) -> list[str]:
-    """Copy the weights of a network trained for another backbone into ``network``; see ``NoiseNetwork.start_from``.
-
-    Returns:
-        The keys left newly initialised: empty, or all of the text's.
-
-    Raises:
-        FileNotFoundError: as ``NoiseNetwork.from_pretrained``.
-        ValueError: something other than the text's weights does not match.
-    """
-    return list(network.start_from(source, **hub_options).fresh)

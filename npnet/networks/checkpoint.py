@@ -6,6 +6,7 @@ Every key and shape must fit: nothing is ever left at random values in silence. 
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -133,3 +134,21 @@ def _download(source: str | Path, hub_options: Mapping[str, Any]) -> list[Path]:
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FileNotFoundError(f"{name} is no directory here and cannot be read from the Hub: {reason}") from error
+
+
+def build(cls: Any, config: Mapping[str, Any], source: str | Path) -> Any:
+    """Build a network of ``cls`` from stored arguments, without a draw from the caller's random stream.
+
+    Raises:
+        ValueError: an argument is unknown, or the class refuses one.
+    """
+    parameters = inspect.signature(cls.__init__).parameters
+    unknown = sorted(set(config) - set(parameters))
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        what = f"an {cls.__name__} this version knows" if cls.__name__ == "NPNet" else f"a {cls.__name__}"
+        raise ValueError(f"{source}: {CONFIG_FILE} is not of {what}: key {', '.join(unknown)}")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return cls.from_config(config)
+    except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+        raise ValueError(f"{source}: {CONFIG_FILE}: {' '.join(str(error).split())}") from error

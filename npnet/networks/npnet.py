@@ -15,14 +15,12 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from npnet.errors import under
-from npnet.fields import Count, Whole, check_arguments, from_mapping
-from npnet.networks import base, residual, svd
+from npnet.fields import Count, Whole
+from npnet.networks import base, form, residual, svd
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
 from npnet.networks.official import read_official
 from npnet.networks.sizes import Windows
-from npnet.networks.text import AdaGroupNormText, SpatialText
-from npnet.networks.unet import UNetBranch, UNetSizes, is_unet
+from npnet.networks.unet import UNetBranch
 
 TEXT = ("text.", "alpha")
 """Beginnings of the names of the text term's weights."""
@@ -86,34 +84,12 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         beta_init: float = 0.0,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        for name in ("text_term", "singular_value_branch"):
-            given[name] = given[name] or "off"  # YAML reads a bare ``off`` as False
-        c = check_arguments(NPNet.__init__, given)
-        size = [latent_size] * 2 if isinstance(latent_size, int) else list(latent_size)
-        if isinstance(trunk, Mapping):
-            with under("trunk"):
-                from_mapping(UNetSizes if is_unet(trunk) else residual.SwinSizes, trunk)
-        if (c["text_term"], c["singular_value_branch"], residual_branch) == ("off", "off", False):
-            raise ValueError(
-                "text_term, singular_value_branch and residual_branch are all off: nothing is left to learn"
-            )
-        c |= {"latent_size": size, "trunk": trunk if isinstance(trunk, str) else residual.plain_sizes(trunk)}
+        c = form.checked_arguments(NPNet.__init__, given)
         super().__init__({name: value for name, value in c.items() if name != "pretrained_trunk"})
-        self.text: AdaGroupNormText | SpatialText | None = None
-        if c["text_term"] == "ada_group_norm":
-            self.text = AdaGroupNormText(latent_channels, prompt_length, prompt_embed_dim)
-        elif c["text_term"] == "spatial":
-            self.text = SpatialText(latent_channels, prompt_embed_dim, pooled_embed_dim)
+        self.text = form.text_term(c)
         self.alpha = nn.Parameter(torch.tensor([c["alpha_init"]])) if self.text is not None else None
-        self.singular_values = None
-        if c["singular_value_branch"] != "off":
-            attends = c["singular_value_branch"] == "attention"
-            self.singular_values = svd.SingularValueBranch(latent_channels, size, attends)
-        self.residual: residual.ResidualBranch | UNetBranch | None = None
-        if residual_branch and is_unet(c["trunk"]):
-            self.residual = UNetBranch(latent_channels, **c["trunk"])
-        elif residual_branch:
-            self.residual = residual.ResidualBranch(latent_channels, size, c["trunk"], feature_layout, position_map)
+        self.singular_values = form.singular_value_branch(c)
+        self.residual = form.residual_branch(c)
         self.beta = nn.Parameter(torch.tensor([c["beta_init"]])) if residual_branch else None
         self._trunk_to_load = c["trunk"] if pretrained_trunk and residual_branch else None
         if not isinstance(self._trunk_to_load, str | None):
@@ -202,14 +178,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
     @property
     def sizes(self) -> dict[str, int]:
         """See ``NoiseNetwork.sizes``: without a text term it is tied to no embeddings, the spatial one to no length."""
-        c, tied = self.config, ["latent_channels"]
-        if c["text_term"] != "off":
-            tied.append("prompt_embed_dim")
-        if c["text_term"] == "ada_group_norm":
-            tied.append("prompt_length")
-        if c["text_term"] == "spatial" and c["pooled_embed_dim"]:
-            tied.append("pooled_embed_dim")
-        return {name: c[name] for name in tied}
+        return form.sizes(self.config)
 
     def load(self) -> Self:
         """Download and copy the pretrained trunk, where ``pretrained_trunk`` asks for it; later calls do nothing."""

@@ -1,4 +1,4 @@
-"""The workers of ``engine=ray``: actors on one machine or many; a lost one is replaced, and its chunk redone.
+"""The driver of ``engine=ray``: its workers are actors on one machine or many; a lost one's chunk is done by another.
 
 The queue of chunks is the driver's, the process that was started. Every machine needs the project at the same path,
 and the folders that it reads and writes on a shared file system. An actor gets a GPU where the cluster has any.
@@ -10,11 +10,9 @@ import logging
 import os
 import re
 import socket
-import threading
 import time
-import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +24,7 @@ from npnet.errors import UserError, one_line
 from npnet.work.job import Advance, Job, WorkerError
 from npnet.work.progress import Progress
 from npnet.work.ray_actors import RayActors
-from npnet.work.torch_settings import torch_settings
+from npnet.work.ray_worker import RayWorker
 
 POLL_SECONDS = 1.0
 SHARED_SECONDS = 60.0
@@ -66,9 +64,6 @@ def _connect(address: str | None) -> None:
         raise UserError(f"engine.address={where}: Ray cannot be started or joined: {one_line(error)}") from error
 
 
-# --- the driver's side ------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class _Worker:
     """An actor, and what it is doing: setting up while ``chunk`` is None."""
@@ -91,7 +86,7 @@ class _Crew:
         if not gpus and threads > cpus:
             raise UserError(f"threads_per_worker={threads}: no machine of the Ray cluster has more than {cpus:g} CPUs")
         # two calls at once: one computes, the other says how far it is
-        self.make = ray.remote(num_cpus=1 if gpus else threads, num_gpus=gpus, max_concurrency=2)(_Actor).remote
+        self.make = ray.remote(num_cpus=1 if gpus else threads, num_gpus=gpus, max_concurrency=2)(RayWorker).remote
         self.arguments = (ray.put(job), threads, "cuda:0" if gpus else "cpu", str(Path.cwd()))
         self.queue: deque[int] = deque()
         self.busy: dict[Any, _Worker] = {}
@@ -208,57 +203,3 @@ class _Crew:
                     f"output_dir: chunk {chunk} was computed on another machine and is not here after "
                     f"{SHARED_SECONDS:.0f} s; with engine=ray it must be on a file system that all machines share"
                 )
-
-
-# --- the worker's side ------------------------------------------------------------------------------------------------
-
-
-class _Actor:
-    """A worker; ``setup`` and ``run`` return a kind with its content.
-
-    These are ("done", what was told of the chunk), ("user error", message) or ("error", traceback).
-    """
-
-    def __init__(self, number: int, job: Job, threads: int, device: str, folder: str) -> None:
-        self.number, self.job, self.threads, self.device, self.folder = number, job, threads, device, folder
-        self.lock = threading.Lock()
-        self.chunk: int | None = None
-        self.total = Advance(0)
-
-    def setup(self) -> tuple[str, Any]:
-        return self._do(self._setup)
-
-    def run(self, chunk: int) -> tuple[str, Any]:
-        with self.lock:
-            self.chunk, self.total = chunk, Advance(0)
-        return self._do(lambda: self.job.run(chunk, self._add))
-
-    def reported(self) -> tuple[int | None, Advance]:
-        with self.lock:
-            return self.chunk, self.total
-
-    def _setup(self) -> None:
-        try:
-            os.chdir(self.folder)  # relative paths mean the same everywhere
-        except OSError as error:
-            raise UserError(
-                f"engine=ray: {self.folder} is not on {socket.gethostname()} ({error.strerror}); the project must lie "
-                "at the same path on every machine"
-            ) from error
-        self.job.setup(self.number, self.device)
-
-    def _do(self, function: Callable[[], None]) -> tuple[str, Any]:
-        try:
-            with torch_settings(self.threads, self.device):  # at every call: threads have their own settings
-                function()
-        except UserError as error:
-            return "user error", str(error)
-        except Exception:
-            return "error", traceback.format_exc()
-        return "done", self.reported()[1]
-
-    def _add(self, advance: Advance) -> None:
-        with self.lock:
-            values = Counter(self.total.values)
-            values.update(advance.values)
-            self.total = Advance(self.total.done + advance.done, dict(values))

@@ -1,0 +1,31 @@
+"""Whether a shard and its sidecar are as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError
+
+CHECKSUM = "sidecar_sha256"
+"""Under this name a sidecar carries the digest of its other values; those of earlier versions do not."""
+
+
+def checksum(sidecar: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a sidecar's values, its own checksum left out."""
+    rest = {name: value for name, value in sidecar.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def changed(path: Path) -> UserError:
+    """Return the error of a tar that is not the one its sidecar describes."""
+    return UserError(f"{path}: was changed after it was written (its size or checksum is not its sidecar's)")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,74 @@
+"""The form of an NPNet: its constructor's arguments, checked, and the parts that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from npnet.errors import under
+from npnet.fields import check_arguments, from_mapping
+from npnet.networks import residual, svd
+from npnet.networks.text import AdaGroupNormText, SpatialText
+from npnet.networks.unet import UNetBranch, UNetSizes, is_unet
+
+
+def checked_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments ``given`` to the constructor, as plain values.
+
+    Raises:
+        FieldError: names the argument that may not be.
+        ValueError: nothing is left to learn.
+    """
+    given = dict(given)
+    for name in ("text_term", "singular_value_branch"):
+        given[name] = given[name] or "off"  # YAML reads a bare ``off`` as False
+    c = check_arguments(function, given)
+    trunk, size = given["trunk"], given["latent_size"]
+    if isinstance(trunk, Mapping):
+        with under("trunk"):
+            from_mapping(UNetSizes if is_unet(trunk) else residual.SwinSizes, trunk)
+    if (c["text_term"], c["singular_value_branch"], c["residual_branch"]) == ("off", "off", False):
+        raise ValueError("text_term, singular_value_branch and residual_branch are all off: nothing is left to learn")
+    c["latent_size"] = [size] * 2 if isinstance(size, int) else list(size)
+    c["trunk"] = trunk if isinstance(trunk, str) else residual.plain_sizes(trunk)
+    return c
+
+
+def text_term(c: Mapping[str, Any]) -> AdaGroupNormText | SpatialText | None:
+    """Build the text term; None where there is none."""
+    if c["text_term"] == "ada_group_norm":
+        return AdaGroupNormText(c["latent_channels"], c["prompt_length"], c["prompt_embed_dim"])
+    if c["text_term"] == "spatial":
+        return SpatialText(c["latent_channels"], c["prompt_embed_dim"], c["pooled_embed_dim"])
+    return None
+
+
+def singular_value_branch(c: Mapping[str, Any]) -> svd.SingularValueBranch | None:
+    """Build the branch of equation 6; None where there is none."""
+    if c["singular_value_branch"] == "off":
+        return None
+    attends = c["singular_value_branch"] == "attention"
+    return svd.SingularValueBranch(c["latent_channels"], c["latent_size"], attends)
+
+
+def residual_branch(c: Mapping[str, Any]) -> residual.ResidualBranch | UNetBranch | None:
+    """Build the branch of equation 7; None where there is none."""
+    if not c["residual_branch"]:
+        return None
+    if is_unet(c["trunk"]):
+        return UNetBranch(c["latent_channels"], **c["trunk"])
+    return residual.ResidualBranch(
+        c["latent_channels"], c["latent_size"], c["trunk"], c["feature_layout"], c["position_map"]
+    )
+
+
+def sizes(c: Mapping[str, Any]) -> dict[str, int]:
+    """Return what noise and embeddings must have for a network of these arguments; see ``NoiseNetwork.sizes``."""
+    tied = ["latent_channels"]
+    if c["text_term"] != "off":
+        tied.append("prompt_embed_dim")
+    if c["text_term"] == "ada_group_norm":
+        tied.append("prompt_length")
+    if c["text_term"] == "spatial" and c["pooled_embed_dim"]:
+        tied.append("pooled_embed_dim")
+    return {name: c[name] for name in tied}
