@@ -75,10 +75,11 @@ def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
         UserError: one cannot be built, or watches a validation that will not take place.
     """
     checked = check_callbacks(settings, data)
-    callbacks = [
-        callback.load() if isinstance(callback, Description) else callback
-        for callback in (checked.get(label) or node.build(Callback) for label, node in settings.callbacks_by_label())
-    ]
+    callbacks: list[Any] = []
+    for label, node in settings.callbacks_by_label():
+        callback = checked.get(label) or node.build(Callback)
+        is_described = isinstance(callback, Description)
+        callbacks.append(callback.load() if is_described else callback)
     # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
     return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
 
