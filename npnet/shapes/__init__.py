@@ -1,7 +1,7 @@
 """Shapes: a text-to-image world small enough to train, sample and judge on a laptop.
 
-Pictures of two coloured shapes, a grammar that says them, a genuine `StableDiffusionXLPipeline` that draws them, a
-learned scorer to select by, and an independent judge that reads pictures by geometry. `python -m npnet.shapes.build`
+Pictures of two coloured shapes, a grammar that says them, a genuine ``StableDiffusionXLPipeline`` that draws them, a
+learned scorer to select by, and an independent judge that reads pictures by geometry. ``python -m npnet.shapes.build``
 makes all of it from a seed. Importing this package does not import torch.
 """
 
@@ -34,7 +34,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def weights(variant: str = "a") -> Path:
-    """The folder of a shipped variant: `pipeline/`, `scorer/` and `quality.json`.
+    """Return the folder of a shipped variant: ``pipeline/``, ``scorer/`` and ``quality.json``.
 
     Raises:
         FileNotFoundError: no such variant was built; says which were.

@@ -1,4 +1,4 @@
-"""Makes the Shapes models from a seed: `python -m npnet.shapes.build`, under an hour on two cores.
+"""Makes the Shapes models from a seed: ``python -m npnet.shapes.build``, under an hour on two cores.
 
 Stages, each skipped where its files exist already, so that the same command resumes a build:
 
@@ -12,8 +12,8 @@ Stages, each skipped where its files exist already, so that the same command res
     quality  every figure, on new seeds and on held-out prompts too
     network  NPNet, trained on pairs of the packed pipeline
 
-`OUTPUT/pipeline`, `OUTPUT/scorer`, `OUTPUT/network` and `OUTPUT/quality.json` are what is shipped, under
-`npnet/shapes/weights/VARIANT`; `OUTPUT/work` holds the rest and may be deleted.
+``OUTPUT/pipeline``, ``OUTPUT/scorer``, ``OUTPUT/network`` and ``OUTPUT/quality.json`` are what is shipped, under
+``npnet/shapes/weights/VARIANT``; ``OUTPUT/work`` holds the rest and may be deleted.
 """
 
 import argparse
@@ -36,7 +36,7 @@ __all__ = ["build", "main"]
 
 
 def run_chain(names: list[str], variant: Variant, place: Place, num_threads: int) -> None:
-    """Runs the stages of those names that are not done yet."""
+    """Run the stages of those names that are not done yet."""
     torch.set_num_threads(num_threads)
     transformers.utils.logging.disable_progress_bar()
     stages = {name: stage for row in STAGES for chain in row for name, stage in chain}
@@ -54,7 +54,7 @@ def run_chain(names: list[str], variant: Variant, place: Place, num_threads: int
 
 
 def build(variant: Variant, output: Path, num_threads: int = 2) -> dict[str, Any]:
-    """Runs all stages and returns what it writes to `quality.json`; threads are those of the stages that run alone."""
+    """Run all stages and returns what it writes to ``quality.json``; threads are those of the stages that run alone."""
     place = Place(output)
     place.work.mkdir(parents=True, exist_ok=True)
     request = json.loads(json.dumps(asdict(variant)))
@@ -92,7 +92,7 @@ def _run_side_by_side(chains: list[list[str]], variant: Variant, place: Place) -
 
 
 def quick(variant: Variant) -> Variant:
-    """A handful of steps of everything, for a test of the path; the result draws nothing."""
+    """Return a handful of steps of everything, for a test of the path; the result draws nothing."""
     return replace(
         variant,
         vae_steps=3,
@@ -117,7 +117,7 @@ def _as_flag(key: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Return the command line."""
     parser = argparse.ArgumentParser(prog="python -m npnet.shapes.build", description=__doc__.splitlines()[0])
     parser.add_argument("--variant", default="a", help=f"which sizes: {', '.join(VARIANTS)} (default: a)")
     parser.add_argument("--seed", type=int, help="instead of the variant's own")

@@ -41,7 +41,7 @@ EXAMPLE = "a red circle to the left of a blue square"
 
 @dataclass(frozen=True, order=True)
 class Scene:
-    """What a prompt says: the first object stands in `relation` to the second."""
+    """What a prompt says: the first object stands in ``relation`` to the second."""
 
     colour: str
     shape: str
@@ -50,21 +50,21 @@ class Scene:
     other_shape: str
 
     def text(self) -> str:
-        """The prompt that says this scene."""
+        """Return the prompt that says this scene."""
         return f"a {self.colour} {self.shape} {PHRASES[self.relation]} a {self.other_colour} {self.other_shape}"
 
     def reversed(self) -> "Scene":
-        """The same meaning, told from the other object."""
+        """Return the same meaning, told from the other object."""
         return Scene(self.other_colour, self.other_shape, OPPOSITES[self.relation], self.colour, self.shape)
 
     def meaning(self) -> "Scene":
-        """The one of the two tellings that says "left" or "above"."""
+        """Return the one of the two tellings that says "left" or "above"."""
         return self if self.relation in ("left", "above") else self.reversed()
 
 
 @cache
 def scenes() -> tuple[Scene, ...]:
-    """All 1920 scenes in a fixed order."""
+    """Return all 1920 scenes in a fixed order."""
     return tuple(
         Scene(colour, shape, relation, other_colour, other_shape)
         for colour in COLOURS
@@ -89,24 +89,24 @@ def _held_out_meanings() -> frozenset[Scene]:
 
 
 def prompts() -> tuple[str, ...]:
-    """All 1920 prompts in a fixed order."""
+    """Return all 1920 prompts in a fixed order."""
     return tuple(_scenes_by_prompt())
 
 
 @cache
 def training_prompts() -> tuple[str, ...]:
-    """The 1728 prompts that the generator was trained on."""
+    """Return the 1728 prompts that the generator was trained on."""
     return tuple(prompt for prompt, scene in _scenes_by_prompt().items() if scene.meaning() not in _held_out_meanings())
 
 
 @cache
 def held_out_prompts() -> tuple[str, ...]:
-    """The 192 prompts whose meaning the generator never saw."""
+    """Return the 192 prompts whose meaning the generator never saw."""
     return tuple(prompt for prompt, scene in _scenes_by_prompt().items() if scene.meaning() in _held_out_meanings())
 
 
 def parse(prompt: str) -> Scene:
-    """The scene that a prompt says; case and repeated spaces do not matter.
+    """Return the scene that a prompt says; case and repeated spaces do not matter.
 
     Raises:
         ValueError: the prompt is not one of the 1920.
@@ -121,7 +121,7 @@ def parse(prompt: str) -> Scene:
 
 
 def hard_negatives(scene: Scene) -> list[Scene]:
-    """Scenes that differ from this one in a single respect, and never in words alone.
+    """Return scenes that differ from this one in a single respect, and never in words alone.
 
     In order: the opposite relation, the two other relations, swapped colours, one changed shape or colour for each
     value that it can take.

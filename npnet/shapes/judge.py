@@ -34,7 +34,7 @@ MIN_OVERLAP = 0.7
 
 The one threshold that moves the figures: at 0.65 about a point more at 10 steps and two at 4 steps, at 0.75 two and
 five fewer. It and the way objects are told apart were settled after looking at generated pictures (the overlap of
-held-out prompts too); the snapshot had been trained by then, and the figures in `quality.json` are on later seeds.
+held-out prompts too); the snapshot had been trained by then, and the figures in ``quality.json`` are on later seeds.
 """
 WINDOW = 20
 """Side of the square around an object's centre in which templates are compared, in pixels."""
@@ -48,8 +48,8 @@ ANGLES = (-TILT, 0.0, TILT)
 class Reading:
     """What is in B pictures: for the two objects, in no order, (B, 2) each.
 
-    `colours` and `shapes` index `COLOURS` and `SHAPES`; `x`, `y` are centres in pixels; `overlap` in [0, 1] says how
-    well the best template fits. `clear` (B,) is false where there are not just two well-formed objects.
+    ``colours`` and ``shapes`` index ``COLOURS`` and ``SHAPES``; ``x``, ``y`` are centres in pixels; ``overlap`` in [0, 1]
+    says how well the best template fits. ``clear`` (B,) is false where there are not just two well-formed objects.
     """
 
     colours: Tensor
@@ -72,7 +72,7 @@ class Verdict:
 
 @torch.no_grad()
 def read(images: Tensor) -> Reading:
-    """Reads pictures: (B, 3, 32, 32) in [0, 1]."""
+    """Read pictures: (B, 3, 32, 32) in [0, 1]."""
     if images.ndim != 4 or images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
         raise ValueError(f"the judge reads pictures (B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), got {tuple(images.shape)}")
     # In pieces: many templates are held for each picture.
@@ -105,7 +105,7 @@ def _read(images: Tensor) -> Reading:
 
 
 def judge(images: Tensor, prompts: Sequence[str]) -> Verdict:
-    """Compares what pictures show with what prompts say.
+    """Compare what pictures show with what prompts say.
 
     Args:
         images: (B, 3, 32, 32) RGB in [0, 1].
@@ -135,7 +135,7 @@ def judge(images: Tensor, prompts: Sequence[str]) -> Verdict:
 
 
 def _departure_from_ground(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, 32, 32) and palette (B, 6, 3) less the ground, the median colour of the border."""
+    """Return pictures (B, 3, 32, 32) and palette (B, 6, 3) less the ground, the median colour of the border."""
     border = torch.ones(IMAGE_SIZE, IMAGE_SIZE, dtype=torch.bool)
     border[1:-1, 1:-1] = False
     ground = images[:, :, border].median(2).values
@@ -143,7 +143,7 @@ def _departure_from_ground(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _part_by_place(weights: Tensor) -> Tensor:
-    """Two objects as masks (B, 2, 32, 32), by the nearer of two centres (Lloyd's algorithm, from the longer axis).
+    """Return two objects as masks (B, 2, 32, 32), by the nearer of two centres (Lloyd's, from the longer axis).
 
     Args:
         weights: (B, 32, 32), how much each pixel counts.
@@ -164,7 +164,7 @@ def _part_by_place(weights: Tensor) -> Tensor:
 
 
 def _fit_templates(objects: Tensor, masses: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The best shape of each object and its intersection over union, (B, 2) each.
+    """Return the best shape of each object and its intersection over union, (B, 2) each.
 
     A template has the object's centre and area; tilts and slightly other sizes are tried too.
     """

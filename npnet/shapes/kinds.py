@@ -5,6 +5,6 @@ from typing import Any, TypeAlias
 __all__ = ["Autoencoder", "Pipeline"]
 
 Pipeline: TypeAlias = Any
-"""A `StableDiffusionXLPipeline`."""
+"""A ``StableDiffusionXLPipeline``."""
 Autoencoder: TypeAlias = Any
-"""An `AutoencoderKL`."""
+"""An ``AutoencoderKL``."""

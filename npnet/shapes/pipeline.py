@@ -1,4 +1,4 @@
-"""The generator as a genuine `StableDiffusionXLPipeline`: assembled from its parts, saved, loaded."""
+"""The generator as a genuine ``StableDiffusionXLPipeline``: assembled from its parts, saved, loaded."""
 
 import json
 from pathlib import Path
@@ -33,12 +33,12 @@ SCHEDULER = {
 
 
 def make_scheduler() -> DDIMScheduler:
-    """DDIM with SDXL's configuration."""
+    """Return DDIM with SDXL's configuration."""
     return DDIMScheduler.from_config(SCHEDULER)
 
 
 def make_unet(variant: Variant) -> UNet2DConditionModel:
-    """An untrained denoiser with SDXL's conditioning: text, pooled text, sizes; its weights follow from the seed."""
+    """Return an untrained denoiser with SDXL's conditioning (text, pooled text, sizes); the seed gives its weights."""
     torch.manual_seed(seed_for(variant, "unet weights"))
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
@@ -65,7 +65,7 @@ def assemble(
     tokenizer: CLIPTokenizer,
     unet: UNet2DConditionModel,
 ) -> Pipeline:
-    """Joins the parts; both text encoders read the same tokens."""
+    """Join the parts; both text encoders read the same tokens."""
     pipeline: Pipeline = StableDiffusionXLPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -81,12 +81,12 @@ def assemble(
 
 
 def save_pipeline(pipeline: Pipeline, folder: Path) -> None:
-    """Writes the pipeline in float16; its own weights are rounded to it, too."""
+    """Write the pipeline in float16; its own weights are rounded to it, too."""
     for module in _modules(pipeline):
         module.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
     # Transformers loads a text encoder as the type that its configuration names, diffusers everything as float32;
-    # named float16, a plain `from_pretrained` would give a pipeline of two types.
+    # named float16, a plain ``from_pretrained`` would give a pipeline of two types.
     for name in ("text_encoder", "text_encoder_2"):
         path = Path(folder) / name / "config.json"
         config = json.loads(path.read_text())
@@ -97,7 +97,7 @@ def save_pipeline(pipeline: Pipeline, folder: Path) -> None:
 
 
 def load_pipeline(folder: str | Path | None = None, variant: str = "a") -> Pipeline:
-    """The pipeline in float32, frozen, with its progress bar off.
+    """Return the pipeline in float32, frozen, with its progress bar off.
 
     Args:
         folder: a pipeline's folder; by default the shipped one of the variant.

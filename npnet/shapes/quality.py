@@ -28,21 +28,21 @@ Z = 1.959964
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
+    """Return the 95 % interval of a share (Wilson 1927)."""
     centre = (successes + Z**2 / 2) / (count + Z**2)
     half = Z / (count + Z**2) * math.sqrt(successes * (count - successes) / count + Z**2 / 4)
     return centre - half, centre + half
 
 
 def share(outcomes: Tensor) -> dict[str, Any]:
-    """`share`, `count` and `interval` of (N,) bool."""
+    """Return ``share``, ``count`` and ``interval`` of (N,) bool."""
     successes, count = int(outcomes.sum()), len(outcomes)
     low, high = wilson_interval(successes, count)
     return {"share": round(successes / count, 4), "interval": [round(low, 4), round(high, 4)], "count": count}
 
 
 def repeat_to(prompts: Sequence[str], count: int, generator: torch.Generator) -> list[str]:
-    """`count` prompts, each used as often as any other or once less, which ones at random."""
+    """Return ``count`` prompts, each used as often as any other or once less, which ones at random."""
     chosen: list[str] = []
     while len(chosen) < count:
         chosen += [prompts[i] for i in torch.randperm(len(prompts), generator=generator).tolist()]
@@ -53,7 +53,7 @@ def repeat_to(prompts: Sequence[str], count: int, generator: torch.Generator) ->
 def measure_autoencoder(
     vae: Autoencoder, prompts: Sequence[str], count: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Peak signal-to-noise ratio in decibels, and the judge on drawn pictures before and after."""
+    """Return the peak signal-to-noise ratio in decibels, and the judge on drawn pictures before and after."""
     texts = repeat_to(prompts, count, generator)
     images = draw([parse(text) for text in texts], generator)
     latents = torch.cat([vae.encode(2 * chunk - 1).latent_dist.mode() for chunk in images.split(128)])
@@ -81,7 +81,7 @@ def _drawn_with_negatives(
 def measure_scorer(
     scorer: ShapesScorer, prompts: Sequence[str], count: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    """How often a drawn picture's caption scores above a random hard negative, and both mean scores."""
+    """Return how often a drawn picture's caption scores above a random hard negative, and both mean scores."""
     images, scenes, negatives = _drawn_with_negatives(prompts, count, generator)
     embedded = scorer.embed_images(images)
     right = (embedded * scorer.embed_scenes(scenes)).sum(1)
@@ -97,7 +97,7 @@ def measure_scorer(
 def measure_text_encoders(
     encoders: TextEncoders, prompts: Sequence[str], count: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    """For each of the three readings of a prompt: how often the caption is nearer than a random hard negative."""
+    """Return, for each of a prompt's three readings, how often the caption is nearer than a random hard negative."""
     images, scenes, negatives = _drawn_with_negatives(prompts, count, generator)
     embedded = encoders.images(images)
     right = (embedded * encoders.embed(scenes)).sum(2)
@@ -115,7 +115,7 @@ def measure_generator(
     num_inference_steps: int,
     guidance_scale: float,
 ) -> dict[str, Any]:
-    """The judge's verdict on sampled pictures, part by part, and the scorer's mean."""
+    """Return the judge's verdict on sampled pictures, part by part, and the scorer's mean."""
     texts = repeat_to(prompts, count, generator)
     images = sample(pipeline, draw_noise(count, generator), texts, num_inference_steps, guidance_scale)
     verdict = judge(images, texts)

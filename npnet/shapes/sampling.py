@@ -12,18 +12,18 @@ __all__ = ["draw_noise", "encode_prompts", "sample", "time_ids"]
 
 
 def draw_noise(count: int, generator: torch.Generator) -> Tensor:
-    """Initial noise (count, 4, 16, 16) ~ N(0, I)."""
+    """Return initial noise (count, 4, 16, 16) ~ N(0, I)."""
     return torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=generator)
 
 
 def time_ids(count: int) -> Tensor:
-    """SDXL's size conditioning (count, 6): original size, crop corner, target size, in pixels."""
+    """Return SDXL's size conditioning (count, 6): original size, crop corner, target size, in pixels."""
     return torch.tensor([[IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE]]).expand(count, -1).float()
 
 
 @torch.no_grad()
 def encode_prompts(pipeline: Pipeline, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Prompt embeddings (B, 16, D) and pooled ones (B, D / 2); those of the empty negative prompt are zeros."""
+    """Return prompt embeddings (B, 16, D) and pooled ones (B, D / 2); those of the empty negative prompt are zeros."""
     embeds, _, pooled, _ = pipeline.encode_prompt(list(prompts), device="cpu", do_classifier_free_guidance=False)
     return embeds, pooled
 
@@ -37,7 +37,7 @@ def sample(
     guidance_scale: float = 5.5,
     batch_size: int = 64,
 ) -> Tensor:
-    """Pictures (B, 3, 32, 32) in [0, 1] from initial noise (B, 4, 16, 16), by guided deterministic DDIM."""
+    """Return pictures (B, 3, 32, 32) in [0, 1] from initial noise (B, 4, 16, 16), by guided deterministic DDIM."""
     batches = zip(noise.split(batch_size), _split(prompts, batch_size), strict=True)
     return torch.cat([_sample(pipeline, x, texts, num_inference_steps, guidance_scale) for x, texts in batches])
 

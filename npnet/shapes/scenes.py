@@ -25,13 +25,13 @@ PALETTE = torch.tensor(
         (0.12, 0.85, 0.90),
     ]
 )
-"""(6, 3) RGB in [0, 1], in the order of `COLOURS`; a drawn object departs from it by at most `COLOUR_JITTER`."""
+"""(6, 3) RGB in [0, 1], in the order of ``COLOURS``; a drawn object departs from it by at most ``COLOUR_JITTER``."""
 
 SQUARE, TRIANGLE, ARM = 0.88, 1.2, 0.34
 """Half side, circumscribed radius and half thickness of an arm, for an object of radius 1 pixel."""
 
 AREAS = torch.tensor([math.pi, 4 * SQUARE**2, 0.75 * math.sqrt(3) * TRIANGLE**2, 8 * ARM - 4 * ARM**2])
-"""(4,) area in square pixels of an object of radius 1 pixel, in the order of `SHAPES`."""
+"""(4,) area in square pixels of an object of radius 1 pixel, in the order of ``SHAPES``."""
 
 RADII = (4.7, 6.2)
 EXTENT = 1.17
@@ -47,8 +47,8 @@ GROUND = (0.04, 0.16)
 class Layout:
     """Where and how the two objects of B scenes are drawn.
 
-    `shapes` (B, 2) int64 indices into `SHAPES`; `centres` (B, 2, 2) x and y in pixels; `radii` (B, 2) pixels;
-    `angles` (B, 2) radians; `colours` (B, 2, 3) RGB in [0, 1]; `ground` (B,) grey in [0, 1].
+    ``shapes`` (B, 2) int64 indices into ``SHAPES``; ``centres`` (B, 2, 2) x and y in pixels; ``radii`` (B, 2) pixels;
+    ``angles`` (B, 2) radians; ``colours`` (B, 2, 3) RGB in [0, 1]; ``ground`` (B,) grey in [0, 1].
     """
 
     shapes: Tensor
@@ -60,7 +60,7 @@ class Layout:
 
 
 def place(scenes: Sequence[Scene], generator: torch.Generator) -> Layout:
-    """Draws a layout that makes each scene true: clear of one another, inside the picture."""
+    """Draw a layout that makes each scene true: clear of one another, inside the picture."""
     count = len(scenes)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -90,7 +90,7 @@ def place(scenes: Sequence[Scene], generator: torch.Generator) -> Layout:
 
 
 def signed_distance(shape: int, x: Tensor, y: Tensor, radii: Tensor) -> Tensor:
-    """Distance in pixels to the edge of a shape (an index into `SHAPES`) around the origin, negative inside.
+    """Return the distance in pixels to a shape's edge (an index into ``SHAPES``) around the origin, negative inside.
 
     Exact along straight edges and for the circle; at corners it is the distance to the nearest edge's line, which
     antialiasing cannot tell apart.
@@ -108,10 +108,10 @@ def signed_distance(shape: int, x: Tensor, y: Tensor, radii: Tensor) -> Tensor:
 
 
 def coverage(shape: int, x: Tensor, y: Tensor, radii: Tensor, angles: Tensor) -> Tensor:
-    """Share of each pixel that a shape covers, in [0, 1], all arguments broadcast.
+    """Return the share of each pixel that a shape covers, in [0, 1], all arguments broadcast.
 
     Args:
-        shape: index into `SHAPES`.
+        shape: index into ``SHAPES``.
         x: the pixel's centre relative to the shape's own, in pixels to the right.
         y: the same, down.
         radii: pixels.
@@ -122,14 +122,14 @@ def coverage(shape: int, x: Tensor, y: Tensor, radii: Tensor, angles: Tensor) ->
 
 
 def pixel_centres(size: int = IMAGE_SIZE) -> tuple[Tensor, Tensor]:
-    """Coordinates x and y of every pixel's centre, each (size, size)."""
+    """Return the coordinates x and y of every pixel's centre, each (size, size)."""
     steps = torch.arange(size) + 0.5
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     return x, y
 
 
 def render(layout: Layout) -> Tensor:
-    """Draws a layout: (B, 3, 32, 32) float32 RGB in [0, 1]."""
+    """Draw a layout: (B, 3, 32, 32) float32 RGB in [0, 1]."""
     x, y = pixel_centres()
     cx, cy = layout.centres[..., 0, None, None], layout.centres[..., 1, None, None]
     radii, angles = layout.radii[..., None, None], layout.angles[..., None, None]
@@ -143,5 +143,5 @@ def render(layout: Layout) -> Tensor:
 
 
 def draw(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
-    """Draws each scene once, in a layout of its own: (B, 3, 32, 32) float32 RGB in [0, 1]."""
+    """Draw each scene once, in a layout of its own: (B, 3, 32, 32) float32 RGB in [0, 1]."""
     return render(place(scenes, generator))

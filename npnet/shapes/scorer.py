@@ -48,11 +48,11 @@ class ShapesScorer(nn.Module):
         )
 
     def embed_scenes(self, scenes: Sequence[Scene]) -> Tensor:
-        """(B, dimension) of unit length; prompts of the same meaning embed alike."""
+        """Return (B, dimension) of unit length; prompts of the same meaning embed alike."""
         return F.normalize(self.scenes(encode_scenes(scenes).to(next(self.parameters()).device)), dim=-1)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """(B, dimension) of unit length, from pictures (B, 3, H, W) in [0, 1] of any size."""
+        """Return (B, dimension) of unit length, from pictures (B, 3, H, W) in [0, 1] of any size."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"the scorer reads pictures (B, 3, H, W), got {tuple(images.shape)}")
         if images.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE):
@@ -61,7 +61,7 @@ class ShapesScorer(nn.Module):
         return self.images(images)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """How well each picture shows its prompt; differentiable in the pictures.
+        """Return how well each picture shows its prompt; differentiable in the pictures.
 
         Args:
             images: (B, 3, H, W) RGB in [0, 1]; resized to 32 x 32 where needed.
@@ -78,7 +78,7 @@ class ShapesScorer(nn.Module):
         return (self.embed_images(images) * self.embed_scenes([parse(prompt) for prompt in prompts])).sum(-1)
 
     def save(self, folder: Path) -> None:
-        """Writes `config.json` and `model.safetensors` in float16."""
+        """Write ``config.json`` and ``model.safetensors`` in float16."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(self.config, indent=2) + "\n")
         tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
@@ -86,7 +86,7 @@ class ShapesScorer(nn.Module):
 
     @classmethod
     def from_directory(cls, folder: str | Path) -> "ShapesScorer":
-        """Reads what `save` wrote, as float32, ready for scoring: no gradients to its weights.
+        """Read what ``save`` wrote, as float32, ready for scoring: no gradients to its weights.
 
         Raises:
             FileNotFoundError: the folder holds no scorer.
@@ -102,7 +102,7 @@ class ShapesScorer(nn.Module):
 
 
 def encode_scenes(scenes: Sequence[Scene]) -> Tensor:
-    """One-hot codes (B, 24) of the scenes' meanings, part by part."""
+    """Return one-hot codes (B, 24) of the scenes' meanings, part by part."""
     rows = []
     for scene in scenes:
         told = scene.meaning()

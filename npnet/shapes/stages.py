@@ -47,35 +47,35 @@ class Place:
 
     @property
     def work(self) -> Path:
-        """Intermediate files."""
+        """Return the folder of intermediate files."""
         return self.output / "work"
 
     def note(self, name: str) -> Path:
-        """A stage's figures, as JSON; written last, so a stage that has them is done."""
+        """Return a stage's figures, as JSON; written last, so a stage that has them is done."""
         return self.work / f"{name}.json"
 
 
 def make_vae(variant: Variant, place: Place) -> dict[str, Any]:
-    """Trains and measures the autoencoder."""
+    """Train and measures the autoencoder."""
     vae = train_vae(variant)
     vae.save_pretrained(place.work / "vae")
     return measure_autoencoder(vae, prompts(), variant.num_measured, stream(variant, "vae quality"))
 
 
 def load_vae(place: Place) -> Autoencoder:
-    """The autoencoder of the first stage."""
+    """Return the autoencoder of the first stage."""
     return AutoencoderKL.from_pretrained(place.work / "vae", low_cpu_mem_usage=False)
 
 
 def make_latents(variant: Variant, place: Place) -> dict[str, Any]:
-    """Encodes the generator's training pictures."""
+    """Encode the generator's training pictures."""
     data = encode_training_set(variant, load_vae(place).requires_grad_(False))
     save_file(data, place.work / "latents.safetensors")
     return {"count": len(data["latents"])}
 
 
 def make_text_encoders(variant: Variant, place: Place) -> dict[str, Any]:
-    """Trains and measures the text encoders."""
+    """Train and measures the text encoders."""
     encoders = train_text_encoders(variant)
     encoders.first.save_pretrained(place.work / "text_encoder")
     encoders.second.save_pretrained(place.work / "text_encoder_2")
@@ -87,7 +87,7 @@ def make_text_encoders(variant: Variant, place: Place) -> dict[str, Any]:
 
 
 def make_scorer(variant: Variant, place: Place) -> dict[str, Any]:
-    """Trains and measures the scorer."""
+    """Train and measures the scorer."""
     train_scorer(variant).save(place.output / "scorer")
     scorer = ShapesScorer.from_directory(place.output / "scorer")
     generator = stream(variant, "scorer quality")
@@ -95,7 +95,7 @@ def make_scorer(variant: Variant, place: Place) -> dict[str, Any]:
 
 
 def join_parts(variant: Variant, place: Place) -> Pipeline:
-    """The trained parts with an untrained denoiser."""
+    """Return the trained parts with an untrained denoiser."""
     return assemble(
         load_vae(place),
         CLIPTextModel.from_pretrained(place.work / "text_encoder", dtype=torch.float32),
@@ -106,13 +106,13 @@ def join_parts(variant: Variant, place: Place) -> Pipeline:
 
 
 def make_unet_snapshots(variant: Variant, place: Place) -> dict[str, Any]:
-    """Trains the denoiser."""
+    """Train the denoiser."""
     train_unet(variant, join_parts(variant, place), load_file(place.work / "latents.safetensors"), place.work)
     return {"steps": variant.unet_steps}
 
 
 def choose_snapshot(variant: Variant, place: Place) -> dict[str, Any]:
-    """Measures each snapshot on the same training prompts and noises, and applies `RULE`."""
+    """Measure each snapshot on the same training prompts and noises, and applies ``RULE``."""
     pipeline = join_parts(variant, place)
     scorer = ShapesScorer.from_directory(place.output / "scorer")
     table = []
@@ -134,7 +134,7 @@ def choose_snapshot(variant: Variant, place: Place) -> dict[str, Any]:
 
 
 def apply_rule(table: list[dict[str, Any]]) -> int:
-    """The step of the snapshot that `RULE` picks."""
+    """Return the step of the snapshot that ``RULE`` picks."""
     low, high = FOUR_STEPS_BAND
     inside = [row for row in table if low <= row["four_steps"]["share"] <= high]
     good = [row for row in inside if row["ten_steps"]["share"] >= GOOD_TEN_STEPS]
@@ -144,7 +144,7 @@ def apply_rule(table: list[dict[str, Any]]) -> int:
 
 
 def pack(variant: Variant, place: Place) -> dict[str, Any]:
-    """Writes the pipeline with the chosen snapshot."""
+    """Write the pipeline with the chosen snapshot."""
     step = json.loads(place.note("choose").read_text())["step"]
     pipeline = join_parts(variant, place)
     pipeline.unet.load_state_dict(load_file(place.work / f"unet-{step:06d}.safetensors"))
@@ -155,7 +155,7 @@ def pack(variant: Variant, place: Place) -> dict[str, Any]:
 
 
 def measure(variant: Variant, place: Place) -> dict[str, Any]:
-    """Measures the packed pipeline on seeds that were not used before."""
+    """Measure the packed pipeline on seeds that were not used before."""
     pipeline = load_pipeline(place.output / "pipeline")
     scorer = ShapesScorer.from_directory(place.output / "scorer")
     groups = {"training_prompts": training_prompts(), "held_out_prompts": held_out_prompts()}
@@ -169,7 +169,7 @@ def measure(variant: Variant, place: Place) -> dict[str, Any]:
 
 
 def make_network(variant: Variant, place: Place) -> dict[str, Any]:
-    """Trains the network that ships with the model, on pairs of the packed pipeline."""
+    """Train the network that ships with the model, on pairs of the packed pipeline."""
     return train_network(place.output, place.work, {"collect": variant.collect_keys, "train": variant.train_keys})
 
 

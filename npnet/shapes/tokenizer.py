@@ -20,7 +20,7 @@ MAX_LENGTH = 16
 
 
 def make_tokenizer(words: Sequence[str] = WORDS) -> CLIPTokenizer:
-    """A tokenizer that turns each word into one token, and pads and cuts at 16."""
+    """Return a tokenizer that turns each word into one token, and pads and cuts at 16."""
     merges = learn_merges(words)
     letters = sorted(set("".join(words)))
     symbols = [*letters, *(letter + "</w>" for letter in letters), *(left + right for left, right in merges)]
@@ -33,7 +33,7 @@ def make_tokenizer(words: Sequence[str] = WORDS) -> CLIPTokenizer:
 
 
 def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges, most frequent pair first (ties by alphabet), until each word is one symbol.
+    """Return Byte-pair merges, most frequent pair first (ties by alphabet), until each word is one symbol.
 
     An encoder replays merges by rank, which is the order they were learnt in, so it ends in the same symbols. Merges
     made word by word would not have this property: one word's merges can cut another's.
@@ -49,7 +49,7 @@ def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
-    """Joins each occurrence of the pair, from the left."""
+    """Join each occurrence of the pair, from the left."""
     joined, index = [], 0
     while index < len(symbols):
         found = tuple(symbols[index : index + 2]) == pair

@@ -34,7 +34,7 @@ class ImageTower(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(previous * side**2, dimension))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeds pictures."""
+        """Embed pictures."""
         return F.normalize(self.body(2 * images - 1), dim=-1)
 
 
@@ -46,12 +46,12 @@ class Residual(nn.Module):
         self.body = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, h, w) to the same."""
+        """Map (B, width, h, w) to the same."""
         return x + self.body(x)
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, negatives: Tensor, scale: float) -> Tensor:
-    """Symmetric InfoNCE over a batch (Radford et al. 2021) with hard negatives of each picture's own.
+    """Return symmetric InfoNCE over a batch (Radford et al. 2021) with hard negatives of each picture's own.
 
     Args:
         images: (B, D) unit length.

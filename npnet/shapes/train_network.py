@@ -1,4 +1,4 @@
-"""The network that ships with the model: what `make demo` does, on the freshly packed pipeline.
+"""The network that ships with the model: what ``make demo`` does, on the freshly packed pipeline.
 
 The project's own commands run as processes of their own, so that nothing here imports what is built on top of it.
 """
@@ -15,12 +15,12 @@ __all__ = ["train_network"]
 
 
 def train_network(output: Path, work: Path, overrides: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """Collects pairs on training prompts with `output/pipeline`, and trains `output/network` on them.
+    """Collect pairs on training prompts with ``output/pipeline``, and trains ``output/network`` on them.
 
     Args:
-        output: where `pipeline` and `scorer` are, and `network` will be; float16 weights.
+        output: where ``pipeline`` and ``scorer`` are, and ``network`` will be; float16 weights.
         work: where the pairs and the training run are kept.
-        overrides: further keys for `collect` and `train`.
+        overrides: further keys for ``collect`` and ``train``.
 
     Returns:
         The pairs tried and kept, and the metrics of the last epoch.

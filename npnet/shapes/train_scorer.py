@@ -20,7 +20,7 @@ NOISE = 0.06
 
 
 def train_scorer(variant: Variant) -> ShapesScorer:
-    """Trains a scorer from the variant's seed; the generator, judge and text encoders have no part in it."""
+    """Train a scorer from the variant's seed; the generator, judge and text encoders have no part in it."""
     torch.manual_seed(seed_for(variant, "scorer weights"))
     scorer = ShapesScorer()
     optimizer = torch.optim.AdamW(scorer.parameters(), weight_decay=0.01)

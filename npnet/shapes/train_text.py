@@ -61,7 +61,7 @@ class TextEncoders(nn.Module):
                     nn.init.normal_(parameter, std=0.06)
 
     def embed(self, scenes: list[Scene]) -> Tensor:
-        """(3, B, DIMENSION) of unit length: the three readings."""
+        """Return (3, B, DIMENSION) of unit length: the three readings."""
         texts = [scene.text() for scene in scenes]
         ids = self.tokenizer(texts, padding="max_length", max_length=MAX_LENGTH, return_tensors="pt").input_ids
         first = self.first(ids, output_hidden_states=True)
@@ -72,7 +72,7 @@ class TextEncoders(nn.Module):
 
 
 def train_text_encoders(variant: Variant) -> TextEncoders:
-    """Trains both encoders from the variant's seed."""
+    """Train both encoders from the variant's seed."""
     torch.manual_seed(seed_for(variant, "text weights"))
     encoders = TextEncoders(variant, make_tokenizer())
     optimizer = torch.optim.AdamW(encoders.parameters(), weight_decay=0.01)

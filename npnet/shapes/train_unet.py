@@ -23,12 +23,12 @@ MAX_WEIGHT = 40.0
 
 
 def snapshot_steps(variant: Variant) -> list[int]:
-    """After how many steps the averaged weights are kept: every so often, and at the end."""
+    """Return after how many steps the averaged weights are kept: every so often, and at the end."""
     return sorted({*range(variant.first_snapshot, variant.unet_steps, variant.snapshot_every), variant.unet_steps})
 
 
 def train_unet(variant: Variant, pipeline: Pipeline, data: dict[str, Tensor], folder: Path) -> None:
-    """Trains the pipeline's denoiser to predict the noise and writes its snapshots, `unet-STEP.safetensors`.
+    """Train the pipeline's denoiser to predict the noise and writes its snapshots, ``unet-STEP.safetensors``.
 
     The squared error is weighted by min(1 / alpha_bar, 40), which is the error of the velocity. Unweighted, a wrong
     layout at the first timesteps costs nearly nothing, since the layout can be read off the noisy latents at all
@@ -73,7 +73,7 @@ def train_unet(variant: Variant, pipeline: Pipeline, data: dict[str, Tensor], fo
 
 
 def _draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Half uniform, half with a density that grows with the timestep, where relations are decided."""
+    """Return half uniform, half with a density that grows with the timestep, where relations are decided."""
     uniform = torch.rand(BATCH, generator=generator)
     rising = torch.rand(BATCH, generator=generator).sqrt()
     choice = torch.rand(BATCH, generator=generator) < 0.5

@@ -22,7 +22,7 @@ KL_WEIGHT = 1e-6
 
 
 def train_vae(variant: Variant) -> Autoencoder:
-    """Trains an autoencoder from the variant's seed on drawn scenes of all prompts: it knows no prompts."""
+    """Train an autoencoder from the variant's seed on drawn scenes of all prompts: it knows no prompts."""
     torch.manual_seed(seed_for(variant, "vae weights"))
     vae: Autoencoder = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -61,9 +61,9 @@ def train_vae(variant: Variant) -> Autoencoder:
 
 @torch.no_grad()
 def _standardise(vae: Autoencoder, images: Tensor) -> None:
-    """Folds a shift and a scale of each latent channel into the 1 x 1 convolutions on both sides of the latents.
+    """Fold a shift and a scale of each latent channel into the 1 x 1 convolutions on both sides of the latents.
 
-    Afterwards `scaling_factor * latents` has mean 0 and variance 1 in every channel, as the noise has.
+    Afterwards ``scaling_factor * latents`` has mean 0 and variance 1 in every channel, as the noise has.
     """
     latents = vae.encode(2 * images - 1).latent_dist.mode()
     mean = latents.mean((0, 2, 3))
@@ -79,11 +79,11 @@ def _standardise(vae: Autoencoder, images: Tensor) -> None:
 
 @torch.no_grad()
 def encode_training_set(variant: Variant, vae: Autoencoder) -> dict[str, Tensor]:
-    """Draws and encodes the generator's training pictures, of training prompts alone.
+    """Draw and encodes the generator's training pictures, of training prompts alone.
 
     Returns:
-        `latents` (N, 4, 16, 16) float16, times the scaling factor, unit variance; `prompts` (N,) int64 indices into
-        `training_prompts()`.
+        ``latents`` (N, 4, 16, 16) float16, times the scaling factor, unit variance; ``prompts`` (N,) int64 indices into
+        ``training_prompts()``.
     """
     texts = training_prompts()
     told = [parse(text) for text in texts]

@@ -16,17 +16,17 @@ __all__ = ["Progress", "WeightAverage", "caption_batch", "learning_rate", "seed_
 
 
 def seed_for(variant: Variant, purpose: str) -> int:
-    """A seed of its own for each variant and purpose, so that no stage depends on what ran before it."""
+    """Return a seed of its own for each variant and purpose, so that no stage depends on what ran before it."""
     return variant.seed * 1_000_003 + zlib.crc32(purpose.encode())
 
 
 def stream(variant: Variant, purpose: str) -> torch.Generator:
-    """A generator with that seed."""
+    """Return a generator with that seed."""
     return torch.Generator().manual_seed(seed_for(variant, purpose))
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 40, floor: float = 0.02) -> float:
-    """Linear warm-up, then half a cosine down to `floor * peak`."""
+    """Return linear warm-up, then half a cosine down to ``floor * peak``."""
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
@@ -34,7 +34,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 40, floor: f
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """The same learning rate for every parameter."""
+    """Set the same learning rate for every parameter."""
     for group in optimizer.param_groups:
         group["lr"] = value
 
@@ -51,13 +51,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the current parameters."""
+        """Take in the current parameters."""
         self.count += 1
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
         torch._foreach_lerp_(self.averages, tuple(self.parameters), 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages by name; the modules trained here have no buffers."""
+        """Return the averages by name; the modules trained here have no buffers."""
         return dict(zip(self.names, self.averages, strict=True))
 
 
@@ -69,7 +69,7 @@ class Progress:
         self.start = self.last = time.monotonic()
 
     def __call__(self, done: int, note: str = "") -> None:
-        """Says that `done` of `total` are done."""
+        """Say that ``done`` of ``total`` are done."""
         now = time.monotonic()
         if now - self.last < self.every and done < self.total:
             return
@@ -81,7 +81,7 @@ class Progress:
 def caption_batch(
     meanings: Sequence[Scene], size: int, num_negatives: int, generator: torch.Generator, allowed: Iterable[Scene]
 ) -> tuple[list[Scene], list[Scene]]:
-    """Draws scenes of different meanings, and hard negatives for each.
+    """Draw scenes of different meanings, and hard negatives for each.
 
     Args:
         meanings: to draw from, without repetition.

@@ -1,4 +1,4 @@
-"""Sizes and seeds of the Shapes models: one `Variant` for each set of weights that `build.py` can make."""
+"""Sizes and seeds of the Shapes models: one ``Variant`` for each set of weights that ``build.py`` can make."""
 
 from dataclasses import dataclass
 
@@ -22,16 +22,16 @@ class Variant:
     scorer_steps: int = 850
     unet_steps: int = 2600
     first_snapshot: int = 500
-    """Step of the first UNet snapshot; a multiple of `snapshot_every` steps before `unet_steps`."""
+    """Step of the first UNet snapshot; a multiple of ``snapshot_every`` steps before ``unet_steps``."""
     snapshot_every: int = 300
     num_latents: int = 28_672
     """Pictures encoded once, from which the UNet learns."""
     num_checked: int = 384
     """Prompt and seed pairs by which a snapshot is chosen, all of them training prompts."""
     num_measured: int = 1152
-    """Prompt and seed pairs behind each figure in `quality.json`; a multiple of 192."""
+    """Prompt and seed pairs behind each figure in ``quality.json``; a multiple of 192."""
     collect_keys: tuple[str, ...] = ()
-    """What `make demo`'s collection is told besides, for the network that ships."""
+    """What ``make demo``'s collection is told besides, for the network that ships."""
     train_keys: tuple[str, ...] = ()
     """The same for its training."""
 
@@ -44,7 +44,7 @@ VARIANTS = {
 
 
 def get_variant(name: str) -> Variant:
-    """The variant of that name.
+    """Return the variant of that name.
 
     Raises:
         ValueError: there is none; says which there are.
