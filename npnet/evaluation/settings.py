@@ -54,14 +54,11 @@ class EvaluateSettings(WorkSettings):
     chunk_size: Count = 64
     optimised: tuple[str, ...] = ()
     num_pictures: Whole = 12
-    keep_images: Whole | Literal["all"] = "all"
+    keep_images: Literal["all"] | Whole = "all"
     num_resamples: Count = 10000
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        keep = self.keep_images
-        if keep != "all" and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
-            raise FieldError("keep_images", keep, "all, or a whole number of at least 0, is needed")
         super().__post_init__()
         for group in ("noise", "metric"):
             if not getattr(self, group):
