@@ -19,6 +19,7 @@ from collect.plan import USED
 from npnet.data.prompt_text import clean
 from npnet.data.prompts import Sample
 from npnet.errors import UserError, one_line
+from npnet.fields import Whole, checked
 from npnet.untrusted import parse_json
 
 
@@ -69,10 +70,8 @@ def _line(entry: Any) -> Line:
         raise ValueError("is not a record")
     index, seed, caption = entry["index"], entry.get("seed"), entry["caption"]
     for name, value in (("index", index), ("seed", 0 if seed is None else seed)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if not isinstance(caption, str):
-        raise ValueError(f"caption must be a text, got {caption!r}")
+        checked(Whole, value, name)
+    checked(str, caption, "caption")
     sides = [entry.get(name) or [] for name in ("original_score_list", "optimized_score_list")]
     if len(sides[0]) != len(sides[1]):
         raise ValueError(f"{len(sides[0])} original scores, {len(sides[1])} optimized ones")
@@ -83,9 +82,8 @@ def _line(entry: Any) -> Line:
 def _number(value: Any) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"a score must be a number, got {value!r}")
-    return float(value)
+    # NaN and infinity are scores of pictures that came out wrong, and are left out later
+    return value if isinstance(value, float) else float(checked(float, value, "score"))
 
 
 def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found], dict[str, int]]:

@@ -7,11 +7,15 @@ anything else is a bug and shows its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
 from npnet.text import visible
+
+AMBIGUOUS = re.compile(r"[-+.\d][-+.\deE_]*|null|true|false|")
+"""Texts that read as a number or a word of YAML."""
 
 
 class UserError(Exception):
@@ -58,7 +62,7 @@ def one_line(message: object) -> str:
 
 
 def shown(value: object, most: int = 200) -> str:
-    """Write a value as a command line would: ``null``, ``true``, lists without quotes; long ones are cut."""
+    """Write a value as a command line would: ``null``, ``true``, quotes only where a text reads as something else."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -67,6 +71,8 @@ def shown(value: object, most: int = 200) -> str:
         text = f"[{','.join(shown(item, most) for item in value)}]"
     elif isinstance(value, dict):
         text = "{" + ",".join(f"{key}:{shown(item, most)}" for key, item in value.items()) + "}"
+    elif isinstance(value, str) and AMBIGUOUS.fullmatch(value):
+        text = f'"{value}"'
     else:
         text = one_line(value)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from npnet.backbones import levels
 from npnet.backbones.spacing import FLOW_LEVELS, Kind, Spacing
 from npnet.errors import FieldError, UserError
+from npnet.fields import Count, checked
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 END = -1.0
@@ -63,10 +64,7 @@ class Schedule(ABC):
             FieldError: of ``num_inference_steps``: no whole number of at least 1, more than the schedule has, or
                 another than the spacing fixes.
         """
-        whole = isinstance(num_inference_steps, int) and not isinstance(num_inference_steps, bool)
-        if not whole or num_inference_steps < 1:
-            raise refused(num_inference_steps, "a whole number of at least 1 is needed")
-        return self.spaced(num_inference_steps)
+        return self.spaced(checked(Count, num_inference_steps, "num_inference_steps"))
 
     def timesteps(self, num_inference_steps: int) -> list[float]:
         """Return the levels at which the denoiser is evaluated, first to last."""

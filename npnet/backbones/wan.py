@@ -12,8 +12,8 @@ from npnet.backbones.layout import Configs, Facts, Layout, Side16, find
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.schedules import Schedule
 from npnet.backbones.spacing import Kind
-from npnet.errors import FieldError, UserError
-from npnet.fields import Positive, Rule
+from npnet.errors import UserError
+from npnet.fields import Positive, Rule, checked
 
 FRAME_MULTIPLE = 4
 
@@ -108,8 +108,6 @@ class Wan(PipelineBackbone):
         """
         facts = self.facts() if facts is None else facts
         num_frames = self.num_frames if num_frames is None else num_frames
-        rule = OneMoreThanMultiple(FRAME_MULTIPLE)
-        if isinstance(num_frames, bool) or not isinstance(num_frames, int) or not rule.holds(num_frames):
-            raise FieldError("num_frames", num_frames, f"a whole number {rule} is needed")
+        num_frames = checked(Annotated[int, OneMoreThanMultiple(FRAME_MULTIPLE)], num_frames, "num_frames")
         channels, *grid = super().latent_shape(height, width, facts=facts)
         return (channels, (num_frames - 1) // facts.frame_factor + 1, *grid)

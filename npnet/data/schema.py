@@ -29,6 +29,7 @@ from npnet.data.sidecars import TriedPair, scores_from_json, scores_to_json
 from npnet.data.tensors import is_finite, load_tensors
 from npnet.drawing.webp import encode_webp
 from npnet.errors import UserError, one_line
+from npnet.fields import checked
 from npnet.records import Conditioning, NoisePair
 from npnet.untrusted import parse_json
 
@@ -183,10 +184,7 @@ def _record(record: Mapping[str, Any]) -> bytes:
 
 
 def _typed(record: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = record[name]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
-    return value
+    return checked(kind, record[name], name)
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:

@@ -48,9 +48,7 @@ class TriedPair:
         """
         candidate = TriedPair(**{**entry, "scores": scores_from_json(entry["scores"])})
         for name, kind in _KINDS.items():
-            value = getattr(candidate, name)
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise TypeError(f"{name} must be of type {kind.__name__}, got {value!r}")
+            checked(kind, getattr(candidate, name), name)
         return candidate
 
 

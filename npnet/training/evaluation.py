@@ -24,7 +24,7 @@ from npnet.drawing.sheets import draw_side_by_side
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import MethodScores, evaluate_methods
 from npnet.errors import UserError, under
-from npnet.fields import checked
+from npnet.fields import Count, checked
 from npnet.metrics import Metric, load_metrics, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.runtime import LoadedMethod
@@ -74,8 +74,7 @@ class Evaluation(Callback):
             if not node:
                 raise UserError(f"the evaluation during training needs {name}")
         for name, value in (("every_n_epochs", every_n_epochs), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name}={value}: a whole number of at least 1 is needed")
+            checked(Count, value, name)
         assert backbone is not None and metrics is not None and prompts is not None
         self.backbone: Any = backbone  # loaded, once `setup` is called
         self.metrics, self.prompts = dict(metrics), prompts
