@@ -126,6 +126,14 @@ def test_a_source_without_the_rejected_pairs_serves_stricter_rules_alone(tmp_pat
     assert not (tmp_path / "g").exists()
 
 
+def test_nothing_is_said_to_be_written_that_the_source_does_not_hold(tmp_path):
+    source = collect_small(tmp_path / "s", "margin=0.00001")
+    folder = filter_small(source, tmp_path / "f", "margin=0.00004", "keep_all=true", "card=false")
+    listed = [pair.key for shard in list_shards(folder) for pair in shard.tried if pair.written]
+    assert listed == [pair.key for pair in read_pairs(folder, kept_only=False)]
+    assert set(listed) == kept(source)
+
+
 def test_pairs_that_are_not_finite_stay_rejected(tmp_path):
     source = collect_small(tmp_path / "s", "prompts.list=[a,'NaN',c]", "keep_all=true")
     folder = filter_small(source, tmp_path / "f", "margin=-100", "keep_all=true", "card=false")

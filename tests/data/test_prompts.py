@@ -109,6 +109,12 @@ def test_a_prompts_seeds_do_not_depend_on_the_other_prompts():
     assert [s.seed for s in assign_seeds(["a", "b"], seeds, 0) if s.prompt == "b"] == alone
 
 
+def test_every_prompt_draws_its_own_seeds():
+    drawn = assign_seeds(["a", "b", "c"], {"range": [0, 10**6], "per_prompt": 4, "list": None}, 0)
+    seeds = [sample.seed for sample in drawn]
+    assert len(set(seeds)) == len(seeds) == 12  # in a range of a million no two are equal by chance
+
+
 def test_keys_sort_as_the_samples_and_hold_no_dot():
     samples = assign_seeds(["x"] * 12, {"range": [0, 9], "per_prompt": 1, "list": [3, 20]}, 0)
     keys = [s.key for s in samples]

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from npnet.data.datamodule import ResumableLoader
+from npnet.data.datamodule import PairData, ResumableLoader
 from npnet.data.index import TRAINING, VALIDATION, is_validation, make_index
+from npnet.data.shards import list_shards
 from npnet.data.stream import PairStream, collate
 from npnet.records import NoisePair
 from tests.pairs import write_folder
@@ -10,8 +11,6 @@ from tests.pairs import write_folder
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    from npnet.data.shards import list_shards
-
     return list_shards(write_folder(tmp_path_factory.mktemp("pairs"), [7, 0, 5, 9, 4, 6]))
 
 
@@ -44,6 +43,23 @@ def test_the_order_is_a_function_of_the_seed_and_the_epoch(shards):
     assert first == again
     assert prompts(one) == prompts(two) != first
     assert prompts(other) != first
+
+
+def test_the_pairs_of_one_shard_come_in_another_order_in_every_epoch(tmp_path):
+    one = stream(list_shards(write_folder(tmp_path, [24])), buffer=64)
+    first = list(one.order())
+    one.epoch = 1
+    assert sorted(one.order()) == sorted(first)
+    assert list(one.order()) != first
+
+
+def test_validation_goes_through_the_shards_in_their_order(tmp_path):
+    folder = write_folder(tmp_path, [20, 20])
+    data = PairData(str(folder), batch_size=4, validation_share=0.5, kept_only=False)
+    data.check()
+    found = prompts(data.val_dataloader())
+    assert len(found) > 10
+    assert found == [c.prompt for shard in list_shards(folder) for c in shard.written if is_validation(c.prompt, 0.5)]
 
 
 def test_without_a_buffer_the_order_is_that_of_the_shards(shards):

@@ -5,8 +5,11 @@ import csv
 import pytest
 from PIL import Image
 
+from npnet.data.prompts import PromptList
+from npnet.engine.methods import MethodScores
 from npnet.errors import UserError
 from npnet.training.evaluation import Evaluation
+from tests.fakes import LinearBackbone, TargetScorer
 from tests.pairs import write_folder
 from tests.training.runs import EVALUATION, FAKE_BACKBONE, LIGHT, checkpoint, run, run_killed_at, same, weights
 
@@ -102,3 +105,16 @@ def test_another_backbone_than_that_of_the_pairs_is_refused(tmp_path):
     folder = write_folder(tmp_path / "pairs", [20])
     with pytest.raises(UserError, match="backbone's prompt_embed_dim is 64, that of the pairs 6"):
         run(folder, tmp_path / "run", *WATCHED, small=LIGHT)
+
+
+def test_the_rate_is_that_of_the_network_over_standard(tmp_path):
+    prompts = PromptList(("a", "b", "c", "d"))
+    steps = {"num_inference_steps": 2, "guidance_scale": 2.0}
+    evaluation = Evaluation(LinearBackbone(), {"target": TargetScorer()}, prompts, str(tmp_path), **steps)
+    evaluation.check()
+    records = {"npnet": MethodScores({"target": [3.0, 3.0, 3.0, 0.0]}), "standard": MethodScores({"target": [1.0] * 4})}
+    values, said = evaluation.compare(records, ["target"])
+    assert values["evaluation/target/winning_rate"] == 0.75
+    assert values["evaluation/target/mean_difference"] == 1.25
+    assert "target (which selected the pairs) wins 75 %" in said
+    assert "mean +1.25" in said

@@ -1,0 +1,52 @@
+"""The numbers of the data set card, from sidecars written by hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from collect.card import card, gain_text
+from collect.survey import Survey
+from npnet.data.sidecars import Shard, TriedPair
+
+GAINS = [0.5, -0.25, 0.125, -1.0, 0.75]
+"""Of five pairs; those that gained are kept, and one of the others is written all the same."""
+
+
+@pytest.fixture
+def rows():
+    """The card's table: name -> text."""
+    tried = tuple(
+        TriedPair(f"{i}", f"p{i}", i, i, {"m": (1.0, 1.0 + gain)}, gain > 0, "" if gain > 0 else "no", gain > -1.0)
+        for i, gain in enumerate(GAINS)
+    )
+    sidecar = {"num_bytes": 7, "cost": {"forwards": 150}}
+    found = Survey(Path("nowhere"), {}, 1, [Shard("x.tar", sidecar, tried)], [])
+    lines = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", card(found, (4, 8, 8), set()), re.MULTILINE)
+    return dict(lines)
+
+
+def test_pairs_are_counted_as_tried_kept_and_written(rows):
+    counts = [rows[name] for name in ("pairs tried", "pairs kept", "pairs in the shards", "rejected, no")]
+    assert counts == ["5", "3", "4", "2"]
+
+
+def test_the_keep_rate_is_kept_of_tried(rows):
+    assert rows["keep rate"].startswith("60.0% [")
+
+
+def test_the_mean_gain_of_the_kept_is_that_of_the_kept(rows):
+    assert rows["mean gain, m, tried"].startswith("+0.025 [")
+    assert rows["mean gain, m, tried"].endswith("n = 5")
+    assert rows["mean gain, m, kept"].startswith("+0.458 [")
+    assert rows["mean gain, m, kept"].endswith("n = 3")
+
+
+def test_the_cost_of_a_pair_is_that_of_a_tried_one(rows):
+    assert rows["denoiser forwards per pair tried"] == "30"
+
+
+def test_a_mean_gain_has_the_normal_interval_of_95_percent():
+    # mean 2, standard deviation 2, four pairs: 2 +- 1.96 * 2 / 2
+    assert gain_text([3**0.5 + 2, 2 - 3**0.5, 3**0.5 + 2, 2 - 3**0.5]) == "+2 [+0.04, +3.96], n = 4"
+    assert gain_text([0.5]) == "+0.5, n = 1"

@@ -1,0 +1,29 @@
+"""What a picture cost, by hand: which batches are timed, and what several training seeds come to."""
+
+import pytest
+
+from npnet.engine.methods import MethodScores
+from npnet.evaluation.chunks import ChunkRecord
+from npnet.evaluation.results import _seconds_per_image
+from tests.evaluation.test_training_seeds import network, networks, results
+
+__all__ = ["networks"]
+
+
+def chunk(first, *batches):
+    return ChunkRecord([], "cpu", first, {"x": MethodScores({}, batches=list(batches))}, {})
+
+
+def test_a_worker_leaves_out_the_first_batch_of_its_first_chunk_and_no_other():
+    chunks = [chunk(True, (2, 100.0), (2, 2.0)), chunk(False, (3, 9.0), (3, 3.0)), chunk(True, (1, 50.0), (2, 4.0))]
+    assert _seconds_per_image(chunks, "x") == pytest.approx((2 + 9 + 3 + 4) / (2 + 3 + 3 + 2))
+
+
+def test_where_there_is_no_other_batch_the_first_is_timed():
+    assert _seconds_per_image([chunk(True, (4, 10.0))], "x") == 2.5
+
+
+def test_the_seconds_of_several_training_seeds_are_those_of_one(monkeypatch, networks, tmp_path):
+    monkeypatch.setattr("npnet.evaluation.results._seconds_per_image", lambda chunks, label: float(label[-1] == "1"))
+    found = results(tmp_path, net=network(f"{networks}/{{0..2}}"))
+    assert found["methods"]["net"]["cost"]["seconds"] == pytest.approx(1 / 3)
