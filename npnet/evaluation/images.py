@@ -64,6 +64,8 @@ def score_images(cfg: DictConfig) -> None:
         UserError: a key, path or combination that cannot work.
     """
     config = resolved(cfg)
+    if not isinstance(config["images"], str) or not config["images"]:
+        raise FieldError("images", config["images"], "a text is needed (quote a name of digits alone)")
     settings = read(ImagesSettings, config)
     asked = {key: config[key] for key in ASKED}
     workers = settings.crew()

@@ -49,7 +49,8 @@ class Reading:
     """What is in B pictures: for the two objects, in no order, (B, 2) each.
 
     ``colours`` and ``shapes`` index ``COLOURS`` and ``SHAPES``; ``x``, ``y`` are centres in pixels; ``overlap``,
-    in [0, 1], says how well the best template fits. ``clear`` (B,) is false where there are not just two well-formed objects.
+    in [0, 1], says how well the best template fits. ``clear`` (B,) is false where there are not just two well-formed
+    objects.
     """
 
     colours: Tensor
