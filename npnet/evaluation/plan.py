@@ -128,17 +128,13 @@ def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: 
     """Return the labels of the metrics that ``method`` was given to improve, so that its gain on them is no evidence.
 
     These are the scorers it searches with, and for a network the metrics that selected its training pairs: as
-    ``training.json`` beside its weights says, else as ``optimised=[...]`` declares; the shipped network's pairs were
-    selected by ``shapes_scorer``.
+    ``training.json`` beside its weights says, else as ``optimised=[...]`` declares.
     """
     names = set(method.scorers)
     if isinstance(method, Network):
         shipped = paths.shapes_weights() / "network"
-        folder = Path(method.network_path) if method.network_path else shipped
-        selected = _selected_by(folder)
-        if selected is None:
-            selected = [*declared, *(["shapes_scorer"] if folder == shipped else [])]
-        names |= set(selected)
+        selected = _selected_by(Path(method.network_path) if method.network_path else shipped)
+        names |= set(declared if selected is None else selected)
     return [name for name in metrics if name in names]
 
 
