@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collect import summary
 from collect.card import card, gain_text
 from collect.survey import Survey
 from npnet.data.sidecars import Shard, TriedPair
@@ -14,16 +15,20 @@ GAINS = [0.5, -0.25, 0.125, -1.0, 0.75]
 
 
 @pytest.fixture
-def rows():
-    """The card's table: name -> text."""
+def found():
+    """A finished folder of one shard."""
     tried = tuple(
         TriedPair(f"{i}", f"p{i}", i, i, {"m": (1.0, 1.0 + gain)}, gain > 0, "" if gain > 0 else "no", gain > -1.0)
         for i, gain in enumerate(GAINS)
     )
     sidecar = {"num_bytes": 7, "cost": {"forwards": 150}}
-    found = Survey(Path("nowhere"), {}, 1, [Shard("x.tar", sidecar, tried)], [])
-    lines = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", card(found, (4, 8, 8), set()), re.MULTILINE)
-    return dict(lines)
+    return Survey(Path("nowhere"), {}, 1, [Shard("x.tar", sidecar, tried)], [])
+
+
+@pytest.fixture
+def rows(found):
+    """The card's table: name -> text."""
+    return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", card(found, (4, 8, 8), set()), re.MULTILINE))
 
 
 def test_pairs_are_counted_as_tried_kept_and_written(rows):
@@ -44,6 +49,16 @@ def test_the_mean_gain_of_the_kept_is_that_of_the_kept(rows):
 
 def test_the_cost_of_a_pair_is_that_of_a_tried_one(rows):
     assert rows["denoiser forwards per pair tried"] == "30"
+
+
+def test_the_table_of_a_finished_command_says_what_the_card_says(found, rows, monkeypatch):
+    printed = {}
+    monkeypatch.setattr(summary, "print_facts", lambda folder, facts: printed.update(facts))
+    summary.print_summary(found)
+    for name in ("pairs tried", "pairs kept", "keep rate", "rejected, no"):
+        assert printed[name] == rows[name]
+    assert printed["mean gain, m"] == rows["mean gain, m, tried"]
+    assert printed["forwards per pair"] == rows["denoiser forwards per pair tried"]
 
 
 def test_a_mean_gain_has_the_normal_interval_of_95_percent():

@@ -21,6 +21,19 @@ def test_a_step_of_s_towards_the_golden_noise_has_relative_error_one_less_s_squa
     assert found["direction_share"] == pytest.approx(share, abs=1e-6)
 
 
+def test_the_figures_of_several_pairs_are_ratios_of_their_sums():
+    # columns: squared error, squared length of the golden direction, the share in it
+    found = summarise(torch.tensor([[1.0, 1.0, 0.5], [1.0, 3.0, 2.5]], dtype=torch.float64))
+    assert found == {"mse": 1.0, "relative_mse": 0.5, "direction_share": 0.75}
+
+
+def test_the_pairs_improved_are_those_whose_error_fell():
+    before = torch.tensor([[4.0, 9.0, 0.0]] * 4, dtype=torch.float64)
+    after = torch.tensor([[e, 9.0, 0.0] for e in (1.0, 2.0, 3.0, 8.0)], dtype=torch.float64)
+    change = Measurement(after, list("abcd")).change_since(Measurement(before, list("abcd")))
+    assert (change["pairs_improved"], change["mse"]["value"]) == (0.75, -0.5)
+
+
 def test_figures_do_not_depend_on_how_pairs_are_batched(noises):
     source, golden = noises
     prediction = source.roll(1, 0)
