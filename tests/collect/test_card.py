@@ -65,3 +65,9 @@ def test_a_mean_gain_has_the_normal_interval_of_95_percent():
     # mean 2, standard deviation 2, four pairs: 2 +- 1.96 * 2 / 2
     assert gain_text([3**0.5 + 2, 2 - 3**0.5, 3**0.5 + 2, 2 - 3**0.5]) == "+2 [+0.04, +3.96], n = 4"
     assert gain_text([0.5]) == "+0.5, n = 1"
+
+
+def test_the_size_that_the_hub_is_told_is_that_of_the_pairs_in_the_shards():
+    tried = tuple(TriedPair(f"{i}", "p", i, i, {"m": (0.0, 1.0)}, True, "", i > 0) for i in range(1000))
+    found = Survey(Path("nowhere"), {}, 1, [Shard("x.tar", {"num_bytes": 7}, tried)], [])
+    assert "- n<1K\n" in card(found, (4, 8, 8), set())

@@ -1,10 +1,16 @@
 """What a picture cost, by hand: which batches are timed, and what several training seeds come to."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
-from npnet.evaluation.chunks import ChunkRecord
-from npnet.evaluation.results import _seconds_per_image
+from npnet.evaluation.chunks import ChunkRecord, Noted
+from npnet.evaluation.results import _seconds_per_image, cost_per_image, make_results
+from npnet.noise import Standard
+from npnet.records import Cost
+from tests.evaluation.extra_fakes import Close
 from tests.evaluation.test_training_seeds import network, networks, results
 
 __all__ = ["networks"]
@@ -27,3 +33,23 @@ def test_the_seconds_of_several_training_seeds_are_those_of_one(monkeypatch, net
     monkeypatch.setattr("npnet.evaluation.results._seconds_per_image", lambda chunks, label: float(label[-1] == "1"))
     found = results(tmp_path, net=network(f"{networks}/{{0..2}}"))
     assert found["methods"]["net"]["cost"]["seconds"] == pytest.approx(1 / 3)
+
+
+def test_a_picture_costs_its_share_of_each_kind_of_call():
+    cost = cost_per_image(MethodScores({}, Cost(forwards=8, backwards=4, scorer_calls=2), [(1, 3.0), (1, 1.0)]))
+    assert (cost["forwards"], cost["backwards"], cost["scorer_calls"], cost["seconds"]) == (4.0, 2.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(("count", "smoke"), [(399, True), (400, False)])
+def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, smoke):
+    settings = SimpleNamespace(metric={"a": Close()}, noise={"standard": Standard()}, num_resamples=20)
+    plan = SimpleNamespace(
+        samples=[Sample(i % 8, f"p{i % 8}", i) for i in range(count)],
+        members={"standard": ["standard"]},
+        settings=settings,
+        optimised={"standard": []},
+        asked={},
+    )
+    scores = MethodScores({"a": [0.5] * count}, batches=[(count, 1.0)])
+    record = ChunkRecord([], "cpu", True, {"standard": scores}, {"a": Noted([], False)})
+    assert make_results(plan, [record])["smoke"] is smoke

@@ -1,10 +1,12 @@
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores, Trace
+from npnet.evaluation import images_results
 from npnet.evaluation.comparison import compare_methods
 from npnet.evaluation.results import cost_per_image, join_traces, merge, plain
 from npnet.metrics import statistics
@@ -143,3 +145,20 @@ def test_numbers_that_json_lacks_become_null():
 
 def test_a_sample_is_named_by_prompt_number_and_seed():
     assert Sample(3, "x", 7).key == "0000003-0000000007"
+
+
+def test_the_sign_test_stands_beside_the_other_p_value_and_is_not_corrected():
+    gains = [5.0] * 7 + [-1.0] * 3
+    records = {"standard": record([0.0] * 10, [0.0] * 10), "new": record(gains, gains)}
+    prompts = [f"p{i}" for i in range(10)]
+    family = compare_methods(records, prompts, {"a": Close(), "b": Close()}, {})["new"]["versus_standard"]
+    assert family["a"]["sign_test_p_value"] == pytest.approx(2 * (1 + 10 + 45 + 120) / 2**10)  # 0 to 3 losses of 10
+
+
+def test_the_pictures_of_others_count_those_that_have_a_score():
+    pictures = [SimpleNamespace(prompt=prompt, is_rotated=False) for prompt in "abc"]
+    metrics = {"m": SimpleNamespace(display_scale=1.0, text_length=None)}
+    asked = {"num_resamples": 100}
+    found = images_results.make_results(asked, pictures, metrics, {"m": [1.0, None, 3.0]}, {"m": []})
+    entry = found["methods"][images_results.LABEL]["metrics"]["m"]
+    assert (entry["mean"], entry["count"], entry["missing"]) == (2.0, 2, 1)

@@ -50,3 +50,18 @@ def test_a_point_of_a_sweep_has_its_mean_then_its_low_then_its_high_end(results)
     panel = sweep._panel([sweep.Run(Path("x"), results, {})], "target")
     series = next(series for series in panel.series if series.label == "redraw")
     assert list(series.points) == [(0, 20.0, 10.0, 50.0)]
+
+
+def test_each_kind_of_cost_stands_in_its_own_column(results):
+    results["methods"]["redraw"]["cost"] |= {"forwards": 3, "backwards": 5, "scorer_calls": 7, "peak_bytes": 2**31}
+    row = next(row for row in wording.score_rows(results) if row.method == "redraw")
+    assert (row.forwards, row.backwards, row.scorer_calls, row.peak) == ("3", "5", "7", "2 GiB")
+
+
+def test_a_searchs_line_is_drawn_on_the_scale_of_its_metric(results, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "plot_cost", lambda labels, costs, panels: drawn.extend(panels))
+    plots.plot_score_against_cost(results)
+    place = list(results["methods"]).index("best")
+    points = results["methods"]["best"]["trace"]["points"]
+    assert list(drawn[0].entries[place].line) == [(p["forwards"], 10.0 * p["mean"]) for p in points]

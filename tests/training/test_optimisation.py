@@ -9,6 +9,7 @@ import torch
 from npnet.networks import NPNet
 from npnet.training.module import NPNetModule
 from npnet.training.optimisation import Optimisation
+from npnet.training.run_state import RunState
 from tests.fakes import SHAPE
 
 
@@ -58,3 +59,12 @@ def test_the_figures_of_a_validation_are_of_its_own_pairs_alone(module, monkeypa
         module.validation_step({"source_noise": source, "golden_noise": source + error}, 0)
         module.on_validation_epoch_end()
     assert logged == [4.0, 1.0]
+
+
+def test_the_loss_that_is_taken_down_is_that_of_a_pair_however_many_batches_make_a_step():
+    state, trainer = RunState(0), SimpleNamespace(accumulate_grad_batches=4)
+    bare = SimpleNamespace(network=SimpleNamespace(gates=dict))
+    for size, error in ((2, 1.0), (6, 2.0)):
+        divided = torch.tensor(error / 4)  # by Lightning
+        state.on_train_batch_end(trainer, bare, divided, {"source_noise": range(size)}, 0)
+    assert state._sums["train/mse"] / state._count == pytest.approx((2 * 1 + 6 * 2) / 8)
