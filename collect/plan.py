@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from collect.settings import CollectSettings
-from npnet.compatibility import check_parts, check_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
 from npnet.data.prompt_text import MAX_TOKENS, count_long
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
@@ -93,6 +93,7 @@ def make_plan(cfg: Any) -> CollectionPlan:
     config = resolved(cfg)
     require_finite(config)
     settings = read(CollectSettings, config)
+    check_network_path(config, settings.noise)
     noise = check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps)
     settings = replace(settings, noise=noise)
     with under("prompts"):  # after what costs nothing to check: reading may fetch a published file

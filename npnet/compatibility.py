@@ -115,6 +115,17 @@ def check_parts(
     return settled
 
 
+def check_network_path(config: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) -> None:
+    """Refuse a command's ``network_path`` where no method of the run applies a network.
+
+    Raises:
+        FieldError: names it.
+    """
+    path = config.get("network_path")
+    if path is not None and not any(hasattr(method, "network_path") for method in methods.values()):
+        raise FieldError("network_path", path, f"no noise method of this run applies a network ({', '.join(methods)})")
+
+
 def settled_nodes(nodes: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) -> dict[str, Any]:
     """Write what ``check_parts`` settled into the configuration's nodes, which name what a folder was asked for.
 

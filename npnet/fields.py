@@ -62,12 +62,18 @@ Share = Annotated[float, AtLeast(0), AtMost(1)]
 Name = Annotated[str, NotEmpty()]
 """A text that is not empty: a path, a name."""
 
+
+def _is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number of a size that tensors and files can hold: 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -MAX_SEED - 1 <= value <= MAX_SEED
+
+
 _PLAIN: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
-    int: ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    int: ("a whole number", lambda value: _is_whole(value)),
     float: (
         "a number",
-        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+        lambda value: _is_whole(value) or (isinstance(value, float) and math.isfinite(value)),
     ),
     str: ("a text (quote a name of digits alone)", lambda value: isinstance(value, str)),
     type(None): ("null", lambda value: value is None),

@@ -30,13 +30,15 @@ def build(node: Any, where: str, kind: type = object, **kwargs: Any) -> Any:
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise FieldError(where, node, "a group of keys with _target_ is needed, as a file of conf/ has it")
+    _require_kind(node, where, kind)
     try:
         made = instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, FieldError):
             raise cause.below(where) from error
-        if cause is not None and not isinstance(cause, (ValueError, TypeError, OSError, UserError, ImportError)):
+        mistakes = (ValueError, TypeError, OSError, UserError, ImportError)
+        if cause is not None and not isinstance(cause, mistakes) and _is_ours(node["_target_"]):
             raise
         raise UserError(f"{where}: {_reason(node, cause if cause is not None else error)}") from error
     except OmegaConfBaseException as error:
@@ -61,6 +63,21 @@ class Node:
     def build(self, kind: type = object, **kwargs: Any) -> Any:
         """Build it; see ``build``."""
         return build(self.keys, self.where, kind, **kwargs)
+
+
+def _require_kind(node: Mapping[str, Any], where: str, kind: type) -> None:
+    """Refuse a class of another kind before it is called; what cannot be imported is left to ``instantiate``."""
+    try:
+        target = get_object(node["_target_"])
+    except Exception:
+        return
+    if isinstance(target, type) and not issubclass(target, kind):
+        raise UserError(f"{where}: _target_={node['_target_']} makes no {kind.__name__}")
+
+
+def _is_ours(target: Any) -> bool:
+    """Say whether a class is one of this project: others have exceptions of their own for a wrong value."""
+    return str(target).split(".")[0] in ("npnet", "collect")
 
 
 def _reason(node: Any, error: BaseException) -> str:

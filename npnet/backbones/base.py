@@ -15,7 +15,7 @@ from npnet.backbones.schedules import Schedule
 from npnet.backbones.spacing import Kind
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError
-from npnet.fields import Name
+from npnet.fields import Count, Name, NotNegative, checked
 
 if TYPE_CHECKING:
     from npnet.backbones.runtime.loaded import LoadedBackbone
@@ -26,6 +26,12 @@ CAPABILITIES = ("unconditional_branch", "cross_attention_maps", "decode", "diffe
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "xla", "hpu", "npu", "mtia", "vulkan", "meta")
 """Of torch; whether one is here is known where torch is."""
+SETTINGS: dict[str, Any] = {
+    "guidance_scale": NotNegative,
+    "inversion_guidance_scale": NotNegative,
+    "num_inference_steps": Mapping[Literal["collect", "evaluate"], Count],
+}
+"""What the commands read of ``Backbone.settings``; a model may note more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,9 @@ class Backbone(Description, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, annotation in SETTINGS.items():
+            if name in self.settings:
+                checked(annotation, self.settings[name], f"settings.{name}")
         if self.device != "auto" and not re.fullmatch(rf"({'|'.join(DEVICE_TYPES)})(:\d+)?", self.device):
             raise FieldError("device", self.device, "this is not a torch device; allowed: auto, cpu, cuda, cuda:N")
         if self.device == "cpu" and self.dtype == "float16":

@@ -45,7 +45,7 @@ class EmbeddingCache:
             with safe_open(self.path(prompt), framework="pt") as file:
                 facts = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):  # the last ones: odd dtypes
             return None
         # files of earlier versions have no digest
         right = facts.get("prompt") == prompt and facts.get("sha256", "") in ("", fingerprint(tensors))

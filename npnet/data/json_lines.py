@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from npnet.errors import UserError, one_line
+from npnet.untrusted import parse_json
 
 
 def split_lines(text: str) -> list[str]:
@@ -38,6 +38,6 @@ def read_json_lines(path: Path, where: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(split_lines(text), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{where}: line {number} is not JSON: {one_line(error)}") from error
+                yield number, parse_json(line)
+            except ValueError as error:
+                raise UserError(f"{where}: line {number} {one_line(error)}") from error

@@ -17,6 +17,7 @@ from typing import Any
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores, Trace
 from npnet.records import Cost
+from npnet.untrusted import parse_json
 from npnet.work import atomic
 
 CHECKSUM = "sha256"
@@ -85,7 +86,7 @@ def read_chunk(path: Path, labels: Sequence[str], metrics: Sequence[str]) -> Chu
         Damaged: it is unreadable, was changed, or lacks a method or a metric.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
         if not isinstance(value, dict) or value.pop(CHECKSUM, None) != _digest(value):
             raise Damaged("was changed or is damaged (its checksum is another)")
         return ChunkRecord(
@@ -98,7 +99,7 @@ def read_chunk(path: Path, labels: Sequence[str], metrics: Sequence[str]) -> Chu
         )
     except Damaged:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"cannot be read ({type(error).__name__})") from error
 
 

@@ -5,7 +5,16 @@ Every value is plain: texts, numbers, lists and dictionaries. ``results`` makes 
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
+
+from npnet.errors import UserError
+from npnet.untrusted import read_json
+
+INTERVAL = 2
+"""Numbers of an interval, the only lists of numbers in the file."""
 
 
 class Entry(TypedDict):
@@ -107,3 +116,57 @@ class Results(TypedDict):
     device: list[str]
     versions: dict[str, str]
     notes: list[str]
+
+
+def read_results(path: Path) -> Results:
+    """Return what ``evaluate.py`` left in ``results.json``.
+
+    Raises:
+        UserError: it cannot be read, or is of another shape; names the key.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or "settings" not in found or "methods" not in found:
+        raise UserError(f"{path}: are no results of evaluate.py that compared noise methods")
+    fault = _fault(Results, found, "")
+    metrics = found["metrics"] if fault is None else {}
+    for label, method in found["methods"].items() if fault is None else ():
+        versus = [*method["versus"].values(), *([method["versus_standard"]] if "versus_standard" in method else [])]
+        if any(table.keys() != metrics.keys() for table in (method["metrics"], *versus)):
+            fault = f"methods.{label}: has other metrics than the file"
+        if not method["versus"].keys() <= found["methods"].keys():
+            fault = f"methods.{label}.versus: names a method that is not there"
+    if fault is not None:
+        raise UserError(f"{path}: are no results of evaluate.py: {fault}")
+    return cast(Results, found)
+
+
+def _fault(kind: Any, value: Any, where: str) -> str | None:
+    """Say what of a value is not of its kind, None where all is; a number may be null, which stands for NaN."""
+    if is_typeddict(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        needed = {key for key, hint in hints.items() if get_origin(hint) is not NotRequired}
+        if not isinstance(value, Mapping) or not needed <= value.keys():
+            missing = sorted(needed - (value.keys() if isinstance(value, Mapping) else set()))
+            return f"{where or 'the file'}: lacks {', '.join(missing[:3])}"
+        hints = get_type_hints(kind)
+        return _first(_fault(hints[key], value[key], f"{where}.{key}".lstrip(".")) for key in value if key in hints)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is float:
+        fits = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    elif origin is dict and isinstance(value, dict):
+        return _first(_fault(arguments[1], item, f"{where}.{key}") for key, item in value.items())
+    elif origin is list and isinstance(value, list):
+        if arguments == (float,) and len(value) != INTERVAL:
+            return f"{where}: two numbers are needed"
+        return _first(_fault(arguments[0], item, where) for item in value)
+    elif origin is UnionType:
+        fits = any(_fault(one, value, where) is None for one in arguments)
+    elif kind is Any:
+        fits = True
+    else:
+        fits = origin is None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    return None if fits else f"{where}: is of another kind than it should be"
+
+
+def _first(faults: Iterable[str | None]) -> str | None:
+    return next((fault for fault in faults if fault is not None), None)

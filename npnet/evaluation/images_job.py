@@ -20,6 +20,7 @@ from npnet.evaluation.results import to_json
 from npnet.metrics.base import load_metrics
 from npnet.pictures.layout import Picture
 from npnet.pictures.opener import READING, open_picture
+from npnet.untrusted import read_json
 from npnet.work import atomic
 from npnet.work.job import Advance, Workers, run_job
 
@@ -134,7 +135,7 @@ def read_cache(output_dir: Path) -> tuple[Scores, dict[str, list[dict[str, Any]]
     scores: Scores = {}
     facts: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((Path(output_dir) / "cache").glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         for key, values in content["scores"].items():
             scores.setdefault(key, {}).update(values)
         for key, value in content["facts"].items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from npnet import paths
 from npnet.backbones.samplers import check_sampler
-from npnet.compatibility import check_parts, check_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
 from npnet.data.sidecars import file_sha256
@@ -24,6 +24,7 @@ from npnet.metrics import Metric
 from npnet.noise import Network, NoiseMethod
 from npnet.settings import read, resolved
 from npnet.text import count
+from npnet.untrusted import parse_json
 from npnet.work.request import require_finite
 
 NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
@@ -104,6 +105,7 @@ def make_plan(cfg: Any) -> EvaluationPlan:
     if several:
         config["training_seeds"] = several
     settings = read(EvaluateSettings, config)
+    check_network_path(config, settings.noise)
     check_sampler(settings.sampler)  # the name first, which needs nothing else
     parts = settings.backbone, settings.noise, settings.metric
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
@@ -142,7 +144,7 @@ def _selected_by(folder: Path) -> list[str] | None:
     """Return the metrics that selected a network's training pairs, where its folder says so."""
     for name in ("training.json", "config.json"):
         with contextlib.suppress(OSError, ValueError):
-            facts = json.loads((folder / name).read_text(encoding="utf-8"))
+            facts = parse_json((folder / name).read_bytes())
             selected = facts.get("selected_by") if isinstance(facts, dict) else None
             if selected is not None:
                 return [selected] if isinstance(selected, str) else [str(metric) for metric in selected]

@@ -7,11 +7,10 @@ Every key and shape must fit: nothing is ever left at random values in silence. 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -20,8 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from npnet.errors import one_line
 from npnet.networks.checks import differences
 from npnet.paths import network_nearby
+from npnet.untrusted import parse_json
 from npnet.weights.writing import write_tensors
 from npnet.work.atomic import write_json
 
@@ -106,15 +107,12 @@ def other_class(source: str | Path, exported: object, asked: str) -> str:
 
 
 def _config(file: Path, source: str | Path) -> dict[str, Any]:
-    def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is not allowed")
-
     try:
         if file.stat().st_size > MOST_CONFIG_BYTES:
             raise ValueError(f"it is larger than {MOST_CONFIG_BYTES} bytes")
-        config = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: {CONFIG_FILE} is not JSON: {error}") from error
+        config = parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{source}: {CONFIG_FILE} {one_line(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{source}: {CONFIG_FILE} must hold an NPNet's arguments, got a {type(config).__name__}")
     return config

@@ -21,7 +21,8 @@ def checked_arguments(function: Callable[..., Any], given: Mapping[str, Any]) ->
     """
     given = dict(given)
     for name in ("text_term", "singular_value_branch"):
-        given[name] = given[name] or "off"  # YAML reads a bare ``off`` as False
+        if given[name] is None or given[name] is False:  # YAML reads a bare ``off`` as False
+            given[name] = "off"
     c = check_arguments(function, given)
     trunk, size = given["trunk"], given["latent_size"]
     if isinstance(trunk, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -45,6 +46,8 @@ class Network(NoiseMethod):
 
     def check(self) -> None:
         """See ``Description.check``: a local path must be there, and hold a network."""
+        if self.network is not None and not _is_place(self.network):
+            raise FieldError("network", self.network, "the place of a class is needed, PACKAGE.CLASS")
         if self.network_path is None:
             return
         check_source(self.network_path, "network_path")
@@ -74,3 +77,9 @@ class Network(NoiseMethod):
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``: the diffusion model is not evaluated."""
         return 0
+
+
+def _is_place(name: str) -> bool:
+    """Say whether ``name`` can be the place of a class; its package must be here, and is not imported."""
+    parts = name.split(".")
+    return len(parts) > 1 and all(map(str.isidentifier, parts)) and importlib.util.find_spec(parts[0]) is not None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npnet.description import imported
-from npnet.errors import under
+from npnet.errors import UserError, under
+from npnet.evaluation.contract import read_results
 from npnet.evaluation.plan import make_plan
 from npnet.work import lock
 
@@ -47,7 +47,7 @@ def evaluate(cfg: DictConfig) -> None:
 def is_finished(output_dir: Path) -> bool:
     """Say whether the results and the report are there; results that cannot be read are made again."""
     try:
-        json.loads((output_dir / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        read_results(output_dir / "results.json")
+    except UserError:
         return False
     return (output_dir / "report.html").is_file()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from npnet.evaluation.contract import read_results
 from npnet.evaluation.evaluation import EvaluationJob, describe_wins
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import make_results, to_json
@@ -35,5 +35,5 @@ def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
 
 def show(output_dir: Path) -> None:
     """Print the tables of ``results.json``, and where the report is."""
-    print_tables(json.loads((output_dir / "results.json").read_text(encoding="utf-8")))
+    print_tables(read_results(output_dir / "results.json"))
     print(f"report: {output_dir / 'report.html'}")

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from npnet.arguments import describe, parse
 from npnet.description import Description
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
 from npnet.ending import end
-from npnet.errors import UserError, one_line
-from npnet.evaluation.contract import Results
+from npnet.errors import UserError
+from npnet.evaluation.contract import Results, read_results
 from npnet.fields import NotEmpty
 from npnet.report import markdown, wording
 from npnet.text import markdown as escaped
@@ -140,15 +140,9 @@ def _smoke(runs: Sequence[Run]) -> str | None:
 
 def _read(folder: Path) -> Results:
     path = folder / "results.json"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no finished evaluation there (results.json is missing)") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {one_line(error)}") from error
-    if not isinstance(results, dict) or "settings" not in results or "methods" not in results:
-        raise UserError(f"{path}: are no results of evaluate.py that compared noise methods")
-    return cast(Results, results)
+    if not path.is_file():
+        raise UserError(f"{folder}: no finished evaluation there (results.json is missing)")
+    return read_results(path)
 
 
 def _flatten(node: Mapping[str, Any], where: str = "") -> dict[str, Any]:

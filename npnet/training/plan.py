@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from npnet.data.found import FoundPairs
 from npnet.description import Description
-from npnet.errors import UserError, under
-from npnet.fields import Count, NotNegative, checked
-from npnet.instantiate import Node
-from npnet.training.keeping import check_monitor
+from npnet.errors import UserError
+from npnet.training.callback_keys import check_keys
 from npnet.training.settings import TrainSettings
-
-STOPPING = {"patience": Count, "mode": Literal["min", "max"], "min_delta": NotNegative}
 
 
 def describe(settings: TrainSettings) -> str:
@@ -37,8 +33,8 @@ def check_callbacks(settings: TrainSettings, pairs: FoundPairs) -> dict[str, Any
     built: dict[str, Any] = {}
     for label, node in settings.callbacks_by_label():
         target = str(node.keys["_target_"])
+        check_keys(node)
         if target.endswith("EarlyStopping"):
-            _check_stopping(node)
             if not pairs.num_samples(True):
                 raise UserError(
                     f"callbacks.{label} watches {node.keys.get('monitor')}, but no pair is left to validate on: "
@@ -51,12 +47,3 @@ def check_callbacks(settings: TrainSettings, pairs: FoundPairs) -> dict[str, Any
             if hasattr(built[label], "check"):
                 built[label].check()
     return built
-
-
-def _check_stopping(node: Node) -> None:
-    """Refuse what Lightning's early stopping would find out after an epoch."""
-    with under(node.where):
-        check_monitor(node.keys.get("monitor"))
-        for name, annotation in STOPPING.items():
-            if name in node.keys:
-                checked(annotation, node.keys[name], name)

@@ -23,13 +23,14 @@ from npnet.errors import FieldError, UserError
 from npnet.networks import NoiseNetwork
 from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import Measurement, measure
+from npnet.training.callback_keys import check_keys
 from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Result, export
 from npnet.training.module import NPNetModule
 from npnet.training.plan import check_callbacks
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, extends
-from npnet.training.start import describe_start, make_network, needs_text
+from npnet.training.start import build_network, describe_start, make_network, needs_text
 from npnet.work import lock
 from npnet.work import request as requests
 from npnet.work.atomic import write_json
@@ -52,6 +53,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     data.check()
     callbacks = build_callbacks(settings, data)
     needs_text(settings.network)
+    check_nodes(settings, data)
     output_dir = Path(settings.output_dir)
     with _held(output_dir, request):
         if settings.export_from is not None:
@@ -82,6 +84,22 @@ def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
         callbacks.append(callback.load() if is_described else callback)
     # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
     return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
+
+
+def check_nodes(settings: TrainSettings, data: PairData) -> None:
+    """Build network, loggers and trainer once, so that a mistake in them shows before anything is loaded or written.
+
+    Raises:
+        UserError: one of them refuses a key.
+    """
+    if settings.export_from is not None and not _exported_checkpoint(settings).is_file():
+        raise FieldError("export_from", settings.export_from, f"{_exported_checkpoint(settings)}: no such checkpoint")
+    build_network(settings, data)
+    for node in (settings.logger or {}).values():
+        check_keys(node)
+        node.build(Logger)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)
 
 
 @contextmanager
@@ -201,12 +219,16 @@ def _take_best(module: NPNetModule, output_dir: Path, score: float | None) -> No
         raise UserError(f"{error}; export_from=last exports the last weights instead") from error
 
 
+def _exported_checkpoint(settings: TrainSettings) -> Path:
+    name = str(settings.export_from)
+    return Path(name if name.endswith(".ckpt") else f"{settings.output_dir}/{checkpoints.FOLDER}/{name}.ckpt")
+
+
 def _export_from(settings: TrainSettings, data: PairData, output_dir: Path, request: Mapping[str, Any]) -> None:
     """Export the network of one checkpoint of the run, beside the run's own."""
     if process_rank() != 0:
         return
-    name = str(settings.export_from)
-    path = Path(name) if name.endswith(".ckpt") else output_dir / checkpoints.FOLDER / f"{name}.ckpt"
+    name, path = str(settings.export_from), _exported_checkpoint(settings)
     try:
         found = checkpoints.read(path)
     except UserError as error:

@@ -13,6 +13,8 @@ from npnet.errors import FieldError, UserError
 from npnet.fields import AtLeast, Count, Name, NotNegative, Seed, Share, checked
 from npnet.instantiate import Node
 from npnet.training.optimisation import Optimisation
+from npnet.weights.files import exists, local_path
+from npnet.weights.sources import check_source
 
 TRAINER: dict[str, Any] = {
     "max_epochs": Count,
@@ -24,6 +26,7 @@ TRAINER: dict[str, Any] = {
     "log_every_n_steps": Count,
     "check_val_every_n_epoch": Count | None,
     "val_check_interval": Count | Share,
+    "enable_model_summary": bool | None,
     "num_sanity_val_steps": Annotated[int, AtLeast(-1)],
 }
 """What the keys of Lightning's trainer may hold, as far as a mistake in them would show late."""
@@ -48,6 +51,8 @@ class TrainSettings(Description):
         export_from: no training: export the network of this checkpoint of the run, ``best``, ``last`` or a file.
         export_dtype: of the exported weights.
         batch_size: of the pairs, where ``data.batch_size`` is not set.
+        task_name: names the folder where ``output_dir`` does not.
+        workers: of the commands that have some; nothing here reads it.
         threads_per_worker: of torch.
         seed: of everything that is drawn.
         dry_run: only say what would be done.
@@ -64,7 +69,9 @@ class TrainSettings(Description):
     init_from: Name | None = None
     export_from: Name | None = None
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    task_name: Name | int | float = "train"
     batch_size: Count = 64
+    workers: Count = 1
     threads_per_worker: Count = 1
     seed: Seed = 0
     dry_run: bool = False
@@ -72,6 +79,10 @@ class TrainSettings(Description):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.data.check()
+        if self.init_from is not None:
+            if "/" not in self.init_from and not exists(local_path(self.init_from)):
+                raise FieldError("init_from", self.init_from, "no such file or folder (a hub id is OWNER/NAME)")
+            check_source(self.init_from, "init_from")
         for name, annotation in TRAINER.items():
             if name in self.trainer.keys:
                 checked(annotation, self.trainer.keys[name], f"trainer.{name}")

@@ -40,14 +40,11 @@ def network_target(node: Node) -> type[NoiseNetwork]:
     return target
 
 
-def make_network(settings: TrainSettings, data: PairData) -> tuple[NoiseNetwork, Start]:
-    """Build the network for the shapes of the data, and take the weights of ``init_from``.
-
-    Returns:
-        The network, and what ``init_from`` left out.
+def build_network(settings: TrainSettings, data: PairData) -> NoiseNetwork:
+    """Build the network for the shapes of the data, of fresh weights.
 
     Raises:
-        UserError: the network cannot be built for this data, or ``init_from`` is of another one.
+        UserError: a key cannot be, or the network cannot be built for this data.
     """
     pair = data.first()
     embeds = pair.prompt_embeds or {}
@@ -64,7 +61,19 @@ def make_network(settings: TrainSettings, data: PairData) -> tuple[NoiseNetwork,
     hints = get_type_hints(network_target(settings.network).__init__, include_extras=True)
     for name in facts.keys() & settings.network.keys.keys() & hints.keys():  # a mistake, though the data has its say
         checked(hints[name], settings.network.keys[name], f"network.{name}")
-    network: NoiseNetwork = settings.network.build(NoiseNetwork, **facts)
+    return settings.network.build(NoiseNetwork, **facts)
+
+
+def make_network(settings: TrainSettings, data: PairData) -> tuple[NoiseNetwork, Start]:
+    """Build the network for the shapes of the data, and take the weights of ``init_from``.
+
+    Returns:
+        The network, and what ``init_from`` left out.
+
+    Raises:
+        UserError: the network cannot be built for this data, or ``init_from`` is of another one.
+    """
+    network = build_network(settings, data)
     if settings.init_from is None:
         try:
             return network.load(), Start()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from npnet.errors import FieldError, one_line
+from npnet.untrusted import parse_json
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -70,8 +70,8 @@ def read_json(file: Path, field: str, source: object = None) -> dict[str, Any]:
         size = file.stat().st_size
         if size > LARGEST_JSON:
             raise FieldError(field, source, f"{file.name} has {size} bytes; at most {LARGEST_JSON} are read")
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = parse_json(file.read_bytes(), nan=True)
+    except (OSError, ValueError) as error:
         raise FieldError(field, source, f"{file.name} cannot be read: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise FieldError(field, source, f"{file.name} cannot be read: a JSON object is needed")
@@ -104,10 +104,10 @@ def damage(file: Path) -> str | None:
         if not 2 <= length <= LONGEST_HEADER:
             return "is damaged"
         try:
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length), surrogates=True)
             end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
             return "is cut short" if size < 8 + length + end else None
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             return "is damaged"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from npnet.description import Description, imported
-from npnet.fields import Count
+from npnet.fields import Count, Name
 from npnet.work.progress import Progress
 from npnet.work.share import WHOLE, ArrayWorker, Share
 
@@ -89,6 +89,7 @@ class WorkSettings(Description):
     """The keys of every command that computes a job."""
 
     engine: Engine
+    task_name: Name | int | float = "npnet"
     workers: Count = 1
     threads_per_worker: Count = 1
     worker: ArrayWorker | None = None

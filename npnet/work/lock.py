@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from npnet.errors import UserError
+from npnet.untrusted import parse_json
 from npnet.work import request
 from npnet.work.atomic import cannot_write, make_folder, remove_leftovers
 from npnet.work.share import WHOLE, Share
@@ -170,7 +171,7 @@ def _is_free(path: Path) -> bool:
 
 def _one_who(text: str) -> str:
     with suppress(ValueError, KeyError, TypeError):
-        value = json.loads(text)
+        value = parse_json(text)
         return f"{value['host']}, process {value['pid']}, since {value['started']}"
     return ""
 

@@ -85,6 +85,8 @@ def require_finite(node: Any, key: str = "") -> None:
     """
     if isinstance(node, float) and not math.isfinite(node):
         raise FieldError(key, node, "a finite number is needed (a text: write it in quotes)")
+    if isinstance(node, str) and "\0" in node:
+        raise FieldError(key, node, "holds a NUL, which no path, name or prompt may")
     if isinstance(node, Mapping):
         for name in node:
             require_finite(node[name], f"{key}.{name}" if key else str(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from npnet.backbones.runtime import loading
 from npnet.errors import FieldError
+from npnet.untrusted import parse_json
 from npnet.weights.files import exists, local_path
 from npnet.weights.sources import fetch, from_hub, is_local, split_hub_path
 from npnet.weights.tensors import read_tensors
@@ -149,7 +149,7 @@ def _metadata(file: Path, source: str) -> dict[str, Any]:
         return {}
     with safe_open(file, framework="pt") as opened:
         text = (opened.metadata() or {}).get("lora_adapter_metadata")
-    return loading.guarded("lora", source, lambda: json.loads(text) if text else {})
+    return loading.guarded("lora", source, lambda: parse_json(text) if text else {})
 
 
 def _converted(
