@@ -35,13 +35,18 @@ def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
             if missing:
                 raise ValueError(f"has no {missing[0]} (got: {', '.join(arrays)})")
             source, golden = arrays["arr_0"], arrays["arr_1"]
-            own = int(arrays["arr_2"].item()) if "arr_2" in arrays else index
+            number = arrays["arr_2"] if "arr_2" in arrays else np.asarray(index)
+        if not all(isinstance(array, np.ndarray) for array in (source, golden, number)):
+            raise ValueError("a member is no array")
+        if number.dtype.kind not in "iuf":
+            raise ValueError(f"arr_2 is {number.dtype}, no index")
+        own = int(number.item())
         if own != index:
             raise ValueError(f"its arr_2 says index {own}")
         if source.dtype.kind != "f" or golden.dtype.kind != "f" or source.shape != golden.shape:
             raise ValueError(f"arr_0 is {source.dtype} {source.shape}, arr_1 {golden.dtype} {golden.shape}")
         shape = source.shape[1:] if source.ndim > 3 and source.shape[0] == 1 else source.shape
-        if len(shape) < 2:
+        if len(shape) < 2 or not source.size:
             raise ValueError(f"noises of shape (1, C, h, w) are needed, got {source.shape}")
         first, second = (torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
         return first, second

@@ -21,6 +21,10 @@ AMBIGUOUS = re.compile(r"[-+.\d][-+.\deE_]*|null|true|false|")
 class UserError(Exception):
     """A mistake the user can mend: names the file, key or value, says what was got and what is allowed."""
 
+    def __str__(self) -> str:
+        """Return the line, with what a terminal obeys written as escapes: names in it may be a stranger's."""
+        return visible(super().__str__())
+
 
 class FieldError(UserError, ValueError):
     """A value that its field does not allow: ``KEY=VALUE: NEEDED``.

@@ -312,8 +312,8 @@ PROMPTS = {
         "commas": b"prompt,b\n" + b"," * 200_000,
         "too many columns": b'category,prompt,x\n"a",b,c,d,e\n"a","b","c","d"\n',
     },
-    ".jsonl": {name: data for name, data in JSON.items()},
-    ".json": {name: data for name, data in JSON.items()},
+    ".jsonl": dict(JSON),
+    ".json": dict(JSON),
     ".txt": {
         "empty": b"",
         "NUL": b"\0",

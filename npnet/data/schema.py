@@ -119,12 +119,18 @@ def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
     if not isinstance(record, dict) or record.get("key") != key:
         raise ValueError(f"its {RECORD} is not the record of this key")
     noises = load_tensors(sample[NOISE])
+    if noises.keys() > {SOURCE, GOLDEN}:
+        raise ValueError(f"{NOISE} holds more than {SOURCE} and {GOLDEN}")
     for name in (SOURCE, GOLDEN):
         noise = noises[name]
         if noise.dtype != torch.float16 or noise.ndim < 2 or not is_finite(noise):
             raise ValueError(f"{name} must be finite float16 (C, *grid), got {noise.dtype} {tuple(noise.shape)}")
     embeds = load_tensors(sample[EMBEDS]) if EMBEDS in sample else None
+    if embeds is not None and not embeds:
+        raise ValueError(f"{EMBEDS} holds no tensor")
     for name, tensor in (embeds or {}).items():
+        if name != "prompt_mask" and not tensor.is_floating_point():
+            raise ValueError(f"embedding {name} must hold floating values, got {tensor.dtype}")
         if name not in EMBED_NAMES or tensor.ndim != EMBED_DIMENSIONS[name] or not is_finite(tensor):
             raise ValueError(
                 f"embedding {name} must be finite and one of {', '.join(EMBED_NAMES)}, of 2, 1 and 1 dimensions, got "

@@ -32,6 +32,8 @@ CLASS = "network_class"
 """Key of ``config.json`` that says by which class it was exported, where that is not ours. Read by people, and compared
 with the class that a user names; nothing is imported from it."""
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights may be stored as."""
 MOST_CONFIG_BYTES = 1_000_000
 
 
@@ -74,13 +76,15 @@ def read(source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, 
         files = _download(source, hub_options)
     config = _config(files[0], source)
     try:
-        tensors = {
-            name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in load_file(files[1]).items()
-        }
-    except SafetensorError as error:
-        raise ValueError(f"{source}: {WEIGHTS_FILE} is damaged or cut short: {error}") from error
-    return config, tensors
+        tensors = load_file(files[1])
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
+        raise ValueError(f"{source}: {WEIGHTS_FILE} is damaged or cut short: {one_line(error)}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in FLOATING):
+            raise ValueError(one_line(f"{source}: {WEIGHTS_FILE}: {name} is of {tensor.dtype}"))
+        if not torch.isfinite(tensor).all():
+            raise ValueError(one_line(f"{source}: {WEIGHTS_FILE}: {name} holds NaN or infinity"))
+    return config, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 def require_match(network: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
@@ -92,7 +96,10 @@ def require_match(network: nn.Module, tensors: Mapping[str, Tensor], source: str
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     faults = differences(expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if faults:
-        raise ValueError(f"{source} does not fit its network: {faults}")
+        raise ValueError(one_line(f"{source} does not fit its network: {faults}"))
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() != tensors[name].is_floating_point():
+            raise ValueError(f"{source} does not fit its network: {name} is of {tensors[name].dtype}")
 
 
 def other_class(source: str | Path, exported: object, asked: str) -> str:
@@ -115,6 +122,8 @@ def _config(file: Path, source: str | Path) -> dict[str, Any]:
         raise ValueError(f"{source}: {CONFIG_FILE} {one_line(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{source}: {CONFIG_FILE} must hold an NPNet's arguments, got a {type(config).__name__}")
+    if not all(name.isidentifier() for name in config):
+        raise ValueError(f"{source}: {CONFIG_FILE} is not of an NPNet this version knows: a key is no name")
     return config
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from npnet.errors import one_line
 from npnet.networks.checks import differences
 
 NAMES = {
@@ -81,7 +82,7 @@ def read_official(path: Path, network: Callable[..., nn.Module]) -> tuple[dict[s
     present = {name: shape for name, shape in buffers.items() if name in got}
     faults = differences(expected | present, got)
     if faults:
-        raise ValueError(f"{path} is not an official NPNet checkpoint: {faults}")
+        raise ValueError(one_line(f"{path} is not an official NPNet checkpoint: {faults}"))
     return config, {name: tensor for name, tensor in ours.items() if _official_name(name) not in buffers}
 
 
@@ -101,7 +102,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         LookupError,
         TypeError,
     ) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)[:120]
         raise ValueError(
             f"{path} cannot be read as a file of tensors, it is damaged or holds code: {reason}"
         ) from error
@@ -115,6 +116,8 @@ def _flatten(stored: Any, path: Path) -> dict[str, Tensor]:
             {f"{entry}/{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {entry: value}
         )
     for name, value in flat.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{path} is not an official NPNet checkpoint: {name!r} is no name")
         if not isinstance(value, Tensor):
             raise ValueError(
                 f"{path} is not an official NPNet checkpoint: {name} is a {type(value).__name__}, no tensor"

@@ -19,7 +19,7 @@ from npnet.arguments import describe, parse
 from npnet.description import Description
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
 from npnet.ending import end
-from npnet.errors import UserError
+from npnet.errors import UserError, one_line
 from npnet.evaluation.contract import Results, read_results
 from npnet.fields import NotEmpty
 from npnet.report import markdown, wording

@@ -1,4 +1,4 @@
-"""What Lightning's callbacks and loggers would find out after an epoch, or never: their keys are checked before training."""
+"""Keys of Lightning's callbacks and loggers, checked before training: they find mistakes late, or never."""
 
 from __future__ import annotations
 
