@@ -82,3 +82,8 @@ class NotEmpty:
     def __str__(self) -> str:
         """Return the bound in words."""
         return "that is not empty"
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number of a size that tensors and files can hold: 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63

@@ -23,7 +23,8 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         """Return the line, with what a terminal obeys written as escapes: names in it may be a stranger's."""
-        return visible(super().__str__())
+        text = super().__str__()
+        return visible(text) if text.isprintable() else one_line(text)
 
 
 class FieldError(UserError, ValueError):

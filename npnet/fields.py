@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from npnet.bounds import Above, AtLeast, AtMost, Below, MultipleOf, NotEmpty, Rule
+from npnet.bounds import Above, AtLeast, AtMost, Below, MultipleOf, NotEmpty, Rule, is_whole
 from npnet.errors import FieldError, closest, under
 
 __all__ = [
@@ -62,18 +62,12 @@ Share = Annotated[float, AtLeast(0), AtMost(1)]
 Name = Annotated[str, NotEmpty()]
 """A text that is not empty: a path, a name."""
 
-
-def _is_whole(value: Any) -> bool:
-    """Say whether a value is a whole number of a size that tensors and files can hold: 64 bits."""
-    return isinstance(value, int) and not isinstance(value, bool) and -MAX_SEED - 1 <= value <= MAX_SEED
-
-
 _PLAIN: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
-    int: ("a whole number", lambda value: _is_whole(value)),
+    int: ("a whole number", is_whole),
     float: (
         "a number",
-        lambda value: _is_whole(value) or (isinstance(value, float) and math.isfinite(value)),
+        lambda value: is_whole(value) or (isinstance(value, float) and math.isfinite(value)),
     ),
     str: ("a text (quote a name of digits alone)", lambda value: isinstance(value, str)),
     type(None): ("null", lambda value: value is None),
