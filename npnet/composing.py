@@ -51,6 +51,10 @@ def composition_error(name: str, error: BaseException, folders: Sequence[Path]) 
     if match := re.search(r"Could not (?:load|find) '([^']*)/([^'/]*)'", text):
         return str(unknown(match[1], match[2], options(match[1], folders)))
     text = re.split(r"\n\s*(?:Config search path|Set hydra\.searchpath|See https?:|full_key:|object_type=)", text)[0]
+    text = text.removeprefix("KeyError raised while resolving interpolation: ")
+    key = getattr(error, "full_key", None)
+    if key and str(key) not in text:
+        text = f"{key}: {text}"
     override = getattr(error, "override", None)
     if override is not None and str(override) not in text:
         text = f"{override}: cannot be read as KEY=VALUE: {text}"
