@@ -1,7 +1,7 @@
 """Every number of the model card stands where its name says."""
 
 from npnet.networks import NPNet
-from npnet.training.card import held_out_table, write_card
+from npnet.training.card import draw_curves, held_out_table, write_card
 
 
 def figures(value):
@@ -38,3 +38,11 @@ def test_the_pairs_trained_on_and_those_validated_on_are_told_apart(tmp_path):
     assert "Trained on 71 pairs of `DIR`, validated on 13 pairs of other prompts." in text
     assert "Pairs selected by: pickscore." in text
     assert "| val/mse | 0.25 |" in text
+
+
+def test_the_first_epoch_is_drawn_at_one(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("npnet.training.card.plot_curves", lambda curves: drawn.extend(curves) or b"")
+    (tmp_path / "metrics.csv").write_text("epoch,train/mse\n0,0.5\n1,0.25\n")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert [curves.lines for curves in drawn] == [{"train/mse": [(1, 0.5), (2, 0.25)]}]
