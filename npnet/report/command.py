@@ -9,6 +9,7 @@ from npnet.description import imported
 from npnet.errors import UserError, under
 from npnet.evaluation.contract import read_results
 from npnet.evaluation.plan import make_plan
+from npnet.settings import resolved
 from npnet.work import lock
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def evaluate(cfg: DictConfig) -> None:
     Raises:
         UserError: a key, path or combination that cannot work.
     """
-    if cfg.get("images") is not None:
+    if resolved(cfg).get("images") is not None:
         imported("npnet.evaluation.images:score_images")(cfg)
         return
     plan = make_plan(cfg)
