@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install test test-all lint format demo shapes clean
+.PHONY: help install test test-all lint format docs demo shapes clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,10 @@ lint: $(STAMP) ## ruff: rules and format; mypy: types
 format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## the documentation as a site, into outputs/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open outputs/site/index.html"
 
 demo: $(STAMP) ## collect, train and evaluate on the built-in Shapes model, into outputs/demo
 	$(BIN)/python collect.py experiment=demo_collect output_dir=outputs/demo/collect

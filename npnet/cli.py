@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from npnet.description import imported
-from npnet.ending import end
+from npnet.ending import end, find_own_packages
 from npnet.errors import UserError, closest
 
 
@@ -67,7 +67,12 @@ def run(name: str) -> None:
     if command.has_configuration:
         run_command = imported("npnet.command:run_command")
         run_command(name, lambda cfg: imported(command.place)(cfg), command.summary)
-    end(lambda: imported(command.place)(sys.argv[1:]))
+    end(lambda: _run(command))
+
+
+def _run(command: Command) -> int | None:
+    find_own_packages()
+    return imported(command.place)(sys.argv[1:])
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from npnet.composing import check_flags, composition_error, help_text, wrong_group
-from npnet.ending import end, refuse, working_folder
+from npnet.ending import end, find_own_packages, refuse
 from npnet.experiments import check_experiment
 from npnet.labels import with_new_labels
 from npnet.paths import config_dir, config_dirs
@@ -35,9 +35,7 @@ def _compose_and_call(name: str, function: Callable[[DictConfig], None], summary
     # Hydra then raises instead of printing its own text and leaving with code 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the hub's retries are not for standard error; its errors are
-    here = working_folder()
-    if here not in sys.path:  # a package of one's own is found beside the configuration, by the console scripts too
-        sys.path.insert(0, here)
+    find_own_packages()
     folders = config_dirs(sys.argv[1:])
     args = check_flags(sys.argv[1:])
     check_experiment(name, args.overrides, folders)

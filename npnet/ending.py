@@ -72,6 +72,17 @@ def refuse(message: str, stderr: Any = None) -> NoReturn:
     sys.exit(MISTAKE)
 
 
+def find_own_packages() -> None:
+    """Make packages of the current folder importable, also where a console script was started.
+
+    Raises:
+        UserError: the folder was deleted.
+    """
+    here = working_folder()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def working_folder() -> str:
     """Return the current folder.
 

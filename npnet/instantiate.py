@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from hydra.utils import get_object, instantiate
 from omegaconf.errors import OmegaConfBaseException
 
 from npnet.errors import FieldError, UserError, one_line, unknown
+
+# Hydra logs what it raises as well; a mistake is told once
+logging.getLogger("hydra.utils").addHandler(logging.NullHandler())
 
 
 def build(node: Any, where: str, kind: type = object, **kwargs: Any) -> Any:
