@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP) ## make .venv and install the project into it
 
 test: $(STAMP) ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 test-all: $(STAMP) ## the tests, with the slow ones; installs Ray and the launchers for them
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,ray,launchers]'

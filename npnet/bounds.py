@@ -72,6 +72,7 @@ class MultipleOf(Rule):
         return value % self.limit == 0
 
 
+@dataclass(frozen=True)
 class NotEmpty:
     """A text, list or mapping with something in it."""
 
