@@ -30,6 +30,7 @@ LAYERS = [
     {"backbones", "networks", "metrics"},
     {"noise"},
     {"compatibility"},
+    {"pipelines"},
     {"engine"},
     {"training"},
     {"evaluation"},

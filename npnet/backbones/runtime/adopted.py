@@ -24,6 +24,7 @@ class Adopted:
         dtype: of the network.
         loaded_from_path: False of a pipeline built elsewhere, whose text encoders may be any: its embeddings are not
             cached.
+        borrowed: the pipeline is somebody else's: its modules stay where they are.
     """
 
     description: PipelineBackbone
@@ -31,6 +32,7 @@ class Adopted:
     device: torch.device
     dtype: torch.dtype
     loaded_from_path: bool = False
+    borrowed: bool = False
 
     @property
     def module(self) -> Any:

@@ -18,6 +18,8 @@ from npnet.records import Conditioning
 class SD3Text(PipelineText):
     """Two CLIPs and a T5."""
 
+    returned = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+
     def embed(self, prompts: list[str]) -> dict[str, Tensor]:
         """See ``PipelineText.embed``."""
         assert isinstance(self.description, StableDiffusion3)
@@ -48,6 +50,8 @@ class SD3Denoiser(PipelineDenoiser):
 
 class FluxText(PipelineText):
     """A T5, and a CLIP's pooled text."""
+
+    returned = ("prompt_embeds", "pooled_prompt_embeds")
 
     def embed(self, prompts: list[str]) -> dict[str, Tensor]:
         """See ``PipelineText.embed``."""

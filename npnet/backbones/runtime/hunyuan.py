@@ -6,7 +6,7 @@ with them as ``extras``: ``prompt_embeds_2`` and ``prompt_mask_2``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers.models.embeddings import get_2d_rotary_pos_embed
@@ -26,6 +26,14 @@ ROTARY_SIDE = 512
 
 class HunyuanText(PipelineText):
     """A bilingual CLIP and a T5."""
+
+    returned = ("prompt_embeds", "negative_prompt_embeds", "prompt_mask", "negative_prompt_mask")
+
+    def named(self, calls: Sequence[Sequence[Tensor | None]]) -> dict[str, Tensor]:
+        """See ``PipelineText.named``: the CLIP's call, and the T5's."""
+        second = dict(zip(self.returned, calls[1], strict=False))
+        extras = {f"extras.{name}_2": tensor for name, tensor in second.items() if tensor is not None}
+        return {**super().named(calls), **extras}
 
     def embed(self, prompts: list[str]) -> dict[str, Tensor]:
         """See ``PipelineText.embed``."""

@@ -129,13 +129,37 @@ def adopt(
     place, dtype = placement(description, device)
     adopted = Adopted(description, pipeline, place, dtype, loaded_from_path)
     _prepare(adopted)
+    return _composed(adopted)
+
+
+def borrow(description: PipelineBackbone, pipeline: Any, device: torch.device, dtype: torch.dtype) -> LoadedBackbone:
+    """Use somebody else's pipeline and change nothing about it: no module is moved, frozen or set to another mode.
+
+    Args:
+        description: of its family.
+        pipeline: of diffusers; offloading hooks keep working.
+        device: where it executes.
+        dtype: of its network.
+
+    Raises:
+        FieldError: a side does not fit, or the pipeline is not of the family.
+    """
+    description.runtime_class().check(description, pipeline)
+    adopted = Adopted(description, pipeline, device, dtype, borrowed=True)
+    description.check_size(adopted.facts, height=description.height, width=description.width)
+    return _composed(adopted)
+
+
+def _composed(adopted: Adopted) -> LoadedBackbone:
+    description, pipeline = adopted.description, adopted.pipeline
+    family: Parts = description.runtime_class()
     return LoadedBackbone(
         description,
         family.text_encoder(adopted),
         family.denoiser(adopted),
         family.decoder(adopted),
-        device=place,
-        dtype=dtype,
+        device=adopted.device,
+        dtype=adopted.dtype,
         schedule=description.make_schedule(
             {**pipeline.scheduler.config, "_class_name": type(pipeline.scheduler).__name__}
         ),

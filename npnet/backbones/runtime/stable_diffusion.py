@@ -38,6 +38,8 @@ class SDDenoiser(PipelineDenoiser):
 class SDXLText(PipelineText):
     """Two CLIPs, and the second one's pooled text."""
 
+    returned = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+
     def embed(self, prompts: list[str]) -> dict[str, Tensor]:
         """See ``PipelineText.embed``."""
         embeds, _, pooled, _ = self.pipeline.encode_prompt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +35,20 @@ class PipelineText(TextEncoder):
         self._unconditional: dict[str, Tensor] | None = None
         cached = description.embedding_cache if adopted.loaded_from_path else None
         self._cache = EmbeddingCache(cached, self.identity()) if cached else None
+
+    returned: ClassVar[tuple[str, ...]] = ("prompt_embeds", "negative_prompt_embeds")
+    """What the pipeline's ``encode_prompt`` returns, by the names of ``Conditioning``; what it returns after is not."""
+
+    def named(self, calls: Sequence[Sequence[Tensor | None]]) -> dict[str, Tensor]:
+        """Name what ``encode_prompt`` returned to the pipeline itself.
+
+        Args:
+            calls: the results of its calls for one picture or batch, in order; one call encodes all in most families.
+
+        Returns:
+            Tensors by the names of ``Conditioning``, as ``embed`` returns them, and their unconditional counterparts.
+        """
+        return {name: tensor for name, tensor in zip(self.returned, calls[0], strict=False) if tensor is not None}
 
     @abstractmethod
     def embed(self, prompts: list[str]) -> dict[str, Tensor]:
@@ -97,7 +111,9 @@ class PipelineText(TextEncoder):
         return json.dumps([asked.name, source, *which, self.adopted.embed_dims(), files])
 
     def move(self, device: torch.device) -> None:
-        """Move every text encoder to ``device``."""
+        """Move every text encoder to ``device``; those of a borrowed pipeline stay where they are."""
+        if self.adopted.borrowed:
+            return
         for name, part in self.pipeline.components.items():
             if name.startswith("text_encoder") and part is not None:
                 part.to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,17 @@ class WanText(PipelineText):
             max_sequence_length=self.description.max_sequence_length,
             device=self.device,
         )
-        return {"prompt_embeds": embeds, "prompt_mask": (embeds != 0).any(-1).long()}
+        return _masked({"prompt_embeds": embeds})
+
+    def named(self, calls: Sequence[Sequence[Tensor | None]]) -> dict[str, Tensor]:
+        """See ``PipelineText.named``."""
+        return _masked(super().named(calls))
+
+
+def _masked(embeds: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the masks that the zeros stand for."""
+    masks = {name.replace("embeds", "mask"): (tensor != 0).any(-1).long() for name, tensor in embeds.items()}
+    return {**embeds, **masks}
 
 
 class WanDenoiser(PipelineDenoiser):

@@ -1,0 +1,82 @@
+"""A pipeline that improves its own noise: two of its methods are replaced, on this one object."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet import seeding
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.errors import UserError
+from npnet.pipelines.families import as_backbone, family_of, packed, unpacked
+from npnet.pipelines.prompts import overheard
+from npnet.records import Conditioning
+
+Improve = Callable[[Any, Tensor, Conditioning, LoadedBackbone, Sequence[int]], Tensor]
+"""Given the pipeline, its noise ``(B, C, *grid)``, the prompts, the backbone and seeds, returns better noise."""
+REPLACED = ("encode_prompt", "prepare_latents")
+
+
+class Attached:
+    """Listens to what ``encode_prompt`` returns, and improves what ``prepare_latents`` draws.
+
+    Args:
+        pipe: of diffusers.
+        improve: see ``Improve``.
+
+    Raises:
+        UserError: the pipeline is of no known family, or golden noise is attached to it already.
+    """
+
+    def __init__(self, pipe: Any, improve: Improve) -> None:
+        family_of(pipe)
+        if any(name in vars(pipe) for name in REPLACED):
+            raise UserError("golden noise is attached to this pipeline already: detach() it first")
+        self.pipe, self.improve = pipe, improve
+        self._encode, self._prepare = pipe.encode_prompt, pipe.prepare_latents
+        self._calls: list[tuple[Any, Any]] = []
+        pipe.encode_prompt, pipe.prepare_latents = self.encode_prompt, self.prepare_latents
+
+    def undo(self) -> None:
+        """Give the pipeline its own methods back."""
+        for name in REPLACED:
+            vars(self.pipe).pop(name, None)
+
+    def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the pipeline's own, and remember what it was asked and what it returned."""
+        returned = self._encode(*args, **kwargs)
+        asked = inspect.signature(self._encode).bind(*args, **kwargs).arguments
+        self._calls.append((asked.get("prompt"), returned))
+        return returned
+
+    def prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the pipeline's own, and improve the noise that it drew; latents that were given stay as they are."""
+        returned = self._prepare(*args, **kwargs)
+        asked = inspect.signature(self._prepare).bind(*args, **kwargs).arguments
+        calls, self._calls = self._calls, []
+        if asked.get("latents") is not None:
+            return returned
+        latents, *rest = returned if isinstance(returned, tuple) else (returned,)
+        sizes = {name: asked.get(name) for name in ("height", "width", "num_frames")}
+        backbone = as_backbone(self.pipe, **sizes)
+        # families of the variance-preserving kind multiply what they draw by the scheduler's first level
+        scale = 1.0 if backbone.description.kind == "flow" else float(self.pipe.scheduler.init_noise_sigma)
+        noise = unpacked(self.pipe, latents, backbone.latent_shape()) / scale
+        conditioning = overheard(backbone, calls, len(noise))
+        better = self.improve(self.pipe, noise, conditioning, backbone, _seeds(asked.get("generator"), noise))
+        latents = packed(self.pipe, better * scale).to(latents)
+        return (latents, *rest) if rest else latents
+
+
+def _seeds(generator: Any, noise: Tensor) -> list[int]:
+    """Return a seed for each sample's further draws: its generator's, or one that its noise decides."""
+    if isinstance(generator, list):
+        return [each.initial_seed() for each in generator]
+    if isinstance(generator, torch.Generator) and len(noise) == 1:
+        return [generator.initial_seed()]
+    return [seeding.named_seed(0, hashlib.sha256(row.float().cpu().numpy().tobytes()).hexdigest()) for row in noise]

@@ -1,0 +1,101 @@
+"""Which backbone a diffusers pipeline is, and the pipeline as that backbone, without changing anything about it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npnet import backbones
+from npnet.backbones.pipeline import PipelineBackbone
+from npnet.backbones.runtime.flow import pack, unpack
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.backbones.runtime.pipeline import borrow
+from npnet.errors import UserError
+
+FAMILIES: tuple[type[PipelineBackbone], ...] = (
+    backbones.StableDiffusionXL,
+    backbones.StableDiffusion3,
+    backbones.StableDiffusion,
+    backbones.HunyuanDiT,
+    backbones.Flux,
+    backbones.Wan,
+)
+"""A name that two share is the first one's."""
+VARIANTS = r"(PAG|Adapter|ControlNet|ControlNetUnion|ControlNetPAG)?Pipeline"
+"""Text-to-image pipelines of a family: their noise and their prompts are the plain one's."""
+
+
+def family_of(pipe: Any) -> type[PipelineBackbone]:
+    """Return the family of a pipeline by the name of its class, or of a class that it inherits from.
+
+    Raises:
+        UserError: it is of no family that has golden noise here, or starts from a picture.
+    """
+    names = [cls.__name__ for cls in type(pipe).__mro__]
+    for family in FAMILIES:
+        if any(re.fullmatch(_stem(family) + VARIANTS, name) for name in names):
+            return family
+    allowed = ", ".join(family.layout.pipeline for family in FAMILIES)
+    raise UserError(
+        f"{names[0]}: no text-to-image pipeline of a known family; allowed: {allowed}, with a ControlNet too"
+    )
+
+
+def is_plain(pipe: Any) -> bool:
+    """Say whether the pipeline evaluates its denoiser as the backbone does; one with a ControlNet does not."""
+    return any(cls.__name__ == family_of(pipe).layout.pipeline for cls in type(pipe).__mro__)
+
+
+def as_backbone(pipe: Any, **sizes: int | None) -> LoadedBackbone:
+    """Return a pipeline as a backbone; no module is moved or changed.
+
+    Args:
+        pipe: of diffusers.
+        **sizes: ``height``, ``width``, ``num_frames``, ``max_sequence_length``; None is the pipeline's own default.
+
+    Raises:
+        UserError: see ``family_of``; a size does not fit.
+    """
+    family = family_of(pipe)
+    module = getattr(pipe, family.layout.denoiser)
+    device, dtype = torch.device(pipe._execution_device), module.dtype
+    given = {**default_size(pipe), **{key: value for key, value in sizes.items() if value is not None}}
+    known = {key: value for key, value in given.items() if key in family.__dataclass_fields__}
+    path = str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)
+    description = family(path, device=str(device), dtype=str(dtype).removeprefix("torch."), **known)  # type: ignore[arg-type]
+    return borrow(description, pipe, device, dtype)
+
+
+def default_size(pipe: Any) -> dict[str, int]:
+    """Return the height and width in pixels that the pipeline takes when none are given."""
+    side = getattr(pipe, "default_sample_size", None)
+    if side is None:
+        module = getattr(pipe, family_of(pipe).layout.denoiser)
+        side = getattr(module.config, "sample_size", None)
+    if side is None:
+        return {}
+    sides = (side, side) if isinstance(side, int) else tuple(side)[-2:]
+    factor = pipe.vae_scale_factor
+    return {"height": sides[0] * factor, "width": sides[1] * factor}
+
+
+def is_packed(pipe: Any) -> bool:
+    """Say whether the pipeline hands its latents around as tokens (FLUX)."""
+    return family_of(pipe) is backbones.Flux
+
+
+def packed(pipe: Any, noise: Tensor) -> Tensor:
+    """Return noise ``(B, C, *grid)`` in the form that the pipeline takes as ``latents``."""
+    return pack(noise) if is_packed(pipe) else noise
+
+
+def unpacked(pipe: Any, latents: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undo ``packed``; ``shape`` is ``(C, *grid)``."""
+    return unpack(latents, shape[-2] // 2, shape[-1] // 2) if is_packed(pipe) else latents
+
+
+def _stem(family: type[PipelineBackbone]) -> str:
+    return family.layout.pipeline.removesuffix("Pipeline")

@@ -1,0 +1,240 @@
+"""``GoldenNoise``: better initial noise for a diffusers pipeline, by a trained network or by any other noise method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from npnet import seeding
+from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.compatibility import check_method
+from npnet.errors import UserError
+from npnet.metrics import Metric
+from npnet.networks import NoiseNetwork, NPNet
+from npnet.noise import NoiseMethod
+from npnet.noise.npnet import Network
+from npnet.noise.runtime.npnet import LoadedNetwork
+from npnet.noise.search import SearchMethod
+from npnet.pipelines.attached import Attached
+from npnet.pipelines.families import as_backbone, family_of, is_plain, packed
+from npnet.pipelines.methods import check_method_name, method_named, metric_named
+from npnet.pipelines.prompts import Prompts, asked
+from npnet.records import Conditioning
+
+
+class GoldenNoise:
+    """A noise method for diffusers pipelines.
+
+    Two ways of use::
+
+        image = pipe(prompt, latents=golden(pipe, prompt, seed=0)).images[0]
+
+        golden.attach(pipe)
+        image = pipe(prompt, generator=torch.Generator("cpu").manual_seed(0)).images[0]
+
+    Args:
+        network: a network, applied to the noise. Give this or ``method``.
+        method: a noise method by the name of its file in ``conf/noise`` (``inversion``, ``best_of_n``), or a
+            description of ``npnet.noise``.
+        metric: for a method that searches: a metric by its name (``hpsv2``), or a description of ``npnet.metrics``.
+        **keys: keys of the method, as in its file (``num_candidates=8``). ``guidance_scale`` and
+            ``num_inference_steps`` are those of the sampling where they are not given here.
+
+    Raises:
+        UserError: a name, key or value is not allowed.
+    """
+
+    def __init__(
+        self,
+        network: NoiseNetwork | None = None,
+        *,
+        method: str | NoiseMethod | None = None,
+        metric: str | Metric | None = None,
+        **keys: Any,
+    ) -> None:
+        if (network is None) == (method is None):
+            raise UserError("GoldenNoise: either a network or a method is needed")
+        if keys and not isinstance(method, str):
+            raise UserError(f"GoldenNoise: {', '.join(keys)}: keys go with the name of a method")
+        if isinstance(method, str):
+            check_method_name(method)
+        self.network = None if network is None else network.eval()
+        self.method, self.keys = method, keys
+        named = metric_named(metric) if isinstance(metric, str) else metric
+        label = metric if isinstance(metric, str) else "metric"
+        self.metrics: dict[str, Metric] = {} if named is None else {label: named}
+        self._scorers: dict[torch.device, dict[str, Any]] = {}
+        self._attached: list[Attached] = []
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str,
+        *,
+        torch_dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a network.
+
+        Args:
+            path: a folder that ``train.py`` left (``network/``), a hub id, or an official ``.pth``.
+            torch_dtype: that the network computes in; the default is float32.
+            device: where it lies; by default it follows the pipeline.
+            **options: see ``NPNet.from_pretrained``.
+
+        Raises:
+            ValueError, OSError: see ``NPNet.from_pretrained``.
+        """
+        network = NPNet.from_pretrained(path, **options)
+        return cls(network.to(device=device, dtype=torch_dtype))
+
+    @torch.no_grad()  # a method that needs gradients enables them itself
+    def __call__(
+        self,
+        pipe: Any,
+        prompt: Prompts | None = None,
+        *,
+        seed: int | Sequence[int] = 0,
+        negative_prompt: Prompts | None = None,
+        num_images_per_prompt: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        max_sequence_length: int | None = None,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
+        **embeds: Tensor,
+    ) -> Tensor:
+        """Return golden noise as the pipeline takes it as ``latents``.
+
+        Args:
+            pipe: a text-to-image or text-to-video pipeline of diffusers.
+            prompt: one or more.
+            seed: of the first picture, the next ones count on; or one for each picture.
+            negative_prompt: see the pipeline.
+            num_images_per_prompt: see the pipeline.
+            height: in pixels; the default is the pipeline's.
+            width: in pixels; the default is the pipeline's.
+            num_frames: of a video.
+            max_sequence_length: see the pipeline.
+            guidance_scale: of the sampling, for methods that need it.
+            num_inference_steps: of the sampling, for methods that need it.
+            **embeds: instead of ``prompt``: ``prompt_embeds``, ``pooled_prompt_embeds``, ...; see ``Conditioning``.
+
+        Returns:
+            ``(B, C, *grid)``, of FLUX ``(B, tokens, 4 C)``, in the dtype and on the device of the pipeline; N(0, 1), so
+            before any scaling by the scheduler, as diffusers takes it.
+
+        Raises:
+            UserError: the pipeline is of no known family, the network was trained for another model, a size does not
+                fit, or the method needs what is not given.
+        """
+        sizes = {"height": height, "width": width, "num_frames": num_frames, "max_sequence_length": max_sequence_length}
+        backbone = as_backbone(pipe, **sizes)
+        conditioning = asked(backbone, prompt, negative_prompt, embeds)
+        rows = [row for row in range(len(conditioning)) for _ in range(num_images_per_prompt)]
+        conditioning = conditioning[rows]
+        seeds = [seed + index for index in range(len(rows))] if isinstance(seed, int) else list(seed)
+        if len(seeds) != len(rows):
+            raise UserError(f"seed={seeds}: {len(rows)} are needed, one for each picture")
+        noise = seeding.source_noises(seeds, backbone.latent_shape())
+        call = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
+        better = self.improve(pipe, noise, conditioning, backbone, seeds, call)
+        return packed(pipe, better).to(backbone.device, backbone.dtype)
+
+    def attach(self, pipe: Any, *, num_inference_steps: int | None = None) -> Self:
+        """Make a pipeline use golden noise by itself, whatever else it is given.
+
+        ``latents=`` that are given to the pipeline are used as they are.
+
+        Args:
+            pipe: of diffusers.
+            num_inference_steps: for methods that need it; SD3 and FLUX pipelines draw their noise before they know it.
+
+        Returns:
+            This object.
+
+        Raises:
+            UserError: the pipeline is of no known family, or golden noise is attached to it already.
+        """
+        self._attached.append(Attached(pipe, partial(self._in_pipeline, num_inference_steps=num_inference_steps)))
+        return self
+
+    def detach(self) -> None:
+        """Give every pipeline its own noise back."""
+        while self._attached:
+            self._attached.pop().undo()
+
+    def improve(
+        self,
+        pipe: Any,
+        noise: Tensor,
+        conditioning: Conditioning,
+        backbone: LoadedBackbone,
+        seeds: Sequence[int],
+        call: Mapping[str, Any],
+    ) -> Tensor:
+        """Return better noise.
+
+        Args:
+            pipe: the pipeline.
+            noise: ``(B, C, *grid)`` float32, N(0, I).
+            conditioning: B prompts.
+            backbone: the pipeline as a backbone.
+            seeds: one for each sample: of the random draws of a search.
+            call: see ``method_named``.
+
+        Raises:
+            UserError: see ``__call__``.
+        """
+        if self.network is not None:
+            fault = self.network.misfit(backbone.latent_shape(), backbone.embed_dims(), type(pipe).__name__)
+            if fault:
+                raise UserError(f"GoldenNoise: {fault}")
+            network = self.network.to(backbone.device)
+            loaded: Any = LoadedNetwork(Network(), backbone, network=network)
+        else:
+            method = self.method if isinstance(self.method, NoiseMethod) else self._named(call)
+            if method.forwards(backbone.description) != 0 and not is_plain(pipe):
+                plain = family_of(pipe).layout.pipeline
+                raise UserError(f"noise.{self.method} evaluates the denoiser by itself; allowed: networks, or {plain}")
+            if isinstance(method, SearchMethod) and method.scorer is None:
+                if not self.metrics:
+                    raise UserError(f"noise.{self.method} searches with a metric: give one, GoldenNoise(metric=NAME)")
+                method = replace(method, scorer=next(iter(self.metrics)))
+            check_method(str(self.method), method, backbone.description)
+            loaded = method.load(backbone, self._scorers_on(backbone.device))
+        generators = [
+            seeding.stream(seed, "noise method", 0, prompt)
+            for seed, prompt in zip(seeds, conditioning.prompts, strict=True)
+        ]
+        return loaded(noise.to(backbone.device), conditioning, backbone, generators).noise
+
+    def _named(self, call: Mapping[str, Any]) -> NoiseMethod:
+        assert isinstance(self.method, str)
+        return method_named(self.method, self.keys, call)
+
+    def _scorers_on(self, device: torch.device) -> dict[str, Any]:
+        if device not in self._scorers:
+            self._scorers[device] = {label: metric.load(device) for label, metric in self.metrics.items()}
+        return self._scorers[device]
+
+    @torch.no_grad()
+    def _in_pipeline(
+        self,
+        pipe: Any,
+        noise: Tensor,
+        conditioning: Conditioning,
+        backbone: LoadedBackbone,
+        seeds: Sequence[int],
+        num_inference_steps: int | None,
+    ) -> Tensor:
+        known = None if backbone.description.kind == "flow" else pipe.scheduler.num_inference_steps
+        call = {"guidance_scale": pipe.guidance_scale, "num_inference_steps": num_inference_steps or known}
+        return self.improve(pipe, noise.float(), conditioning, backbone, seeds, call)

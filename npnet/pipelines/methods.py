@@ -1,0 +1,68 @@
+"""A noise method by its name, as ``conf/noise/NAME.yaml`` writes it, without a command's configuration around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from npnet.errors import UserError, closest, one_line
+from npnet.instantiate import build
+from npnet.metrics import Metric
+from npnet.noise import NoiseMethod
+from npnet.paths import config_dir, options
+
+
+def method_named(name: str, keys: Mapping[str, Any], call: Mapping[str, Any]) -> NoiseMethod:
+    """Build the method of ``conf/noise/NAME.yaml``.
+
+    Args:
+        name: of the file.
+        keys: of the method, instead of the file's.
+        call: what the file takes from the sampling: ``guidance_scale``, ``num_inference_steps``; None is not known.
+
+    Raises:
+        UserError: there is no such method or key, a value is not allowed, or the file takes what is not known.
+    """
+    node = {**_node("noise", name), **keys}
+    around = {
+        **{key: value for key, value in call.items() if value is not None},
+        "backbone": {"settings": {"inversion_guidance_scale": 1.0}},
+        "network_path": None,
+    }
+    try:
+        whole = OmegaConf.create({**around, "noise": {name: node}})
+        plain = OmegaConf.to_container(whole.noise[name], resolve=True)
+    except OmegaConfBaseException as error:
+        missing = [key for key, value in call.items() if value is None and f"${{{key}}}" in map(str, node.values())]
+        said = f"{missing[0]} is needed: give it here, or to GoldenNoise" if missing else one_line(error)
+        raise UserError(f"noise.{name}: {said}") from error
+    return build(plain, f"noise.{name}", NoiseMethod)
+
+
+def check_method_name(name: str) -> None:
+    """Refuse a name that no file of ``conf/noise`` has.
+
+    Raises:
+        UserError: says which there are.
+    """
+    _node("noise", name)
+
+
+def metric_named(name: str) -> Metric:
+    """Build the metric of ``conf/metric/NAME.yaml``.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+    return build(_node("metric", name), f"metric.{name}", Metric)
+
+
+def _node(group: str, name: str) -> dict[str, Any]:
+    files = options(group, [config_dir()])
+    if name not in files:
+        raise UserError(f"{group}={name}: {closest(name, files)}")
+    content: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
+    return content[name]

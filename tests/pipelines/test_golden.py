@@ -1,0 +1,262 @@
+"""Golden noise in a diffusers pipeline is the noise, and the picture, of our own sampler."""
+
+from functools import cache
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from torch import Tensor, nn
+
+from npnet import GoldenNoise, seeding
+from npnet.errors import UserError
+from npnet.metrics import ShapesScorer
+from npnet.networks import NoiseNetwork
+from npnet.paths import shapes_weights
+from npnet.pipelines.families import as_backbone, packed
+from tests import tiny
+
+PIPELINES = {
+    "sd": tiny.sd_pipeline,
+    "sdxl": tiny.sdxl_pipeline,
+    "hunyuan": tiny.hunyuan_pipeline,
+    "sd3": tiny.sd3_pipeline,
+    "flux": tiny.flux_pipeline,
+    "wan": tiny.wan_pipeline,
+}
+SIZES = {"height": 64, "width": 96}
+STEPS, GUIDANCE = 3, 2.0
+CALL = {"guidance_scale": GUIDANCE, "num_inference_steps": STEPS, **SIZES}
+KNOWN = ("height", "width", "num_frames", "max_sequence_length")
+
+
+class Listening(NoiseNetwork):
+    """Adds to each noise a number that every one of its embeddings decides."""
+
+    def __init__(self, latent_channels: int = 4) -> None:
+        super().__init__({})
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, noise, prompt_embeds=None, pooled_prompt_embeds=None, prompt_mask=None) -> Tensor:
+        said = prompt_embeds.float().mean((1, 2))
+        if pooled_prompt_embeds is not None:
+            said = said + pooled_prompt_embeds.float().mean(1)
+        if prompt_mask is not None:
+            said = said + prompt_mask.float().mean(1)
+        return (noise + self.gain * said.view(-1, *[1] * (noise.ndim - 1))).to(noise.dtype)
+
+
+class ListeningInTime(Listening):
+    """The same for videos."""
+
+    spatial_axes = 3
+
+
+def listening(name):
+    return ListeningInTime() if name == "wan" else Listening()
+
+
+@cache
+def pipeline(name):
+    pipe = PIPELINES[name]()
+    pipe.set_progress_bar_config(disable=True)
+    if name == "hunyuan":  # its own scheduler draws noise at every step
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.eval()  # as a pipeline that was loaded is
+    return pipe
+
+
+@cache
+def controlled():
+    pipe = tiny.controlnet_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@cache
+def shapes():
+    return StableDiffusionXLPipeline.from_pretrained(shapes_weights() / "pipeline")
+
+
+def arguments(name):
+    found = {**SIZES, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "latent"}
+    lengths = {"max_sequence_length": tiny.T5_LENGTH} if name in ("sd3", "flux", "wan") else {}
+    frames = {"num_frames": 9} if name == "wan" else {}
+    binning = {"use_resolution_binning": False} if name == "hunyuan" else {}
+    return {**found, **lengths, **frames, **binning}
+
+
+def sizes(name):
+    return {k: v for k, v in arguments(name).items() if k in KNOWN}
+
+
+def drawn(pipe, name, prompt, **more):
+    result = pipe(prompt=prompt, **arguments(name), **more)
+    return result[0] if isinstance(result[0], Tensor) else result.images
+
+
+@pytest.fixture(params=PIPELINES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def attached(request):
+    golden = GoldenNoise(
+        listening(request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None)
+    )
+    yield golden
+    golden.detach()
+
+
+def test_called_and_attached_give_the_same_picture(name, attached):
+    pipe, prompt = pipeline(name), "a red fox"
+    called = drawn(pipe, name, prompt, latents=attached(pipe, prompt, seed=3, **sizes(name)))
+    plain = drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3))
+    attached.attach(pipe)
+    assert torch.equal(drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3)), called)
+    assert not torch.equal(plain, called)
+    attached.detach()
+    assert torch.equal(drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3)), plain)
+
+
+def test_the_noise_is_the_one_that_the_backbone_and_the_network_give(name):
+    pipe, network = pipeline(name), listening(name)
+    backbone = as_backbone(pipe, **sizes(name))
+    prompts = ["a red fox", "two boats", "two boats"]
+    conditioning = backbone.encode(prompts)
+    noise = seeding.source_noises([7, 8, 9], backbone.latent_shape())
+    given = conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
+    wanted = network(noise, *given)
+    made = GoldenNoise(network)(pipe, prompts, seed=7, **sizes(name))
+    assert torch.allclose(made, packed(pipe, wanted), atol=1e-6)
+
+
+def test_the_picture_is_that_of_our_own_sampler(name, attached):
+    pipe, prompt = pipeline(name), "a red fox"
+    if name == "wan":
+        pytest.skip("the pipeline samples by UniPC, of the second order")
+    backbone = as_backbone(pipe, **sizes(name))
+    conditioning = backbone.encode([prompt])
+    with torch.no_grad():
+        noise = seeding.source_noises([3], backbone.latent_shape())
+        better = attached.network(
+            noise, conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
+        )
+        ours = packed(pipe, backbone.sample(better, conditioning, STEPS, GUIDANCE))
+    attached.attach(pipe)
+    assert torch.allclose(drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3)), ours, atol=2e-3)
+
+
+def test_every_picture_of_a_list_is_the_one_it_is_alone(name, attached):
+    pipe, prompts = pipeline(name), ["a red fox", "two boats"]
+    # diffusers repeats Hunyuan-DiT's masks in another order than its embeddings
+    copies = 1 if name == "hunyuan" else 2
+    count = {"num_videos_per_prompt" if name == "wan" else "num_images_per_prompt": copies}
+    unwanted = {} if name == "flux" else {"negative_prompt": ["blurred", "grey"]}
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2 * copies)]
+    attached.attach(pipe)
+    together = drawn(pipe, name, prompts, generator=generators, **unwanted, **count)
+    unwanted = {} if name == "flux" else {"negative_prompt": "grey"}
+    alone = drawn(pipe, name, "two boats", generator=torch.Generator().manual_seed(copies), **unwanted)
+    assert torch.allclose(together[copies : copies + 1], alone, atol=1e-4)
+
+
+def test_a_search_of_the_model_gives_the_same_called_and_attached(name):
+    if name == "flux":
+        pytest.skip("no unconditional branch")
+    pipe, prompt = pipeline(name), "a red fox"
+    keys = {"guidance_scale": GUIDANCE, "num_inference_steps": STEPS}
+    golden = GoldenNoise(method="inversion")
+    called = drawn(pipe, name, prompt, latents=golden(pipe, prompt, seed=3, **keys, **sizes(name)))
+    golden.attach(pipe, num_inference_steps=STEPS)
+    try:
+        made = drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3))
+    finally:
+        golden.detach()
+    assert torch.allclose(made, called, atol=1e-5)
+
+
+def test_a_controlnet_draws_from_the_golden_noise_of_its_prompt(attached):
+    pipe, prompt = controlled(), "a red fox"
+    call = {**CALL, "image": torch.rand(1, 3, 64, 96), "output_type": "latent"}
+    called = pipe(prompt, latents=attached(pipe, prompt, seed=3, **SIZES), **call).images
+    attached.attach(pipe)
+    assert torch.equal(pipe(prompt, generator=torch.Generator().manual_seed(3), **call).images, called)
+
+
+def test_a_search_with_a_metric_returns_the_noise_of_the_best_picture():
+    pipe, prompt = shapes(), "a red circle to the left of a blue square"
+    call = {"guidance_scale": 5.5, "num_inference_steps": 2}
+    golden = GoldenNoise(method="best_of_n", metric="shapes_scorer", num_candidates=3)
+    scorer = ShapesScorer().load()
+    pictures = [
+        pipe(prompt, latents=noise, **call, output_type="pt").images
+        for noise in (golden(pipe, prompt, seed=3, **call), GoldenNoise(method="standard")(pipe, prompt, seed=3))
+    ]
+    better, plain = (float(scorer.score(picture, [prompt])) for picture in pictures)
+    assert better >= plain
+
+
+def test_without_a_size_the_noise_is_of_the_pipelines_own():
+    assert GoldenNoise(method="standard")(shapes(), "a red circle above a blue square").shape == (1, 4, 16, 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_shipped_network_serves_the_built_in_pipeline_in_the_dtype_that_is_asked_for(dtype):
+    golden = GoldenNoise.from_pretrained(str(shapes_weights() / "network"), torch_dtype=dtype)
+    assert {parameter.dtype for parameter in golden.network.parameters()} == {dtype}
+    noise = golden(shapes(), "a red circle to the left of a blue square", seed=3)
+    assert noise.dtype == torch.float32
+    assert not noise.requires_grad
+    change = (noise - seeding.source_noises([3], noise.shape[1:])).std()
+    assert 0.05 < change < 1
+
+
+def test_latents_that_are_given_stay_as_they_are(attached):
+    pipe, prompt = pipeline("sdxl"), "a red fox"
+    noise = torch.randn(1, 4, 32, 48, generator=torch.Generator().manual_seed(1))
+    backbone = as_backbone(pipe, **SIZES)
+    noise = seeding.source_noises([1], backbone.latent_shape())
+    plain = drawn(pipe, "sdxl", prompt, latents=noise)
+    attached.attach(pipe)
+    assert torch.equal(drawn(pipe, "sdxl", prompt, latents=noise), plain)
+
+
+def test_embeddings_stand_for_their_prompt(attached):
+    pipe = pipeline("sdxl")
+    embeds, negative, pooled, negative_pooled = pipe.encode_prompt("a red fox")
+    called = attached(pipe, prompt_embeds=embeds, pooled_prompt_embeds=pooled, seed=3, **SIZES)
+    assert torch.equal(called, attached(pipe, "a red fox", seed=3, **SIZES))
+    attached.attach(pipe)
+    given = {
+        "prompt_embeds": embeds,
+        "pooled_prompt_embeds": pooled,
+        "negative_prompt_embeds": negative,
+        "negative_pooled_prompt_embeds": negative_pooled,
+    }
+    made = drawn(pipe, "sdxl", None, generator=torch.Generator().manual_seed(3), **given)
+    assert torch.allclose(made, drawn(pipe, "sdxl", "a red fox", generator=torch.Generator().manual_seed(3)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: GoldenNoise(), "either a network or a method"),
+        (lambda: GoldenNoise(method="inversoin"), "did you mean 'inversion'"),
+        (lambda: GoldenNoise(method="inversion")(pipeline("sdxl"), "a", **SIZES), "guidance_scale is needed"),
+        (lambda: GoldenNoise(method="inversion", cycles=0)(pipeline("sd"), "a", **CALL), "noise.inversion.cycles=0"),
+        (lambda: GoldenNoise(method="best_of_n")(pipeline("sd"), "a", **CALL), "give one, GoldenNoise"),
+        (lambda: GoldenNoise(method="inversion")(controlled(), "a", **CALL), "evaluates the denoiser by itself"),
+        (lambda: GoldenNoise(method="best_of_n", metric="hps"), "metric=hps"),
+        (lambda: GoldenNoise(Listening())(nn.Identity(), "a"), "Identity: no text-to-image pipeline"),
+        (lambda: GoldenNoise(Listening())(pipeline("sd"), "a", height=60), "height=60"),
+        (lambda: GoldenNoise(Listening())(pipeline("sd"), "a", seed=[1, 2]), "one for each picture"),
+        (lambda: GoldenNoise(Listening())(pipeline("sd")), "a prompt is needed"),
+    ],
+)
+def test_a_mistake_is_one_line(make, said):
+    with pytest.raises(UserError, match=said) as raised:
+        make()
+    assert "\n" not in str(raised.value)
