@@ -5,7 +5,7 @@ Nothing here imports torch. What is no pipeline's own lies in ``npnet.weights``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,23 @@ Needed = Mapping[str, str | None]
 """The parts that a family cannot do without, each with its class where only one will do."""
 
 
-def check_pipeline(field: str, source: str, revision: str | None = None, needed: Needed | None = None) -> None:
+def check_pipeline(
+    field: str, source: str, revision: str | None = None, needed: Needed | None = None, replaced: Collection[str] = ()
+) -> None:
     """Refuse a pipeline that cannot be loaded: an incomplete directory, or a hub id without hub and cache.
+
+    Args:
+        field: for the error line.
+        source: a directory or a hub id.
+        revision: of the hub repository.
+        needed: see ``Needed``.
+        replaced: parts that come from elsewhere, so that they need not be there.
 
     Raises:
         FieldError: says what is missing.
     """
     if is_local(source) or source.count("/") != 1:
-        _check_folder(field, local_path(source), needed)
+        _check_folder(field, local_path(source), needed, replaced)
         return
     check_cached(source, [INDEX], field, revision)
     index = cached_file(source, INDEX, revision)
@@ -103,18 +112,35 @@ def read_index(field: str, source: object, index: Path, needed: Needed | None = 
     Raises:
         FieldError: the file is damaged, or the pipeline is of another family (a needed part is not there, or another).
     """
-    parts = {
-        name: described
-        for name, described in read_json(index, field, source).items()
-        if not name.startswith("_") and isinstance(described, list) and len(described) == 2 and described[0]
-    }
+    parts = {name: described for name, described in _named(index, field, source).items() if described[0]}
     for name, class_name in (needed or {}).items():
         if name not in parts:
             raise FieldError(field, source, f"a pipeline of another family (it has no {name})")
         if class_name not in (None, parts[name][1]):
             found = parts[name][1]
             raise FieldError(field, source, f"a pipeline of another family (its {name} is {found}, not {class_name})")
+    for half, other in (("text_encoder", "tokenizer"), ("tokenizer", "text_encoder")):
+        for name in parts:
+            wanted = name.replace(half, other)
+            if name.startswith(half) and wanted not in parts:
+                raise FieldError(field, source, f"its {name} lacks a {wanted}; both or none are needed")
     return parts
+
+
+def null_parts(field: str, source: object, index: Path, optional: Collection[str] = ()) -> list[str]:
+    """Return the parts that a ``model_index.json`` says are none, ``[null, null]``: an SD 3 that was saved without T5.
+
+    Args:
+        field: for the error line.
+        source: of the pipeline.
+        index: the file.
+        optional: parts that are none as well where it does not name them.
+
+    Raises:
+        FieldError: the file is damaged.
+    """
+    named = _named(index, field, source)
+    return [name for name in dict.fromkeys([*named, *optional]) if not named.get(name, [None])[0]]
 
 
 def small_file(source: str, name: str, field: str, revision: str | None = None) -> dict[str, Any] | None:
@@ -133,12 +159,21 @@ def small_file(source: str, name: str, field: str, revision: str | None = None) 
     return read_json(file, field, source) if file and file.is_file() else None
 
 
-def _check_folder(field: str, folder: Path, needed: Needed | None) -> None:
+def _named(index: Path, field: str, source: object) -> dict[str, Any]:
+    described = read_json(index, field, source)
+    for name, value in described.items():
+        if name.startswith(("text_encoder", "tokenizer")) and not (isinstance(value, list) and len(value) == 2):
+            raise FieldError(field, source, f"{INDEX}: {name}={value!r}; a list of two is needed: [null, null] is none")
+    return {n: v for n, v in described.items() if not n.startswith("_") and isinstance(v, list) and len(v) == 2}
+
+
+def _check_folder(field: str, folder: Path, needed: Needed | None, replaced: Collection[str]) -> None:
     index = folder / INDEX
     if not exists(index):
         raise FieldError(field, folder, f"no diffusers pipeline there ({INDEX} is missing)")
-    for name in read_index(field, folder, index, needed):
-        missing = None if name in UNUSED else _missing_file(folder / name, name)
+    parts = read_index(field, folder, index, needed)
+    for name in parts:
+        missing = None if name in UNUSED or name in replaced else _missing_file(folder / name, name)
         if missing:
             raise FieldError(field, folder, f"the pipeline is incomplete ({name}/{missing})")
 

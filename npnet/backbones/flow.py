@@ -39,6 +39,7 @@ class StableDiffusion3(PipelineBackbone):
         pipeline="StableDiffusion3Pipeline",
         denoiser_class="SD3Transformer2DModel",
         scheduler={"shift": 3.0},
+        optional_parts=("text_encoder_3", "tokenizer_3"),
         patch_size=2,
     )
     runtime: ClassVar[type | str] = "npnet.backbones.runtime.flow:SD3"

@@ -40,6 +40,7 @@ class Layout:
         scheduler: the published scheduler configuration, used where the checkpoint's own is not on this machine.
         vae_classes: that may stand in the VAE's place, the published one's first.
         text_parts: the text components that the family cannot do without.
+        optional_parts: text components that the family can do without; diffusers wants to be told that they are none.
         patch_size: latent cells that the network reads as one, along a side.
         float32_parts: components that are kept in float32.
         ays: the family's Align Your Steps, where it has them.
@@ -51,6 +52,7 @@ class Layout:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     vae_classes: tuple[str, ...] = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL")
     text_parts: tuple[str, ...] = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    optional_parts: tuple[str, ...] = ()
     patch_size: int = 1
     float32_parts: tuple[str, ...] = ()
     ays: tuple[int, ...] | None = None

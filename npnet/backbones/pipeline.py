@@ -96,11 +96,20 @@ class PipelineBackbone(Backbone):
         """The variant of the weight files."""
         return self.variant
 
+    def replaced(self) -> tuple[str, ...]:
+        """Return the parts of the pipeline that are loaded whole from elsewhere."""
+        whole = self.denoiser and not self.denoiser.endswith(".safetensors")
+        return (*([self.layout.denoiser] if whole else []), *(["vae"] if self.vae else []))
+
+    def needed(self) -> dict[str, str | None]:
+        """Return the parts that the pipeline itself must have; see ``Layout.needed``."""
+        return {name: kind for name, kind in self.layout.needed().items() if name not in self.replaced()}
+
     # --- what follows from it ------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """See ``Description.check``: every path that is given."""
-        files.check_pipeline("path", self.source, self.revision, self.layout.needed())
+        files.check_pipeline("path", self.source, self.revision, self.needed(), self.replaced())
         files.check_part("denoiser", self.denoiser, (self.layout.denoiser_class,))
         files.check_part("vae", self.vae, self.layout.vae_classes)
         files.check_lora("lora", self.lora)

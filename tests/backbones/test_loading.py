@@ -70,6 +70,63 @@ def test_a_saved_pipeline_is_loaded_as_it_was(name, saved):
     assert torch.equal(ours, before)
 
 
+@pytest.fixture
+def without_t5(tmp_path):
+    pipeline = tiny.sd3_pipeline()
+    pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    pipeline.save_pretrained(tmp_path / "sd3")
+    return pipeline, tmp_path / "sd3"
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["[null, null]", "left out"])
+def test_stable_diffusion_3_without_its_t5_is_loaded_as_it_was(without_t5, named):
+    pipeline, folder = without_t5
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["text_encoder_3"] == [None, None]
+    if not named:
+        index = {name: value for name, value in index.items() if not name.endswith("_3")}
+        (folder / "model_index.json").write_text(json.dumps(index))
+    description = StableDiffusion3(str(folder), **keys("sd3"))
+    description.check()
+    loaded, before = description.load(), description.adopt(pipeline)
+    noise, sizes = noise_for(loaded), description.embed_dims()
+    ours, theirs = (b.encode(PROMPTS) for b in (loaded, before))
+    assert ours.prompt_embeds.shape[1:] == (sizes["prompt_length"], sizes["prompt_embed_dim"])
+    assert torch.equal(loaded.sample(noise, ours, 2, 3.0), before.sample(noise, theirs, 2, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tokenizer_3": ["transformers", "T5Tokenizer"]}, "its tokenizer_3 lacks a text_encoder_3"),
+        ({"text_encoder_3": ["transformers", "T5EncoderModel"]}, "its text_encoder_3 lacks a tokenizer_3"),
+        ({"text_encoder_3": None}, "text_encoder_3=None; a list of two is needed"),
+        ({"vae": [None, None]}, "it has no vae"),
+        ({"text_encoder": [None, None]}, "it has no text_encoder"),
+    ],
+)
+def test_half_of_an_optional_part_and_a_needed_one_that_is_none_are_refused(without_t5, changed, said):
+    index = without_t5[1] / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | changed))
+    description = StableDiffusion3(str(without_t5[1]), **keys("sd3"))
+    assert said in refusal(description.check)
+
+
+def test_a_part_that_comes_from_elsewhere_need_not_be_in_the_pipeline(saved, tmp_path):
+    pipeline, folder = tiny.sd3_pipeline(), tmp_path / "sd3"
+    pipeline.vae.save_pretrained(tmp_path / "vae")
+    pipeline.transformer.save_pretrained(tmp_path / "transformer")
+    shutil.copytree(saved("sd3"), folder, ignore=shutil.ignore_patterns("vae", "transformer"))
+    parts = {"vae": str(tmp_path / "vae"), "denoiser": str(tmp_path / "transformer")}
+    index = folder / "model_index.json"
+    for change in ({}, {"vae": [None, None], "transformer": [None, None]}):
+        index.write_text(json.dumps(json.loads(index.read_text()) | change))
+        description = StableDiffusion3(str(folder), **keys("sd3"), **parts)
+        description.check()
+        assert description.load().latent_shape() == (4, 8, 12)
+    assert "vae" in refusal(StableDiffusion3(str(folder), **keys("sd3"), denoiser=parts["denoiser"]).check)
+
+
 @pytest.mark.parametrize("name", LOADED)
 def test_a_half_precision_network_gives_float32_predictions(name, saved):
     needs_accelerate(name)

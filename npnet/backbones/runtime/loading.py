@@ -14,7 +14,7 @@ import transformers
 from diffusers.utils import is_accelerate_available
 from safetensors import SafetensorError
 
-from npnet.backbones.files import INDEX, part_class, read_index
+from npnet.backbones.files import INDEX, null_parts, part_class, read_index
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.errors import FieldError, one_line
 from npnet.weights.files import local_path
@@ -38,20 +38,23 @@ def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced:
     source, layout, variant = description.source, description.layout, description.weight_variant
     folder = local_path(source)
     if folder.is_dir():
+        index = folder / INDEX
         has_variant = variant and any(folder.glob(f"*/*.{variant}.*"))
         options: dict[str, Any] = {"variant": variant} if has_variant else {}
         place = str(folder)
     else:
         index = fetch(source, [INDEX], "path", description.revision)
-        read_index("path", source, index, layout.needed())
+        read_index("path", source, index, description.needed())
         options, place = {"variant": variant, "revision": description.revision}, source
+    # diffusers misses a part that the index says is none, unless it is told so
+    absent = dict.fromkeys(null_parts("path", source, index, layout.optional_parts))
     dtypes = {"default": dtype, **dict.fromkeys(layout.float32_parts, torch.float32)}
     pipeline_class = getattr(diffusers, layout.pipeline)
     pipeline = guarded(
         "path",
         source,
         lambda: pipeline_class.from_pretrained(
-            place, dtype=dtypes, use_safetensors=True, **memory_option(), **options, **replaced
+            place, dtype=dtypes, use_safetensors=True, **memory_option(), **options, **{**absent, **replaced}
         ),
     )
     check_tokenizers(source, pipeline)
