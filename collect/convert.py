@@ -18,6 +18,7 @@ from typing import Any
 from collect.plan import FORMAT, USED
 from collect.published import Found, match, read_lines
 from npnet.arguments import describe, parse
+from npnet.bounds import NumWorkers
 from npnet.cli import run
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError, one_line
@@ -50,7 +51,7 @@ class ConvertSettings(Description):
     lines: Path | None = None
     metrics: tuple[Name, ...] | Name | None = None
     chunk_size: Count = 256
-    workers: Count = 1
+    workers: NumWorkers = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

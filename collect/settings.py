@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from collect.selection import Selection
 from npnet.backbones import Backbone
+from npnet.bounds import Guidance, Number
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.description import Description, imported
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, NotNegative, Seed
+from npnet.fields import Count, Name, Seed
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
@@ -35,8 +36,8 @@ class SelectionSettings(Description):
     """
 
     selection: Literal["all", "weighted"] = "all"
-    margin: float = 0.0
-    weights: Mapping[str, float] | None = None
+    margin: Number = 0.0
+    weights: Mapping[str, Number] | None = None
     keep_all: bool = False
 
     @property
@@ -89,7 +90,7 @@ class CollectSettings(WorkSettings, SelectionSettings):
     prompts: Prompts
     output_dir: OutputFolder
     num_inference_steps: Count
-    guidance_scale: NotNegative
+    guidance_scale: Guidance
     noise: dict[str, NoiseMethod] = field(default_factory=dict)
     metric: dict[str, Metric] = field(default_factory=dict)
     seeds: Seeds = field(default_factory=Seeds)

@@ -13,6 +13,7 @@ from collect.settings import CollectSettings
 from collect.survey import survey
 from npnet.errors import UserError
 from npnet.instantiate import build_all
+from npnet.loggers import begin, check_logins
 
 LOG_SECONDS = 10.0
 """Between two rows of the loggers."""
@@ -40,7 +41,7 @@ class Watch:
         """Build the loggers of a collection; rows of earlier runs into the folder stay.
 
         Raises:
-            UserError: a logger cannot be built.
+            UserError: a logger cannot be built, or cannot begin.
         """
         if not settings.logger:
             return cls()
@@ -51,7 +52,9 @@ class Watch:
             before = 0
         # what the loggers warn of is not the user's: a folder that is not empty, a version that is old
         warnings.filterwarnings("ignore", module="lightning")
+        check_logins(settings.logger)
         loggers = build_all(settings.logger, "logger")
+        begin(loggers)
         for logger in loggers.values():
             if type(logger).__name__ == "CSVLogger":
                 history.set_aside(folder)

@@ -1,9 +1,9 @@
-"""Bounds that a value of the right type must keep, for ``Annotated`` fields; see ``fields``."""
+"""Bounds that a value of the right type must keep, for ``Annotated`` fields, and those in use; see ``fields``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -88,3 +88,28 @@ class NotEmpty:
 def is_whole(value: Any) -> bool:
     """Say whether a value is a whole number of a size that tensors and files can hold: 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+MAX_RUN_SEED = 2**32 - 1
+"""The largest ``seed`` of a run: numpy's generators and Lightning take no larger one."""
+MAX_SEED = 2**63 - 1
+"""The largest seed of a sample's noise: of a ``torch.Generator`` as it is used here."""
+Count = Annotated[int, AtLeast(1)]
+"""A whole number of at least 1."""
+Whole = Annotated[int, AtLeast(0)]
+"""A whole number of at least 0."""
+Seed = Annotated[int, AtLeast(0), AtMost(MAX_RUN_SEED)]
+LARGE = 1e6
+"""No weight, rate or limit of ours means anything beyond it: such a number is a slip of the pen."""
+Number = Annotated[float, AtLeast(-LARGE), AtMost(LARGE)]
+"""A setting of any sign; what is read of a file is a plain ``float``."""
+Positive = Annotated[float, Above(0), AtMost(LARGE)]
+NotNegative = Annotated[float, AtLeast(0), AtMost(LARGE)]
+"""For weights, limits, ..."""
+Guidance = Annotated[float, AtLeast(0), AtMost(1000)]
+"""A guidance scale; the largest in use are below 100."""
+NumWorkers = Annotated[int, AtLeast(1), AtMost(4096)]
+"""Processes."""
+Share = Annotated[float, AtLeast(0), AtMost(1)]
+Name = Annotated[str, NotEmpty()]
+"""A text that is not empty: a path, a name."""

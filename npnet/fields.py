@@ -21,7 +21,23 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from npnet.bounds import Above, AtLeast, AtMost, Below, MultipleOf, NotEmpty, Rule, is_whole
+from npnet.bounds import (
+    Above,
+    AtLeast,
+    AtMost,
+    Below,
+    Count,
+    MultipleOf,
+    Name,
+    NotEmpty,
+    NotNegative,
+    Positive,
+    Rule,
+    Seed,
+    Share,
+    Whole,
+    is_whole,
+)
 from npnet.errors import FieldError, closest, under
 
 __all__ = [
@@ -46,22 +62,6 @@ __all__ = [
     "in_words",
 ]
 T = TypeVar("T")
-MAX_RUN_SEED = 2**32 - 1
-"""The largest ``seed`` of a run: numpy's generators and Lightning take no larger one."""
-MAX_SEED = 2**63 - 1
-"""The largest seed of a sample's noise: of a ``torch.Generator`` as it is used here."""
-Count = Annotated[int, AtLeast(1)]
-"""A whole number of at least 1."""
-Whole = Annotated[int, AtLeast(0)]
-"""A whole number of at least 0."""
-Seed = Annotated[int, AtLeast(0), AtMost(MAX_RUN_SEED)]
-Positive = Annotated[float, Above(0)]
-NotNegative = Annotated[float, AtLeast(0)]
-"""For guidance scales, weights, ..."""
-Share = Annotated[float, AtLeast(0), AtMost(1)]
-Name = Annotated[str, NotEmpty()]
-"""A text that is not empty: a path, a name."""
-
 _PLAIN: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", is_whole),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from npnet.fields import MAX_SEED
+from npnet.bounds import MAX_SEED
 
 
 def source_noise(seed: int, shape: Sequence[int]) -> torch.Tensor:

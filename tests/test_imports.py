@@ -20,7 +20,7 @@ LAYERS = [
             "paths",
             "instantiate",
         },
-        *{"text", "untrusted", "command", "composing", "experiments", "ending", "messages"},
+        *{"text", "untrusted", "command", "composing", "experiments", "ending", "messages", "loggers"},
         *{"arguments", "labels"},
     },
     {"shapes", "work"},
@@ -166,7 +166,18 @@ def test_imports_stand_at_the_top_of_the_file():
     [("shapes", ("npnet", "lightning")), ("networks", ("lightning", "diffusers.pipelines", "npnet"))],
 )
 def test_parts_that_stand_alone_stay_alone(part, forbidden):
-    below = ("records", "errors", "fields", "description", "paths", "seeding", "untrusted", "weights", "work.atomic")
+    below = (
+        "records",
+        "errors",
+        "bounds",
+        "fields",
+        "description",
+        "paths",
+        "seeding",
+        "untrusted",
+        "weights",
+        "work.atomic",
+    )
     ground = tuple(f"npnet.{name}" for name in below)
     for path in (ROOT / "npnet" / part).rglob("*.py"):
         for name in imported(PARSED[path]):

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from npnet.backbones.schedules import Schedule
 from npnet.backbones.spacing import Kind
+from npnet.bounds import Guidance
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError
-from npnet.fields import Count, Name, NotNegative, checked
+from npnet.fields import Count, Name, checked
 
 if TYPE_CHECKING:
     from npnet.backbones.runtime.loaded import LoadedBackbone
@@ -27,8 +28,8 @@ CAPABILITIES = ("unconditional_branch", "cross_attention_maps", "decode", "diffe
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "xla", "hpu", "npu", "mtia", "vulkan", "meta")
 """Of torch; whether one is here is known where torch is."""
 SETTINGS: dict[str, Any] = {
-    "guidance_scale": NotNegative,
-    "inversion_guidance_scale": NotNegative,
+    "guidance_scale": Guidance,
+    "inversion_guidance_scale": Guidance,
     "num_inference_steps": Mapping[Literal["collect", "evaluate"], Count],
 }
 """What the commands read of ``Backbone.settings``; a model may note more."""

@@ -19,6 +19,7 @@ from npnet.backbones.levels import flow_sigmas, plain
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.schedules import FlowSchedule, Schedule
 from npnet.backbones.spacing import Kind, Spacing
+from npnet.bounds import Number
 from npnet.fields import AtLeast, AtMost, Positive
 
 Tokens = Annotated[int, AtLeast(1), AtMost(512)]
@@ -101,7 +102,7 @@ class Flux(PipelineBackbone):
     shift: Positive | None = None
     max_sequence_length: Tokens = 512
     true_cfg: bool = False
-    embedded_guidance: float = 3.5
+    embedded_guidance: Number = 3.5
 
     @property
     def capabilities(self) -> frozenset[str]:  # type: ignore[override]

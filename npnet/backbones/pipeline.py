@@ -12,6 +12,7 @@ from npnet.backbones.base import CAPABILITIES, Backbone
 from npnet.backbones.layout import Configs, Facts, Layout, Side8
 from npnet.backbones.schedules import Schedule, VariancePreservingSchedule
 from npnet.backbones.spacing import check_spacing
+from npnet.bounds import Number
 from npnet.description import imported
 from npnet.errors import FieldError
 from npnet.fields import Count, Name
@@ -59,7 +60,7 @@ class PipelineBackbone(Backbone):
     spacing: str | tuple[float, ...] | None = None
     denoiser: str | None = None
     lora: str | None = None
-    lora_scale: float = 1.0
+    lora_scale: Number = 1.0
     vae: str | None = None
     vae_slicing: bool = False
     text_encoder_batch_size: Count = 32

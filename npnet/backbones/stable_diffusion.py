@@ -18,6 +18,7 @@ from npnet.backbones.base import CAPABILITIES
 from npnet.backbones.layout import Configs, Facts, Layout, Side8, find, vae_factor
 from npnet.backbones.levels import AYS
 from npnet.backbones.pipeline import PipelineBackbone
+from npnet.bounds import Number
 from npnet.errors import FieldError
 from npnet.pictures.opener import PictureError, open_picture
 
@@ -136,7 +137,7 @@ class StableDiffusionXLControlNet(PipelineBackbone):
     controlnet: str
     control_image: str | None = None
     _: KW_ONLY
-    controlnet_conditioning_scale: float = 1.0
+    controlnet_conditioning_scale: Number = 1.0
 
     def facts_of(self, configs: Configs) -> Facts:
         """See ``PipelineBackbone.facts_of``."""

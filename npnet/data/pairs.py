@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from npnet.data import places
 from npnet.description import Description, imported
-from npnet.fields import AtLeast, Below, Count, Name, Seed, Whole
+from npnet.fields import AtLeast, AtMost, Below, Count, Name, Seed, Whole
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
@@ -37,7 +37,7 @@ class Pairs(Description):
     kept_only: bool = True
     validation_share: Annotated[float, AtLeast(0), Below(1)] = 0.1
     max_pairs: Count | None = None
-    num_workers: Whole = 0
+    num_workers: Annotated[int, AtLeast(0), AtMost(4096)] = 0
     shuffle_buffer: Whole = 4096
     embeddings_cache: Name | None = None
     seed: Seed = 0

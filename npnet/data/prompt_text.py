@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from npnet.bounds import MAX_SEED
 from npnet.data.json_lines import split_lines
 from npnet.data.tables import read_column
 from npnet.description import imported
-from npnet.fields import MAX_SEED
 from npnet.untrusted import parse_json
 
 COLUMNS = ("prompt", "prompts", "caption", "text")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from npnet.bounds import MAX_SEED
 from npnet.data.prompts import PromptSet, Sample
 from npnet.description import imported
 from npnet.errors import FieldError
-from npnet.fields import MAX_SEED, check_fields
+from npnet.fields import check_fields
 
 NEEDED = {
     "range": "two whole numbers [low,high], 0 <= low <= high < 2**63, are needed",

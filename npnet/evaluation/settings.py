@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from npnet.backbones import Backbone
+from npnet.bounds import Guidance
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, NotNegative, Seed, Whole
+from npnet.fields import Count, Name, Seed, Whole
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
@@ -46,7 +47,7 @@ class EvaluateSettings(WorkSettings):
     prompts: Prompts
     output_dir: OutputFolder
     num_inference_steps: Count
-    guidance_scale: NotNegative
+    guidance_scale: Guidance
     seeds: Seeds
     seed: Seed = 0
     sampler: Name = "default"

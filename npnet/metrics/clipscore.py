@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from npnet.bounds import Number
 from npnet.fields import Name
 from npnet.metrics.base import Metric
 from npnet.weights.files import WEIGHTS
@@ -32,7 +33,7 @@ class CLIPScore(Metric):
 
     path: Name = "openai/clip-vit-base-patch32"
     prefix: str = ""
-    weight: float = 2.5
+    weight: Number = 2.5
 
     def check(self) -> None:
         """See ``Description.check``."""

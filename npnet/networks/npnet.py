@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from npnet.bounds import Number
 from npnet.fields import Count, Whole
 from npnet.networks import base, form, residual, svd
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
@@ -80,8 +81,8 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         pretrained_trunk: bool = False,
         feature_layout: residual.FeatureLayout = "official",
         position_map: bool = False,
-        alpha_init: float = 0.0,
-        beta_init: float = 0.0,
+        alpha_init: Number = 0.0,
+        beta_init: Number = 0.0,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         c = form.checked_arguments(NPNet.__init__, given)

@@ -22,8 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
-from npnet.fields import Count, NotEmpty, NotNegative, Share
+from npnet.fields import Count, NotEmpty, Share
 from npnet.noise.base import NoiseMethod
 from npnet.noise.semantic_erasure import Renormalise
 
@@ -56,11 +57,11 @@ class ErasureInjection(NoiseMethod):
     runtime = "npnet.noise.runtime.erasure_injection:LoadedErasureInjection"
 
     num_inference_steps: Count
-    guidance_scale: NotNegative
+    guidance_scale: Guidance
     num_noises: Count = 1
-    delta: float = -0.5
+    delta: Number = -0.5
     positions: Annotated[tuple[Share, ...], NotEmpty()] = (0.0,)
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Number, ...] | None = None
     prediction: Literal["epsilon", "velocity"] = "epsilon"
     renormalise: Renormalise = "norm"
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from npnet.fields import Count, NotNegative
+from npnet.bounds import Guidance
+from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Inversion(NoiseMethod):
     # the step adds K (w_l - w_w)(cond - uncond): at 4 steps and strong guidance that is as large as the noise itself
     variance_bound = (0.5, 3.0)
 
-    guidance_scale: NotNegative
-    inversion_guidance_scale: NotNegative
+    guidance_scale: Guidance
+    inversion_guidance_scale: Guidance
     num_inference_steps: Count
     cycles: Count = 1
     time_label: Literal["destination", "source"] = "destination"

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from npnet.bounds import Number
 from npnet.errors import FieldError
 from npnet.fields import Count, Positive, Whole
 from npnet.noise.search import SearchMethod
@@ -62,8 +63,8 @@ class NoiseDiffusion(SearchMethod):
     variant: Variant = "noise_diffusion"
     num_rounds: Whole = 50
     num_candidates: Count = 50
-    score_range: tuple[float, float] = (0.0, 1.0)
-    threshold: float | None = 0.98
+    score_range: tuple[Number, Number] = (0.0, 1.0)
+    threshold: Number | None = 0.98
     pgd_step_size: Positive = 0.05
     learning_rate: Positive = 1e-2
 

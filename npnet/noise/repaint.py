@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from npnet.bounds import Guidance
 from npnet.errors import FieldError, UserError
-from npnet.fields import Count, NotNegative
+from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Repaint(NoiseMethod):
     # at 4 steps most of the returned noise is fresh, the rest is a guided prediction of larger variance
     variance_bound = (0.5, 3.0)
 
-    guidance_scale: NotNegative
+    guidance_scale: Guidance
     num_inference_steps: Count
     jump_length: Count = 1
     repeats: Count = 1

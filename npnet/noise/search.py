@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from npnet.fields import Count, Name, NotEmpty, NotNegative, Positive, check_fields
+from npnet.bounds import Guidance
+from npnet.fields import Count, Name, NotEmpty, Positive, check_fields
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class SearchMethod(NoiseMethod):
     """
 
     num_inference_steps: Count
-    guidance_scale: NotNegative
+    guidance_scale: Guidance
     scorer: Scorers | None = None
     budget: Budget = field(default=Budget(), kw_only=True)
 

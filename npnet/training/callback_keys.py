@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from npnet.bounds import Number
 from npnet.errors import FieldError, closest, under
-from npnet.fields import Below, Count, NotNegative, Whole, checked
+from npnet.fields import Below, Count, Name, NotNegative, Whole, checked
 from npnet.instantiate import Node
 from npnet.training.keeping import check_monitor
 
 KEYS: dict[str, dict[str, Any]] = {
-    "EarlyStopping": {"patience": Count, "mode": Literal["min", "max"], "min_delta": NotNegative},
-    "CSVLogger": {"save_dir": str, "name": str | int | None, "version": int | str | None},
+    "EarlyStopping": {
+        "monitor": str,
+        "patience": Count,
+        "mode": Literal["min", "max"],
+        "min_delta": NotNegative,
+        "verbose": bool,
+        "strict": bool,
+        "check_finite": bool,
+        "stopping_threshold": Number | None,
+        "divergence_threshold": Number | None,
+        "check_on_train_epoch_end": bool | None,
+        "log_rank_zero_only": bool,
+    },
     "EMAWeightAveraging": {
         "device": str | None,
         "use_buffers": bool,
@@ -20,8 +32,24 @@ KEYS: dict[str, dict[str, Any]] = {
         "update_starting_at_step": Whole | None,
         "update_starting_at_epoch": Whole | None,
     },
+    "CSVLogger": {
+        "save_dir": str,
+        "name": str | int | None,
+        "version": int | str | None,
+        "prefix": str,
+        "flush_logs_every_n_steps": Count,
+    },
+    "WandbLogger": {
+        "save_dir": str,
+        "project": Name | None,
+        "name": str | int | None,
+        "offline": bool,
+        "log_model": bool | Literal["all"],
+    },
 }
 """Class of Lightning's -> what its keys may hold."""
+OPEN = ("WandbLogger",)
+"""Classes that hand further keys on to their library."""
 
 
 def check_keys(node: Node) -> None:
@@ -30,13 +58,14 @@ def check_keys(node: Node) -> None:
     Raises:
         FieldError: names the key.
     """
-    name = str(node.keys.get("_target_")).split(".")[-1]
-    allowed = KEYS.get(name, {})
-    if name == "EarlyStopping":
+    target = str(node.keys.get("_target_"))
+    name = target.split(".")[-1]
+    allowed = KEYS.get(name, {}) if target.startswith("lightning.") else {}
+    if allowed and name == "EarlyStopping":
         with under(node.where):
             check_monitor(node.keys.get("monitor"))
     for key, value in node.keys.items():
         if key in allowed:
             checked(allowed[key], value, f"{node.where}.{key}")
-        elif name == "EMAWeightAveraging" and key != "_target_":  # it hands on what it does not know
+        elif allowed and name not in OPEN and key != "_target_":
             raise FieldError(f"{node.where}.{key}", value, f"no such key; {closest(key, allowed)}")

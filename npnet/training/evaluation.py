@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from npnet.backbones import Backbone
+from npnet.bounds import Guidance
 from npnet.compatibility import check_parts, check_prompts
 from npnet.data.prompts import Prompts, Sample
 from npnet.data.seeds import Seeds, assign_seeds
@@ -24,7 +25,7 @@ from npnet.drawing.sheets import draw_side_by_side
 from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import MethodScores, evaluate_methods
 from npnet.errors import UserError, under
-from npnet.fields import Count, checked
+from npnet.fields import Count, Seed, Whole, checked
 from npnet.metrics import Metric, load_metrics, statistics
 from npnet.noise import Network, Standard
 from npnet.noise.runtime import LoadedMethod
@@ -73,8 +74,15 @@ class Evaluation(Callback):
         for name, node in needed.items():
             if not node:
                 raise UserError(f"the evaluation during training needs {name}")
-        for name, value in (("every_n_epochs", every_n_epochs), ("batch_size", batch_size)):
-            checked(Count, value, name)
+        for kind, name, value in (
+            (Count, "every_n_epochs", every_n_epochs),
+            (Count, "batch_size", batch_size),
+            (Whole, "num_pictures", num_pictures),
+            (Seed, "seed", seed),
+            (Count | None, "num_inference_steps", num_inference_steps),
+            (Guidance | None, "guidance_scale", guidance_scale),
+        ):
+            checked(kind, value, name)
         assert backbone is not None and metrics is not None and prompts is not None
         self.backbone: Any = backbone  # loaded, once `setup` is called
         self.metrics, self.prompts = dict(metrics), prompts
@@ -82,7 +90,11 @@ class Evaluation(Callback):
         self.every_n_epochs, self.batch_size, self.num_pictures = every_n_epochs, batch_size, num_pictures
         self.seeds = checked(Seeds, {"range": [0, 100], **(seeds or {})}, "seeds")
         published = backbone.settings
-        steps = num_inference_steps or published.get("num_inference_steps", {}).get("evaluate")
+        steps = (
+            num_inference_steps
+            if num_inference_steps is not None
+            else published.get("num_inference_steps", {}).get("evaluate")
+        )
         scale = guidance_scale if guidance_scale is not None else published.get("guidance_scale")
         if steps is None or scale is None:
             raise UserError("the evaluation during training needs num_inference_steps and guidance_scale")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from npnet.description import Description
-from npnet.fields import AtLeast, Below, NotNegative, Positive, Whole
+from npnet.fields import Above, AtLeast, AtMost, Below, Whole
 
 Beta = Annotated[float, AtLeast(0), Below(1)]
 
@@ -26,8 +26,8 @@ class Optimisation(Description):
 
     runtime: ClassVar[type | str] = "npnet.training.module:NPNetModule"
 
-    learning_rate: Positive = 1e-4
-    weight_decay: NotNegative = 0.01
+    learning_rate: Annotated[float, Above(0), AtMost(1)] = 1e-4
+    weight_decay: Annotated[float, AtLeast(0), AtMost(100)] = 0.01
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: Whole = 0
     betas: tuple[Beta, Beta] = (0.9, 0.999)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,23 +13,21 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from npnet.data.datamodule import PairData
-from npnet.description import Description
 from npnet.errors import FieldError, UserError
+from npnet.loggers import begin
 from npnet.networks import NoiseNetwork
 from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import Measurement, measure
-from npnet.training.callback_keys import check_keys
 from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Result, export
 from npnet.training.module import NPNetModule
-from npnet.training.plan import check_callbacks
+from npnet.training.parts import build_callbacks, check_nodes, exported_checkpoint, process_rank
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, extends
-from npnet.training.start import build_network, describe_start, make_network, needs_text
+from npnet.training.start import describe_start, make_network, needs_text
 from npnet.work import lock
 from npnet.work import request as requests
 from npnet.work.atomic import write_json
@@ -64,44 +61,6 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
             _fit(settings, data, output_dir, callbacks, request)
 
 
-def process_rank() -> int:
-    """Return this process's number in a distributed run, as its launcher (Lightning, torchrun, SLURM) says; else 0."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 0)
-
-
-def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
-    """Build the callbacks and let them check what they need, before anything is written.
-
-    Raises:
-        UserError: one cannot be built, or watches a validation that will not take place.
-    """
-    checked = check_callbacks(settings, data)
-    callbacks: list[Any] = []
-    for label, node in settings.callbacks_by_label():
-        callback = checked.get(label) or node.build(Callback)
-        is_described = isinstance(callback, Description)
-        callbacks.append(callback.load() if is_described else callback)
-    # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
-    return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
-
-
-def check_nodes(settings: TrainSettings, data: PairData) -> None:
-    """Build network, loggers and trainer once, so that a mistake in them shows before anything is loaded or written.
-
-    Raises:
-        UserError: one of them refuses a key.
-    """
-    if settings.export_from is not None and not _exported_checkpoint(settings).is_file():
-        raise FieldError("export_from", settings.export_from, f"{_exported_checkpoint(settings)}: no such checkpoint")
-    build_network(settings, data)
-    for node in (settings.logger or {}).values():
-        check_keys(node)
-        node.build(Logger)
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)
-
-
 @contextmanager
 def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder for this request; a finished run that is asked for more epochs is opened again.
@@ -130,10 +89,13 @@ def _fit(
 ) -> None:
     """Train, going on where a killed run stopped, and export the best network."""
     first = process_rank() == 0
+    by_label = {label: node.build(Logger) for label, node in (settings.logger or {}).items()}
+    loggers = list(by_label.values())
+    if first:
+        begin(by_label)
     network, before, start = _network(settings, data, first)
     module = settings.module.runtime_class()(network, settings.module)
     state = RunState(settings.seed)
-    loggers = [node.build(Logger) for node in (settings.logger or {}).values()]
     watched = sys.stderr.isatty()
     always = [state, FiniteLoss(), *([] if watched or not first else [EpochLines()])]
     trainer: L.Trainer = settings.trainer.build(
@@ -219,16 +181,11 @@ def _take_best(module: NPNetModule, output_dir: Path, score: float | None) -> No
         raise UserError(f"{error}; export_from=last exports the last weights instead") from error
 
 
-def _exported_checkpoint(settings: TrainSettings) -> Path:
-    name = str(settings.export_from)
-    return Path(name if name.endswith(".ckpt") else f"{settings.output_dir}/{checkpoints.FOLDER}/{name}.ckpt")
-
-
 def _export_from(settings: TrainSettings, data: PairData, output_dir: Path, request: Mapping[str, Any]) -> None:
     """Export the network of one checkpoint of the run, beside the run's own."""
     if process_rank() != 0:
         return
-    name, path = str(settings.export_from), _exported_checkpoint(settings)
+    name, path = str(settings.export_from), exported_checkpoint(settings)
     try:
         found = checkpoints.read(path)
     except UserError as error:

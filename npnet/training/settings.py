@@ -5,31 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
+from npnet.bounds import NumWorkers
 from npnet.data.pairs import Pairs
 from npnet.description import Description
 from npnet.errors import FieldError, UserError
-from npnet.fields import AtLeast, Count, Name, NotNegative, Seed, Share, checked
+from npnet.fields import Count, Name, Seed
 from npnet.instantiate import Node
+from npnet.training.callback_keys import check_keys
 from npnet.training.optimisation import Optimisation
+from npnet.training.trainer_keys import check_trainer
 from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
 
-TRAINER: dict[str, Any] = {
-    "max_epochs": Count,
-    "min_epochs": Count | None,
-    "devices": Count | Literal["auto", -1] | str | tuple[Annotated[int, AtLeast(0)], ...],
-    "num_nodes": Count,
-    "accumulate_grad_batches": Count,
-    "gradient_clip_val": NotNegative | None,
-    "log_every_n_steps": Count,
-    "check_val_every_n_epoch": Count | None,
-    "val_check_interval": Count | Share,
-    "enable_model_summary": bool | None,
-    "num_sanity_val_steps": Annotated[int, AtLeast(-1)],
-}
-"""What the keys of Lightning's trainer may hold, as far as a mistake in them would show late."""
 NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from")
 """Keys that do not change what comes out."""
 
@@ -71,7 +60,7 @@ class TrainSettings(Description):
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     task_name: Name | int | float = "train"
     batch_size: Count = 64
-    workers: Count = 1
+    workers: NumWorkers = 1
     threads_per_worker: Count = 1
     seed: Seed = 0
     dry_run: bool = False
@@ -83,11 +72,9 @@ class TrainSettings(Description):
             if "/" not in self.init_from and not exists(local_path(self.init_from)):
                 raise FieldError("init_from", self.init_from, "no such file or folder (a hub id is OWNER/NAME)")
             check_source(self.init_from, "init_from")
-        for name, annotation in TRAINER.items():
-            if name in self.trainer.keys:
-                checked(annotation, self.trainer.keys[name], f"trainer.{name}")
-        if self.trainer.keys.get("max_steps", -1) != -1:
-            raise FieldError("trainer.max_steps", self.trainer.keys["max_steps"], "a run is as long as its epochs say")
+        check_trainer(self.trainer)
+        for node in (self.logger or {}).values():
+            check_keys(node)
         for label, node in (self.callbacks or {}).items():
             if "_target_" not in node.keys:
                 raise UserError(f"callbacks.{label}: this callback is not chosen; add it: callbacks=[...,{label}]")

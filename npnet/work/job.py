@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+from npnet.bounds import NumWorkers
 from npnet.description import Description, imported
 from npnet.fields import Count, Name
 from npnet.work.progress import Progress
@@ -90,7 +91,7 @@ class WorkSettings(Description):
 
     engine: Engine
     task_name: Name | int | float = "npnet"
-    workers: Count = 1
+    workers: NumWorkers = 1
     threads_per_worker: Count = 1
     worker: ArrayWorker | None = None
 

@@ -1,13 +1,19 @@
 """What a person can do wrong: one line that names it, and nothing harmed."""
 
+import inspect
 import json
 
+import lightning as L
+import lightning.pytorch.callbacks
+import lightning.pytorch.loggers
 import pytest
 import torch
 
 from npnet.data import schema, shards
 from npnet.errors import UserError
 from npnet.networks import NPNet
+from npnet.training import callback_keys, trainer_keys
+from npnet.training.run_state import RunState
 from tests.pairs import write_folder
 from tests.training.runs import LIGHT, checkpoint, run
 
@@ -24,7 +30,8 @@ def pairs(tmp_path_factory):
         (["data.num_workers=-1"], "data.num_workers=-1"),
         (["data.max_pairs=0"], "data.max_pairs=0"),
         (["data.kept_only=maybe"], "data.kept_only=maybe"),
-        (["module.learning_rate=-1"], "module.learning_rate=-1: a number above 0 is needed"),
+        (["module.learning_rate=-1"], "module.learning_rate=-1: a number above 0 and of at most 1 is needed"),
+        (["module.learning_rate=1e300"], "module.learning_rate=1e+300: a number above 0 and of at most 1 is needed"),
         (["module.learning_rate=nan"], "module.learning_rate=nan: a finite number is needed"),
         (["trainer.gradient_clip_val=inf"], "trainer.gradient_clip_val=inf: a finite number is needed"),
         (["module.betas=0.9"], "module.betas=0.9: a list is needed"),
@@ -36,7 +43,7 @@ def pairs(tmp_path_factory):
         (["network.text_term=sideways"], "network.text_term=sideways: "),
         (["+callbacks.ema.decay=0.5"], "callbacks.ema: this callback is not chosen"),
         (["module.warmup_steps=-1"], "module.warmup_steps=-1: a whole number of at least 0 is needed"),
-        (["module.weight_decay=-1"], "module.weight_decay=-1: a number of at least 0 is needed"),
+        (["module.weight_decay=-1"], "module.weight_decay=-1: a number of at least 0 and of at most 100 is needed"),
         (["module=null"], "module=null: "),
         (["network.residual_branch=x"], "network.residual_branch=x: true or false is needed"),
         (["network.position_map=x"], "network.position_map=x: true or false is needed"),
@@ -68,6 +75,73 @@ def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
             small=[o for o in LIGHT if not o.startswith(overrides[0].removesuffix("=null").split("=")[0])],
         )
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.precision=nosuch"], "trainer.precision=nosuch: allowed: 32-true"),
+        (["trainer.accelerator=gpuu"], "trainer.accelerator=gpuu: did you mean 'gpu'?"),
+        (["trainer.devices=0"], "trainer.devices=0: "),
+        (["trainer.gradient_clip_val=1e300"], "trainer.gradient_clip_val=1e+300: "),
+        (["+trainer.gradient_clip_algorithm=size"], "trainer.gradient_clip_algorithm=size: allowed: value, norm, null"),
+        (["+trainer.max_epoch=3"], "trainer.max_epoch=3: no such key; did you mean 'max_epochs'?"),
+        (["+trainer.max_time=00:00:10:00"], "trainer.max_time="),
+        (["+trainer.logger=true"], "trainer.logger=true: loggers are chosen by logger=[...]"),
+        (["+trainer.limit_train_batches=-1"], "trainer.limit_train_batches=-1: "),
+        (["+logger.csv.nosuch=1"], "logger.csv.nosuch=1: no such key"),
+        (["logger=[wandb]", "logger.wandb.offline=maybe"], "logger.wandb.offline=maybe: true or false is needed"),
+        (["callbacks=[early_stopping]", "+callbacks.early_stopping.patient=2"], "did you mean 'patience'?"),
+        (["callbacks=[ema]", "callbacks.ema.decay=2"], "callbacks.ema.decay=2: "),
+        (["module.learning_rate=2"], "module.learning_rate=2: "),
+    ],
+)
+def test_a_dry_run_refuses_keys_of_trainer_loggers_and_callbacks(pairs, tmp_path, overrides, message):
+    with pytest.raises(UserError) as caught:
+        run(pairs, tmp_path / "run", "dry_run=true", *overrides)
+    assert message in str(caught.value)
+
+
+def test_every_key_of_lightnings_trainer_is_known_and_no_other():
+    known = inspect.signature(L.Trainer.__init__).parameters.keys() - {"self"}
+    assert {*trainer_keys.KEYS, *trainer_keys.ELSEWHERE} == known
+    assert not trainer_keys.KEYS.keys() & trainer_keys.ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in callback_keys.KEYS if name not in callback_keys.OPEN])
+def test_every_key_of_lightnings_callbacks_and_loggers_is_known_and_no_other(name):
+    found = getattr(lightning.pytorch.callbacks, name, None) or getattr(lightning.pytorch.loggers, name)
+    known = inspect.signature(found.__init__).parameters.keys() - {"self", "kwargs"}
+    assert callback_keys.KEYS[name].keys() == known
+
+
+def test_weights_and_biases_without_a_key_is_said_before_anything_is_written(pairs, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(UserError, match=r"logger.wandb: No API key configured.*logger.wandb.offline=true"):
+        run(pairs, tmp_path / "run", "logger=[csv,wandb]", small=LIGHT)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_logger_that_cannot_begin_is_said_before_the_network_is_made(pairs, tmp_path, monkeypatch):
+    def busy(self):
+        raise ConnectionError("the server\ndoes not answer")
+
+    monkeypatch.setattr(lightning.pytorch.loggers.WandbLogger, "experiment", property(busy))
+    monkeypatch.setattr("npnet.training.run._network", lambda *args: pytest.fail("too late"))
+    with pytest.raises(UserError, match=r"logger.wandb: the server does not answer; leave it out of logger="):
+        run(pairs, tmp_path / "run", "logger=[csv,wandb]", "logger.wandb.offline=true", small=LIGHT)
+
+
+def test_several_machines_are_refused_where_this_process_was_started_alone(pairs, tmp_path, monkeypatch):
+    for name in trainer_keys.LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"trainer.num_nodes=2: this process was started alone"):
+        run(pairs, tmp_path / "run", "trainer.num_nodes=2", small=LIGHT)
+    assert not (tmp_path / "run").exists()
+    run(pairs, tmp_path / "run", "trainer.num_nodes=2", "dry_run=true", small=LIGHT)  # may be made where it is planned
 
 
 def test_folders_without_shards_pairs_or_embeddings_are_refused(pairs, tmp_path):
@@ -145,14 +219,18 @@ def test_a_pair_that_holds_nan_is_named_in_one_line(tmp_path, monkeypatch, membe
     assert not (tmp_path / "run" / "network").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path):
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+: lower module.learning_rate"):
-        run(pairs, tmp_path / "run", "module.learning_rate=1e30", "trainer.max_epochs=3", small=LIGHT)
+def test_a_loss_that_is_not_finite_stops_the_run(pairs, tmp_path, monkeypatch):
+    def spoil(self, trainer, module, *rest):
+        if trainer.global_step == 3:
+            module.network.alpha.data.fill_(float("nan"))
+
+    monkeypatch.setattr(RunState, "on_train_batch_start", spoil, raising=False)
+    with pytest.raises(UserError, match=r"the loss is nan at step 4: lower module.learning_rate"):
+        run(pairs, tmp_path / "run", small=LIGHT)
+    assert not (tmp_path / "run" / "network").exists()
 
 
 def test_weights_that_are_not_finite_do_not_replace_the_last_good_checkpoint(pairs, tmp_path, monkeypatch):
-    from npnet.training.run_state import RunState
-
     def spoil(self, trainer, module, *rest):
         if trainer.global_step == 6:
             module.network.alpha.data.fill_(float("nan"))
