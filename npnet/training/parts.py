@@ -1,0 +1,68 @@
+"""The parts of a run, built once before anything is loaded or written, so that a mistake in them shows at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.loggers import Logger
+
+from npnet.data.datamodule import PairData
+from npnet.description import Description
+from npnet.errors import FieldError
+from npnet.loggers import check_logins
+from npnet.training import checkpoints
+from npnet.training.plan import check_callbacks
+from npnet.training.settings import TrainSettings
+from npnet.training.start import build_network
+from npnet.training.trainer_keys import check_nodes_are_there
+
+
+def process_rank() -> int:
+    """Return this process's number in a distributed run, as its launcher (Lightning, torchrun, SLURM) says; else 0."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 0)
+
+
+def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
+    """Build the callbacks and let them check what they need, before anything is written.
+
+    Raises:
+        UserError: one cannot be built, or watches a validation that will not take place.
+    """
+    checked = check_callbacks(settings, data)
+    callbacks: list[Any] = []
+    for label, node in settings.callbacks_by_label():
+        callback = checked.get(label) or node.build(Callback)
+        is_described = isinstance(callback, Description)
+        callbacks.append(callback.load() if is_described else callback)
+    # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
+    return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
+
+
+def check_nodes(settings: TrainSettings, data: PairData) -> None:
+    """Build network, loggers and trainer once, and ask what the trainer and the loggers would find out late.
+
+    Raises:
+        UserError: one of them refuses a key.
+    """
+    if settings.export_from is not None and not exported_checkpoint(settings).is_file():
+        raise FieldError("export_from", settings.export_from, f"{exported_checkpoint(settings)}: no such checkpoint")
+    build_network(settings, data)
+    for node in (settings.logger or {}).values():
+        node.build(Logger)
+    if settings.export_from is None:
+        check_nodes_are_there(settings.trainer)
+        if process_rank() == 0:
+            check_logins({label: node.keys for label, node in (settings.logger or {}).items()})
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)
+
+
+def exported_checkpoint(settings: TrainSettings) -> Path:
+    """Return the file that ``export_from`` names."""
+    name = str(settings.export_from)
+    return Path(name if name.endswith(".ckpt") else f"{settings.output_dir}/{checkpoints.FOLDER}/{name}.ckpt")

@@ -1,0 +1,104 @@
+"""Keys of Lightning's trainer, checked without it: it finds some mistakes late, or waits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from npnet.errors import FieldError, closest
+from npnet.fields import AtLeast, AtMost, Count, Name, NotNegative, Share, Whole, checked
+from npnet.instantiate import Node
+
+USUAL = ("lightning.Trainer", "lightning.pytorch.Trainer")
+"""The class; of any other one the keys are its own."""
+Devices = Annotated[int, AtLeast(1), AtMost(4096)]
+Precision = Literal[
+    "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine",
+    "transformer-engine-float16", "16", "32", "64", "bf16", 16, 32, 64, None
+]  # fmt: skip
+Limit = Whole | Share | None
+KEYS: dict[str, Any] = {
+    "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
+    "strategy": Name | Mapping[str, Any],
+    "devices": Devices | Literal["auto", -1] | str | tuple[Whole, ...],
+    "num_nodes": Devices,
+    "precision": Precision,
+    "fast_dev_run": bool | Whole,
+    "max_epochs": Count,
+    "min_epochs": Count | None,
+    "min_steps": Whole | None,
+    "limit_train_batches": Limit,
+    "limit_val_batches": Limit,
+    "limit_test_batches": Limit,
+    "limit_predict_batches": Limit,
+    "overfit_batches": Whole | Share,
+    "val_check_interval": Count | Share,
+    "check_val_every_n_epoch": Count | None,
+    "num_sanity_val_steps": Annotated[int, AtLeast(-1)],
+    "log_every_n_steps": Count,
+    "enable_model_summary": bool | None,
+    "accumulate_grad_batches": Count,
+    "gradient_clip_val": NotNegative | None,
+    "gradient_clip_algorithm": Literal["value", "norm", None],
+    "deterministic": bool | Literal["warn"] | None,
+    "benchmark": bool | None,
+    "inference_mode": bool,
+    "profiler": Literal["simple", "advanced", "pytorch", "xla"] | Mapping[str, Any] | None,
+    "detect_anomaly": bool,
+    "barebones": bool,
+    "plugins": Any,
+    "sync_batchnorm": bool,
+    "enable_autolog_hparams": bool,
+    "model_registry": str | None,
+}
+"""What the keys may hold."""
+ELSEWHERE = {
+    "max_steps": "a run is as long as its epochs say",
+    "max_time": "a run is as long as its epochs say",
+    "logger": "loggers are chosen by logger=[...]",
+    "callbacks": "callbacks are chosen by callbacks=[...]",
+    "enable_checkpointing": "checkpoints are chosen by callbacks=[best,latest]",
+    "enable_progress_bar": "the bar is shown on a terminal, and nowhere else",
+    "default_root_dir": "a run writes into output_dir",
+    "use_distributed_sampler": "pairs are dealt to the processes by their shards",
+    "reload_dataloaders_every_n_epochs": "pairs are streamed anew in every epoch",
+}
+"""Keys that a run decides otherwise, and what it says of them."""
+DEFAULTS: dict[str, Any] = {"max_steps": -1, "max_time": None, "use_distributed_sampler": True}
+LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
+"""Variables of the environment, one of which is set where several machines were started together."""
+
+
+def check_trainer(node: Node) -> None:
+    """Refuse keys of the trainer's node.
+
+    Raises:
+        FieldError: names the key.
+    """
+    if node.keys.get("_target_") not in USUAL:
+        return
+    for key, value in node.keys.items():
+        where = f"{node.where}.{key}"
+        if key in ELSEWHERE and value != DEFAULTS.get(key, ...):
+            raise FieldError(where, value, ELSEWHERE[key])
+        if key in KEYS:
+            checked(KEYS[key], value, where)
+        elif key not in ELSEWHERE and key != "_target_":
+            raise FieldError(where, value, f"no such key; {closest(key, KEYS)}")
+
+
+def check_nodes_are_there(node: Node) -> None:
+    """Refuse several machines where this process was started alone: it would wait for the others.
+
+    Raises:
+        FieldError: names ``num_nodes``.
+    """
+    asked = node.keys.get("num_nodes", 1)
+    if asked != 1 and not any(name in os.environ for name in LAUNCHERS):
+        raise FieldError(
+            f"{node.where}.num_nodes",
+            asked,
+            "this process was started alone and would wait for the other machines; start one on each by srun or "
+            "torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK",
+        )
