@@ -85,6 +85,19 @@ class NotEmpty:
         return "that is not empty"
 
 
+@dataclass(frozen=True)
+class NotHuge(Rule):
+    """``|value| <= limit``, a bound so wide that only its breach needs words."""
+
+    def holds(self, value: Any) -> bool:
+        """See ``Rule.holds``."""
+        return abs(value) <= self.limit
+
+    def __str__(self) -> str:
+        """Return the bound in words."""
+        return f"(at most {self.limit:g} in size)"
+
+
 def is_whole(value: Any) -> bool:
     """Say whether a value is a whole number of a size that tensors and files can hold: 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
@@ -99,16 +112,16 @@ Count = Annotated[int, AtLeast(1)]
 Whole = Annotated[int, AtLeast(0)]
 """A whole number of at least 0."""
 Seed = Annotated[int, AtLeast(0), AtMost(MAX_RUN_SEED)]
-LARGE = 1e6
+LARGE = NotHuge(1e6)
 """No weight, rate or limit of ours means anything beyond it: such a number is a slip of the pen."""
-Number = Annotated[float, AtLeast(-LARGE), AtMost(LARGE)]
+Number = Annotated[float, LARGE]
 """A setting of any sign; what is read of a file is a plain ``float``."""
-Positive = Annotated[float, Above(0), AtMost(LARGE)]
-NotNegative = Annotated[float, AtLeast(0), AtMost(LARGE)]
+Positive = Annotated[float, Above(0), LARGE]
+NotNegative = Annotated[float, AtLeast(0), LARGE]
 """For weights, limits, ..."""
-Guidance = Annotated[float, AtLeast(0), AtMost(1000)]
+Guidance = Annotated[float, AtLeast(0), NotHuge(1000)]
 """A guidance scale; the largest in use are below 100."""
-NumWorkers = Annotated[int, AtLeast(1), AtMost(4096)]
+NumWorkers = Annotated[int, AtLeast(1), NotHuge(4096)]
 """Processes."""
 Share = Annotated[float, AtLeast(0), AtMost(1)]
 Name = Annotated[str, NotEmpty()]

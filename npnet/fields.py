@@ -27,9 +27,9 @@ from npnet.bounds import (
     AtMost,
     Below,
     Count,
-    MultipleOf,
     Name,
     NotEmpty,
+    NotHuge,
     NotNegative,
     Positive,
     Rule,
@@ -46,7 +46,6 @@ __all__ = [
     "AtMost",
     "Below",
     "Count",
-    "MultipleOf",
     "Name",
     "NotEmpty",
     "NotNegative",
@@ -182,8 +181,9 @@ def _bounded(annotation: Any, value: Any, key: str) -> Any:
         found = checked(kind, value, key)
     except FieldError as error:
         raise FieldError(error.key, error.value, _needed(words) if error.key == key else error.needed) from error
-    if not all(rule.holds(found) for rule in rules if hasattr(rule, "holds")):
-        raise FieldError(key, value, _needed(words))
+    for rule in rules:
+        if hasattr(rule, "holds") and not rule.holds(found):
+            raise FieldError(key, value, _needed(f"{words} {rule}" if isinstance(rule, NotHuge) else words))
     return found
 
 
@@ -217,7 +217,7 @@ def in_words(annotation: Any) -> str:
         return _PLAIN[annotation][0]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        rules = [str(rule) for rule in arguments[1:] if hasattr(rule, "holds")]
+        rules = [str(rule) for rule in arguments[1:] if hasattr(rule, "holds") and not isinstance(rule, NotHuge)]
         kind = in_words(arguments[0])
         return f"{'a text' if arguments[0] is str else kind} {' and '.join(rules)}" if rules else kind
     if origin is Literal:

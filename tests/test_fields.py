@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from npnet.bounds import MultipleOf, Number
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError, shown, under
 from npnet.fields import (
@@ -16,10 +17,10 @@ from npnet.fields import (
     AtMost,
     Below,
     Count,
-    MultipleOf,
     Name,
     NotEmpty,
     NotNegative,
+    Positive,
     Seed,
     Share,
     Whole,
@@ -94,6 +95,9 @@ REFUSED = [
     (tuple[int, int], [1], "key=[1]: a list of 2 is needed"),
     (dict[str, float], [1], "key=[1]: a group of keys is needed"),
     (dict[str, float], {"a": "x"}, "key.a=x: a number is needed"),
+    (Positive, -1, "key=-1: a number above 0 is needed"),
+    (Positive, 1e300, "key=1e+300: a number above 0 (at most 1e+06 in size) is needed"),
+    (Number, -1e300, "key=-1e+300: a number (at most 1e+06 in size) is needed"),
     (Annotated[float, Above(0), Below(1)], 1, "key=1: a number above 0 and below 1 is needed"),
     (Annotated[int, MultipleOf(8)], 12, "key=12: a whole number that is a multiple of 8 is needed"),
     (int, None, "key=null: a whole number is needed"),

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npnet.bounds import MultipleOf
 from npnet.errors import FieldError
-from npnet.fields import AtLeast, AtMost, MultipleOf, NotEmpty, check_fields
+from npnet.fields import AtLeast, AtMost, NotEmpty, check_fields
 
 NUM_POSITIONS = 8
 """Planes that tell the U-Net where a cell is: cosine and sine of pi and 2 pi times the row and the column."""

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from npnet.bounds import NotHuge
 from npnet.description import Description
-from npnet.fields import Above, AtLeast, AtMost, Below, Whole
+from npnet.fields import Above, AtLeast, Below, Whole
 
 Beta = Annotated[float, AtLeast(0), Below(1)]
 
@@ -26,8 +27,8 @@ class Optimisation(Description):
 
     runtime: ClassVar[type | str] = "npnet.training.module:NPNetModule"
 
-    learning_rate: Annotated[float, Above(0), AtMost(1)] = 1e-4
-    weight_decay: Annotated[float, AtLeast(0), AtMost(100)] = 0.01
+    learning_rate: Annotated[float, Above(0), NotHuge(1)] = 1e-4
+    weight_decay: Annotated[float, AtLeast(0), NotHuge(100)] = 0.01
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: Whole = 0
     betas: tuple[Beta, Beta] = (0.9, 0.999)
