@@ -21,7 +21,10 @@ REASONS = {
     "a group that is merged into what stands there": lambda m: m.override.endswith("={}"),
     "a key that may be null": lambda m: m.kind == "null",
     "a number without a bound of this kind": lambda m: (
-        m.kind in ("negative", "zero", "huge", "fraction") and number(m.override) is not None
+        m.kind in ("negative", "zero", "fraction") and number(m.override) is not None
+    ),
+    "a whole number of 32 bits, or a name of digits": lambda m: (
+        m.kind == "huge" and (number(m.override) == 4294967296 or m.key == "task_name")
     ),
     "a switch, or an option that a network has": lambda m: m.kind == "boolean",
     "a text that may be any": lambda m: (
@@ -44,6 +47,8 @@ REFUSED = {
         "network_path=/nosuch",
         "backbone.settings.num_inference_steps.collect=0",
         "noise.inversion.cycles=0",
+        "noise.inversion.inversion_guidance_scale=1e300",
+        "margin=-1e300",
         "noise.inversion.cycles=99999999999999999999999",
         "noise=[reno] noise.reno.learning_rate=0",
         "noise=[repaint] metric=[nosuch]",
@@ -60,6 +65,8 @@ REFUSED = {
         "noise=[standard] network_path=/nosuch",
         "noise.npnet.network='3'",
         "num_resamples=0",
+        "guidance_scale=1e300",
+        "workers=4294967296",
         "sampler=nosuch",
         "keep_images=some",
         "~engine",
@@ -80,6 +87,13 @@ REFUSED = {
         "trainer.accelerator=nosuch",
         "trainer.precision=nosuch",
         "trainer._target_=builtins.dict",
+        "trainer.num_nodes=2",
+        "module.learning_rate=1e300",
+        "module.weight_decay=1e300",
+        "trainer.gradient_clip_val=1e300",
+        "network.alpha_init=-1e300",
+        "data.num_workers=4294967296",
+        "logger=[wandb]",
         "init_from=3",
         "init_from='3'",
         "export_from=nosuch",
