@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from npnet.arguments import describe, parse
 from npnet.description import Description
 from npnet.ending import end
 from npnet.errors import UserError, one_line
+from npnet.weights.tensors import check_archive
 from npnet.weights.writing import write_tensors
 
 SUMMARY = "Convert the published MPS file to safetensors."
@@ -69,10 +71,11 @@ def read_module(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
+        check_archive(path)
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(stand_in(name), name) for name in names]):
             module = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: cannot be read as tensors alone: {one_line(error)[:200]}") from error
     if isinstance(module, dict):  # a table of tensors already
         state = {str(name): value for name, value in module.items() if isinstance(value, Tensor)}

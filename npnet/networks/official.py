@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from npnet.errors import one_line
 from npnet.networks.checks import differences
+from npnet.weights.tensors import check_archive
 
 NAMES = {
     "unet_svd/mlp1.": "singular_values.left.",
@@ -92,6 +93,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
         raise ValueError(f"{path} is a text, not a checkpoint: a git-LFS pointer, or a page saved in its place?")
     try:
+        check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (
         pickle.UnpicklingError,

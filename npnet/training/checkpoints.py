@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import math
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from npnet.errors import UserError, one_line
+from npnet.weights.tensors import check_archive
 from npnet.work.atomic import AtomicFile, make_folder
 
 FOLDER, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "last.previous.ckpt", "best.ckpt"
@@ -61,10 +61,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it is missing, damaged, or no checkpoint of a training.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-        if damaged is not None:
-            raise ValueError(f"{damaged} does not have its checksum")
+        check_archive(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error

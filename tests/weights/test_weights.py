@@ -11,7 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from npnet.errors import FieldError, under
+from npnet.errors import FieldError, UserError, under
+from npnet.metrics import convert_mps
+from npnet.networks import NPNet, official
+from npnet.training import checkpoints
 from npnet.weights import files, sources
 from npnet.weights.tensors import read_state, read_tensors
 from npnet.weights.writing import write_tensors
@@ -69,6 +72,49 @@ def test_a_damaged_file_is_refused_before_anything_is_loaded(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(bytes(len(whole)))
     with pytest.raises(FieldError, match=r"is damaged$"):
         sources.check_source(str(tmp_path / "model.safetensors"), "path")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A file as PyTorch writes it, and the same with one bit of its numbers flipped."""
+    values = torch.arange(512.0)
+    torch.save({"values": values}, tmp_path / "whole.pth")
+    data = bytearray((tmp_path / "whole.pth").read_bytes())
+    data[data.find(values.numpy().tobytes()) + 77] ^= 4
+    (tmp_path / "flipped.pth").write_bytes(data)
+    assert not torch.equal(
+        torch.load(tmp_path / "flipped.pth", weights_only=True)["values"], values
+    )  # PyTorch takes it
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: read_tensors(path, "path"),
+        lambda path: official.read_official(path, NPNet),
+        lambda path: checkpoints.read(path),
+        lambda path: convert_mps.read_module(path),
+    ],
+    ids=["metrics and backbones", "official network", "checkpoints", "MPS"],
+)
+def test_one_flipped_bit_in_a_pytorch_file_is_refused_wherever_one_is_read(archive, read):
+    with pytest.raises((UserError, ValueError), match=r"is damaged: \w+/data/0 does not have its checksum"):
+        read(archive / "flipped.pth")
+
+
+@pytest.mark.parametrize("form", ["whole", "without checksums", "before PyTorch 1.6"])
+def test_files_that_are_whole_or_have_no_checksums_are_read(archive, form):
+    path = archive / "whole.pth"
+    if form == "without checksums":
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save({"values": torch.arange(512.0)}, path)
+        finally:
+            torch.serialization.set_crc32_options(True)
+    elif form != "whole":
+        torch.save({"values": torch.arange(512.0)}, path, _use_new_zipfile_serialization=False)
+    assert torch.equal(read_tensors(path, "path")["values"], torch.arange(512.0))
 
 
 def test_the_hub_switched_off_is_said_before_anything_is_loaded(monkeypatch):
