@@ -20,12 +20,14 @@ class Command:
         place: of its function, ``"module:function"``, imported when it is called. A command with a configuration takes
             the composed one, any other the list of its arguments.
         has_configuration: whether ``conf/NAME.yaml`` configures it.
+        translate: the place of a function that turns what is typed into Hydra's overrides, where they are not the same.
     """
 
     name: str
     summary: str
     place: str
     has_configuration: bool = False
+    translate: str | None = None
 
 
 COMMANDS = {
@@ -34,6 +36,13 @@ COMMANDS = {
         Command("collect", "Collect noise pairs into shards.", "collect.cli:collect", True),
         Command("train", "Train a network on collected pairs.", "npnet.training.command:train", True),
         Command("evaluate", "Compare noise methods by metrics, pair by pair.", "npnet.report.command:evaluate", True),
+        Command(
+            "generate",
+            'Make pictures: npnet generate "a red fox" --seed 0 1 --compare standard --out DIR.',
+            "npnet.generation.command:generate",
+            True,
+            "npnet.generation.arguments:translated",
+        ),
         Command("filter", "Select anew from a finished collection by its scores.", "collect.filter:filter_pairs", True),
         Command("status", "Say how far a collection is.", "collect.status:main"),
         Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),
@@ -66,7 +75,7 @@ def run(name: str) -> None:
     command = COMMANDS[name]
     if command.has_configuration:
         run_command = imported("npnet.command:run_command")
-        run_command(name, lambda cfg: imported(command.place)(cfg), command.summary)
+        run_command(name, lambda cfg: imported(command.place)(cfg), command.summary, command.translate)
     end(lambda: _run(command))
 
 

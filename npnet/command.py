@@ -14,24 +14,32 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from npnet.composing import check_flags, composition_error, help_text, wrong_group
+from npnet.description import imported
 from npnet.ending import end, find_own_packages, refuse
 from npnet.experiments import check_experiment
 from npnet.labels import with_new_labels
 from npnet.paths import config_dir, config_dirs
 
 
-def run_command(name: str, function: Callable[[DictConfig], None], summary: str = "") -> None:
+def run_command(
+    name: str, function: Callable[[DictConfig], None], summary: str = "", translate: str | None = None
+) -> None:
     """Compose ``conf/NAME.yaml`` with the command line's overrides and call ``function`` with it; leaves the process.
 
     Args:
         name: of the primary configuration: collect, train, evaluate or filter.
         function: the command; with ``--multirun`` it is called once for each job.
         summary: what it does, in a line, for ``--help``.
+        translate: see ``npnet.cli.Command``.
     """
-    end(lambda: _compose_and_call(name, function, summary))
+    end(lambda: _compose_and_call(name, function, summary, translate))
 
 
-def _compose_and_call(name: str, function: Callable[[DictConfig], None], summary: str) -> None:
+def _compose_and_call(
+    name: str, function: Callable[[DictConfig], None], summary: str, translate: str | None = None
+) -> None:
+    if translate is not None:
+        sys.argv[1:] = imported(translate)(sys.argv[1:])
     # Hydra then raises instead of printing its own text and leaving with code 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the hub's retries are not for standard error; its errors are

@@ -9,7 +9,7 @@ from pathlib import Path
 from npnet.errors import FieldError, closest
 from npnet.paths import options
 
-COMMANDS = ("collect", "train", "evaluate", "filter")
+COMMANDS = ("collect", "train", "evaluate", "generate", "filter")
 """Those that take experiments."""
 
 

@@ -33,7 +33,7 @@ LAYERS = [
     {"pipelines"},
     {"engine"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "generation"},
     {"report"},
     {"laws"},
     {"cli", "__main__"},

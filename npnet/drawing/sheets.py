@@ -27,8 +27,8 @@ COLUMNS = 2
 CELL, GAP, LABEL, LINE, FONT = 128, 8, 80, 13, 11
 """Of pictures side by side, in pixels: a picture's longer side, the space between two, the rows' names, a line of text,
 its letters."""
-LETTERS = CELL // 6
-"""In a line above a picture."""
+LETTER = 6
+"""Its mean width."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def draw_side_by_side(
     pictures: Mapping[str, Sequence[Tensor]],
     notes: Mapping[str, Sequence[str]],
     legend: str,
+    cell: int = CELL,
 ) -> None:
     """Write a PNG: a row for each label, a column for each caption, a note beneath each picture.
 
@@ -111,22 +112,23 @@ def draw_side_by_side(
         pictures: method label -> a picture ``(3, H, W)`` in [0, 1], or a video ``(F, 3, H, W)``, for each column.
         notes: method label -> what is written beneath each.
         legend: what the notes are.
+        cell: a picture's longer side, in pixels.
     """
-    wrapped = [textwrap.wrap(visible(caption), LETTERS)[:6] for caption in captions]
+    wrapped = [textwrap.wrap(visible(caption), cell // LETTER)[:6] for caption in captions]
     top = LINE * max(map(len, wrapped)) + GAP
-    height = CELL + LINE + GAP
-    sheet = Image.new("RGB", (LABEL + len(captions) * (CELL + GAP), top + len(pictures) * height + LINE), "white")
+    height = cell + LINE + GAP
+    sheet = Image.new("RGB", (LABEL + len(captions) * (cell + GAP), top + len(pictures) * height + LINE), "white")
     draw = ImageDraw.Draw(sheet)
     for column, lines in enumerate(wrapped):
-        left = LABEL + column * (CELL + GAP)
+        left = LABEL + column * (cell + GAP)
         draw.multiline_text((left, 2), "\n".join(lines), fill="black", font=font(FONT), spacing=1)
     for row, (label, images) in enumerate(pictures.items()):
         y = top + row * height
-        draw.text((4, y + CELL // 2), visible(label), fill="black", font=font(FONT + 2))
+        draw.text((4, y + cell // 2), visible(label), fill="black", font=font(FONT + 2))
         for column, image in enumerate(images):
-            left = LABEL + column * (CELL + GAP)
-            sheet.paste(_thumbnail(to_picture(image)), (left, y))
-            draw.text((left, y + CELL + 1), visible(notes[label][column]), fill="#444444", font=font(FONT))
+            left = LABEL + column * (cell + GAP)
+            sheet.paste(_thumbnail(to_picture(image), cell), (left, y))
+            draw.text((left, y + cell + 1), visible(notes[label][column]), fill="#444444", font=font(FONT))
     draw.text((LABEL, sheet.height - LINE - 1), visible(legend), fill="#444444", font=font(FONT))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
@@ -134,7 +136,7 @@ def draw_side_by_side(
     atomic.write_bytes(path, buffer.getvalue())
 
 
-def _thumbnail(picture: Image.Image) -> Image.Image:
-    scale = CELL / max(picture.size)
+def _thumbnail(picture: Image.Image, side: int) -> Image.Image:
+    scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)

@@ -1,0 +1,119 @@
+"""What ``npnet generate`` runs: check without torch, then make the pictures that are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npnet import __version__
+from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
+from npnet.data.prompts import PromptSet, Sample
+from npnet.data.seeds import assign_seeds
+from npnet.data.sidecars import file_sha256
+from npnet.description import imported
+from npnet.errors import under
+from npnet.generation.settings import GenerateSettings
+from npnet.noise import Network
+from npnet.settings import read, resolved
+from npnet.text import count
+from npnet.work.request import require_finite
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SAMPLING = ("backbone", "num_inference_steps", "guidance_scale", "sampler")
+"""Keys that decide a picture beside its prompt, seed and method."""
+
+
+@dataclass(frozen=True)
+class GenerationPlan:
+    """Checked pictures to be made; nothing is loaded.
+
+    Attributes:
+        settings: the command's keys.
+        prompts: as they were read.
+        nodes: label -> the configuration of the noise method, as plain values.
+        sampling: the configuration of ``SAMPLING`` and the run's seed, as plain values.
+    """
+
+    settings: GenerateSettings
+    prompts: PromptSet
+    nodes: dict[str, Any]
+    sampling: dict[str, Any]
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Every prompt with each of its seeds, in order."""
+        return assign_seeds(self.prompts, self.settings.seeds, self.settings.seed)
+
+    def facts(self, label: str, sample: Sample) -> dict[str, Any]:
+        """Return what a picture is made from; stands in its file, and says whether a file is this picture."""
+        return {
+            "prompt": sample.prompt,
+            "seed": sample.seed,
+            "method": self.nodes[label],
+            "network_sha256": self._networks[label],
+            **self.sampling,
+            "npnet": __version__,
+        }
+
+    def path(self, label: str, sample: Sample) -> Path:
+        """Return a picture's file, named after its prompt, seed and method."""
+        words = re.sub(r"[^a-z0-9]+", "-", sample.prompt.lower()).strip("-")[:40].strip("-")
+        digest = hashlib.sha256(sample.prompt.encode()).hexdigest()[:6]
+        return Path(self.settings.output_dir) / f"{words}-{digest}-seed-{sample.seed}-{label}.png"
+
+    @cached_property
+    def _networks(self) -> dict[str, str | None]:
+        """The digest of each method's network, where it lies on this machine."""
+        files = {
+            label: method.weights_file(self.settings.backbone) if isinstance(method, Network) else None
+            for label, method in self.settings.noise.items()
+        }
+        return {label: None if file is None else file_sha256(file) for label, file in files.items()}
+
+
+def generate(cfg: DictConfig) -> None:
+    """Make pictures of the prompts of ``cfg``, one for each seed and noise method, and a sheet of them side by side.
+
+    Pictures that are there are kept, so the same command resumes.
+
+    Raises:
+        UserError: a key, value, path or combination that cannot work, or a file in the way that is another picture.
+    """
+    plan = make_plan(cfg)
+    settings = plan.settings
+    if settings.dry_run:
+        total = len(plan.samples) * len(settings.noise)
+        steps = f"{settings.num_inference_steps} steps, guidance {settings.guidance_scale}"
+        print(f"would make {count(total, 'picture')} in {settings.output_dir}: {', '.join(settings.noise)}; {steps}")
+        return
+    with under("backbone"):
+        settings.backbone.check_device()
+    print(imported("npnet.generation.pictures:make")(plan))
+
+
+def make_plan(cfg: Any) -> GenerationPlan:
+    """Build and check everything that the composed configuration names.
+
+    Raises:
+        UserError: names the key, and what is allowed.
+    """
+    config = resolved(cfg)
+    require_finite(config)
+    settings = read(GenerateSettings, config)
+    check_network_path(config, settings.noise)
+    parts = settings.backbone, settings.noise, settings.metric
+    settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
+    with under("prompts"):
+        settings.prompts.check()
+        prompts = settings.prompts.read()
+    settings.seeds.number(prompts)
+    check_prompts(settings.backbone, prompts.prompts)
+    sampling = {key: config[key] for key in SAMPLING} | {"run_seed": settings.seed}
+    sampling["backbone"] = {key: value for key, value in sampling["backbone"].items() if key != "device"}
+    return GenerationPlan(settings, prompts, settled_nodes(config["noise"], settings.noise), sampling)

@@ -1,0 +1,143 @@
+"""Makes the pictures of a plan: PNG files that say what they are, and a sheet of them side by side."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from npnet.data.prompts import Sample
+from npnet.drawing.sheets import draw_side_by_side
+from npnet.drawing.webp import to_picture
+from npnet.engine.batches import Kept, Sampling
+from npnet.engine.methods import MethodScores, evaluate_methods
+from npnet.engine.writing import Writer
+from npnet.errors import UserError, under
+from npnet.metrics import load_metrics
+from npnet.noise import load_methods
+from npnet.pictures.opener import open_picture
+from npnet.text import count
+from npnet.untrusted import parse_json
+from npnet.work import atomic
+from npnet.work.job import Advance
+from npnet.work.progress import Progress
+
+if TYPE_CHECKING:
+    from npnet.generation.command import GenerationPlan
+
+FACTS = "npnet"
+"""The text chunk of a PNG that holds a picture's facts, as JSON. ``parameters`` holds them for people's viewers."""
+MAX_COLUMNS = 12
+"""Of the sheet."""
+SHEET = "sheet.png"
+
+
+def make(plan: GenerationPlan) -> str:
+    """Make what is not there, and the sheet.
+
+    Returns:
+        A line that says where the pictures are, and what they cost.
+
+    Raises:
+        UserError: a file in the way is another picture, or a part cannot be loaded.
+    """
+    settings, folder = plan.settings, Path(plan.settings.output_dir)
+    missing = {
+        label: [sample for sample in plan.samples if not is_there(plan, label, sample)] for label in settings.noise
+    }
+    todo = sum(map(len, missing.values()))
+    scores: dict[str, dict[str, list[float]]] = {}
+    if todo or settings.metric:
+        scores = _make(plan, missing if not settings.metric else dict.fromkeys(settings.noise, plan.samples), todo)
+    shown = plan.samples[:MAX_COLUMNS]
+    draw_side_by_side(
+        folder / SHEET,
+        [f"{sample.prompt} (seed {sample.seed})" for sample in shown],
+        {label: [_read(plan.path(label, sample)) for sample in shown] for label in settings.noise},
+        {label: _notes(scores.get(label, {}), plan, len(shown)) for label in settings.noise},
+        ", ".join(settings.metric),
+        cell=256,
+    )
+    return f"{count(todo, 'picture')} made in {folder}; side by side: {folder / SHEET}"
+
+
+def is_there(plan: GenerationPlan, label: str, sample: Sample) -> bool:
+    """Say whether a picture is there.
+
+    Raises:
+        UserError: its file is another picture.
+    """
+    path = plan.path(label, sample)
+    if not path.is_file():
+        return False
+    if facts_of(path) != json.loads(json.dumps(plan.facts(label, sample))):
+        raise UserError(f"{path}: is another picture, made with other settings; choose another folder with --out DIR")
+    return True
+
+
+def facts_of(path: Path) -> dict[str, Any] | None:
+    """Return what a picture of ours says it was made from; None of any other file."""
+    try:
+        with Image.open(path) as picture:
+            text = picture.info.get(FACTS)
+        found = parse_json(text.encode()) if isinstance(text, str) else None
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def encode_png(picture: Tensor, facts: Mapping[str, Any]) -> bytes:
+    """Return a PNG file of ``(3, H, W)`` uint8 (a video's frame in the middle) with its facts."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(FACTS, json.dumps(facts))
+    info.add_itxt("parameters", "\n".join(f"{key}: {json.dumps(value)}" for key, value in facts.items()))
+    buffer = io.BytesIO()
+    to_picture(picture).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _make(plan: GenerationPlan, missing: Mapping[str, list[Sample]], todo: int) -> dict[str, dict[str, list[float]]]:
+    """Sample and write the pictures of ``missing``; returns their scores."""
+    settings = plan.settings
+    with under("backbone"):
+        backbone = settings.backbone.load()
+    scorers = load_metrics(settings.metric, backbone.device)
+    methods = load_methods(settings.noise, backbone, scorers)
+    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
+    atomic.make_folder(Path(settings.output_dir))
+    found: dict[str, MethodScores] = {}
+    total = sum(map(len, missing.values()))
+    with Writer() as writer, Progress("pictures", lambda values: "", finished=0, total=total) as progress:
+
+        def take(label: str, sample: Sample, picture: Tensor) -> None:
+            writer.submit(_write, plan.path(label, sample), picture, plan.facts(label, sample))
+            progress.add(Advance(1))
+
+        for label, samples in missing.items():
+            if samples:
+                chosen = {label: methods[label]}
+                found |= evaluate_methods(
+                    backbone, chosen, scorers, samples, sampling, settings.batch_size, Kept(), take
+                )
+    return {label: record.scores for label, record in found.items()}
+
+
+def _write(path: Path, picture: Tensor, facts: Mapping[str, Any]) -> None:
+    atomic.write_bytes(path, encode_png(picture, facts))
+
+
+def _read(path: Path) -> Tensor:
+    picture = open_picture(path, str(path))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+
+
+def _notes(scores: Mapping[str, list[float]], plan: GenerationPlan, number: int) -> list[str]:
+    scales = {name: metric.display_scale for name, metric in plan.settings.metric.items()}
+    return [", ".join(f"{scales[name] * values[i]:.2f}" for name, values in scores.items()) for i in range(number)]
