@@ -35,7 +35,7 @@ LAYERS = [
     {"training"},
     {"evaluation", "generation"},
     {"report"},
-    {"laws"},
+    {"laws", "info"},
     {"cli", "__main__"},
     {"collect"},
 ]

@@ -1,0 +1,29 @@
+"""What a published ``.pth`` of the authors is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from npnet.errors import UserError, one_line
+from npnet.networks import NPNet
+
+
+def official(path: Path) -> dict[str, Any]:
+    """Read the file, every key and shape checked.
+
+    Raises:
+        UserError: it is no official checkpoint.
+    """
+    try:
+        network = NPNet.from_pretrained(str(path))
+    except (ValueError, OSError) as error:
+        raise UserError(one_line(error)) from error
+    return {
+        "kind": "official network",
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "selected_by": ["hpsv2"],
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "config": network.config,
+    }
