@@ -89,7 +89,7 @@ def main() -> None:
     """Run ``npnet COMMAND ...``."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
-        print(usage())
+        end(lambda: print(usage()))
     elif name in COMMANDS:
         sys.argv = [f"npnet {name}", *sys.argv[2:]]
         run(name)

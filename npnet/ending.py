@@ -5,6 +5,7 @@
 | 0 | done |
 | 2 | a user's mistake: one line on standard error that begins ``error:`` |
 | 130, 143 | stopped by Ctrl-C or by SIGTERM (Slurm, ``docker stop``): one line that says how to resume |
+| 137 | a worker was killed, often for want of memory: one line |
 | 141 | whoever read our output has gone (``... | head``) |
 | 1 | a bug, with its traceback |
 """
@@ -21,10 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from npnet.errors import UserError, one_line
+from npnet.errors import MachineError, UserError, one_line
 from npnet.messages import plain_messages
 
 INTERRUPTED, TERMINATED, READER_GONE, MISTAKE = 130, 143, 141, 2
+SOON = 0.05
+"""Seconds until a signal that was lost is sent once more."""
 RESUME = "stopped: run the same command to resume"
 
 
@@ -49,6 +52,9 @@ def end(work: Callable[[], int | None], resume: str = RESUME) -> NoReturn:
             sys.stdout.flush()
     except UserError as error:
         refuse(one_line(error), stderr)
+    except MachineError as error:
+        print(f"error: {one_line(error)}", file=stderr)
+        code = error.code
     except KeyboardInterrupt:
         print(resume, file=stderr)
         code = INTERRUPTED
@@ -105,11 +111,21 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut short what the first one cleans up
         raise Terminated
 
+    def again(lost: Any) -> None:
+        if not isinstance(lost.exc_value, Terminated):
+            hook(lost)
+            return
+        signal.signal(signal.SIGTERM, stop)
+        threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    # where the signal lands in a finaliser, Python drops what is raised there, and the run would go on for good
+    hook, sys.unraisablehook = sys.unraisablehook, again
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def _drop_output() -> None:

@@ -1,7 +1,7 @@
 """What a person did wrong, said in one line.
 
-Exit codes of every command: 0 on success, 2 with one line ``error: ...`` on standard error for a user's mistake,
-anything else is a bug and shows its traceback.
+Exit codes of every command: 0 on success, 2 with one line ``error: ...`` on standard error for a user's mistake; the
+others are in ``npnet.ending``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,16 @@ class UserError(Exception):
         """Return the line, with what a terminal obeys written as escapes: names in it may be a stranger's."""
         text = super().__str__()
         return visible(text) if text.isprintable() else one_line(text)
+
+
+class MachineError(RuntimeError):
+    """What the machine did to a run: neither a user's mistake nor a bug, so one line and no traceback.
+
+    Attributes:
+        code: of the command, as a shell gives it for a process that was killed: 128 and the signal.
+    """
+
+    code = 128 + 9
 
 
 class FieldError(UserError, ValueError):

@@ -14,7 +14,7 @@ from npnet.arguments import describe, parse
 from npnet.composing import help_text
 from npnet.description import Description, imported
 from npnet.ending import end
-from npnet.errors import UserError
+from npnet.errors import MachineError, UserError
 from npnet.experiments import COMMANDS, check_experiment, command_of, experiments
 from npnet.fields import Count, Name
 from npnet.paths import config_dir, config_dirs, options
@@ -121,11 +121,12 @@ def test_a_folder_of_ones_own_brings_groups_and_experiments(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("raised", "code"), [(UserError("no"), 2), (KeyboardInterrupt(), 130), (BrokenPipeError(), 141)]
+    ("raised", "code"),
+    [(UserError("no"), 2), (KeyboardInterrupt(), 130), (MachineError("lost\nit"), 137), (BrokenPipeError(), 141)],
 )
 def test_every_command_ends_in_one_way(raised, code, capfd):
     script = (
-        "import sys; from npnet.ending import end; from npnet.errors import UserError\n"
+        "import sys; from npnet.ending import end; from npnet.errors import MachineError, UserError\n"
         f"def work(): raise {raised!r}\nend(work)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
@@ -140,6 +141,20 @@ def test_sigterm_is_said_and_has_its_own_code():
     )
     assert process.stdout.readline() == "on\n"
     time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert (process.wait(timeout=30), process.stderr.read()) == (143, "stopped: run the same command to resume\n")
+
+
+def test_sigterm_in_a_finaliser_is_not_lost():
+    script = (
+        "import time; from npnet.ending import end\nclass Part:\n    def __del__(self):\n"
+        "        print('on', flush=True); time.sleep(2)\n"
+        "def work():\n    Part()\n    time.sleep(60)\nend(work)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout.readline() == "on\n"
     process.send_signal(signal.SIGTERM)
     assert (process.wait(timeout=30), process.stderr.read()) == (143, "stopped: run the same command to resume\n")
 

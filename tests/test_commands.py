@@ -1,11 +1,14 @@
 """A user's mistakes: exit code 2, one line, soon, and nothing written."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from npnet.drawing import terminal
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,8 +58,16 @@ def test_a_mistake_is_one_line_soon_and_leaves_nothing(script, arguments, messag
     assert seconds < 30  # 10 on a quiet machine
 
 
-def test_a_reader_that_leaves_is_no_error():
-    command = [sys.executable, "collect.py", "--cfg", "job"]
+@pytest.mark.parametrize("arguments", [["collect.py", "--cfg", "job"], ["-m", "npnet"]], ids=["collect", "npnet"])
+def test_a_reader_that_leaves_is_no_error(arguments):
+    command = [sys.executable, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
+
+
+def test_a_table_leaves_to_the_command_what_a_reader_that_has_gone_means():
+    read, write = os.pipe()
+    os.close(read)
+    with pytest.raises(BrokenPipeError), os.fdopen(write, "w") as file:
+        terminal.console(file).print("a table")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,11 +16,21 @@ LOG_COLUMNS = 400
 """Width where the output is a file: enough that no line is broken."""
 
 
+class PlainConsole(Console):
+    """A console that shows strings as they are, and leaves to the command what a reader that has gone means."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Raise what was raised; Rich itself would leave with exit code 1."""
+        raise
+
+
 def console(file: IO[str] | None = None) -> Console:
-    """Return a console on a stream, by default standard output, that shows strings as they are."""
+    """Return a console on a stream, by default standard output."""
     file = sys.stdout if file is None else file
-    width = None if file.isatty() else LOG_COLUMNS
-    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    return PlainConsole(file=file, width=None if file.isatty() else LOG_COLUMNS)
 
 
 def cell(text: object, style: str = "") -> Text:
@@ -40,4 +50,4 @@ def print_facts(title: object, facts: Iterable[tuple[object, object]]) -> None:
     table.add_column(overflow="fold")  # a path cut short names no file
     for fact in facts:
         add_row(table, fact)
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    PlainConsole().print(table)

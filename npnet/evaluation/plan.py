@@ -20,6 +20,7 @@ from npnet.data.sidecars import file_sha256
 from npnet.errors import under, unknown
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
+from npnet.fields import checked
 from npnet.metrics import Metric
 from npnet.noise import Network, NoiseMethod
 from npnet.settings import read, resolved
@@ -141,13 +142,19 @@ def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: 
 
 
 def _selected_by(folder: Path) -> list[str] | None:
-    """Return the metrics that selected a network's training pairs, where its folder says so."""
+    """Return the metrics that selected a network's training pairs, where its folder says so.
+
+    Raises:
+        FieldError: it says something else in their place.
+    """
     for name in ("training.json", "config.json"):
+        facts = None
         with contextlib.suppress(OSError, ValueError):
             facts = parse_json((folder / name).read_bytes())
-            selected = facts.get("selected_by") if isinstance(facts, dict) else None
-            if selected is not None:
-                return [selected] if isinstance(selected, str) else [str(metric) for metric in selected]
+        selected = facts.get("selected_by") if isinstance(facts, dict) else None
+        if selected is not None:
+            found = checked(tuple[str, ...] | str, selected, f"{folder / name}: selected_by")
+            return [found] if isinstance(found, str) else list(found)
     return None
 
 

@@ -14,13 +14,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from npnet.backbones import Backbone
 from npnet.compatibility import check_parts, part, resolve
 from npnet.composing import composition_error
+from npnet.drawing.terminal import PlainConsole
 from npnet.errors import FieldError, UserError, closest, one_line
 from npnet.instantiate import build, build_all
 from npnet.labels import with_new_labels
@@ -136,6 +136,6 @@ def _print(title: str, verdicts: Sequence[Verdict]) -> None:
     for name, reason in verdicts:
         verdict = Text("holds", "green") if reason is None else Text("broken", "bold red")
         table.add_row(verdict, Text(name if reason is None else f"{name}: {reason}"))
-    Console(soft_wrap=True).print(table)
+    PlainConsole(soft_wrap=True).print(table)
     broken = sum(reason is not None for _, reason in verdicts)
     print(f"{len(verdicts)} laws, {broken} broken")

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from npnet.data.datamodule import PairData
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError, MachineError, UserError, one_line
 from npnet.loggers import begin
 from npnet.networks import NoiseNetwork
 from npnet.training import checkpoints, prompt_embeds
@@ -152,6 +152,13 @@ def _run_trainer(trainer: L.Trainer, module: NPNetModule, data: PairData, checkp
         if trainer.received_sigterm:
             raise SystemExit(143) from error
         raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise MachineError(
+            f"{one_line(error)[:200]}; lower data.num_workers or data.shuffle_buffer where memory is short, and run "
+            "the same command to resume"
+        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 from npnet.bounds import NumWorkers
 from npnet.description import Description, imported
+from npnet.errors import MachineError
 from npnet.fields import Count, Name
 from npnet.work.progress import Progress
 from npnet.work.share import WHOLE, ArrayWorker, Share
@@ -65,6 +66,10 @@ class Engine(Description):
 
 class WorkerError(RuntimeError):
     """A worker failed or died; the message holds its traceback. Finished chunks stay."""
+
+
+class WorkerLost(WorkerError, MachineError):
+    """A worker was killed; finished chunks stay."""
 
 
 @dataclass(frozen=True)

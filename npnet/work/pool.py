@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from npnet.errors import UserError
-from npnet.work.job import Engine, Job, WorkerError
+from npnet.work.job import Engine, Job, WorkerError, WorkerLost
 from npnet.work.progress import Progress
 from npnet.work.torch_settings import torch_settings
 
@@ -92,7 +92,7 @@ def _receive(connection: Any, processes: dict[Connection, Any], queue: Iterator[
     except (EOFError, OSError):
         process = processes[connection]
         process.join(5)
-        raise WorkerError(
+        raise WorkerLost(
             f"a worker died with exit code {process.exitcode} (-9: killed, often for want of memory); "
             "finished chunks stay, run the same command to resume"
         ) from None

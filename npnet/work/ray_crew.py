@@ -21,7 +21,7 @@ from typing import Any
 import ray
 
 from npnet.errors import UserError, one_line
-from npnet.work.job import Advance, Job, WorkerError
+from npnet.work.job import Advance, Job, WorkerError, WorkerLost
 from npnet.work.progress import Progress
 from npnet.work.ray_actors import RayActors
 from npnet.work.ray_worker import RayWorker
@@ -164,7 +164,7 @@ class _Crew:
         self.losses[worker.chunk] += 1
         what = "while loading" if worker.chunk is None else f"with chunk {worker.chunk}"
         if self.losses[worker.chunk] > self.retries:
-            raise WorkerError(
+            raise WorkerLost(
                 f"a worker was lost {what} more than engine.retries={self.retries} times; finished chunks stay, "
                 f"run the same command to resume; Ray says: {error}"
             )

@@ -177,6 +177,12 @@ def test_a_network_is_optimised_for_what_selected_its_pairs(tmp_path):
     assert optimised_for(network, METRICS, ["shapes_judge"]) == ["hpsv2"]
 
 
+@pytest.mark.parametrize("said", [5, [5], {"hpsv2": 1}, True])
+def test_a_network_that_says_something_else_of_its_pairs_is_refused(tmp_path, said):
+    with pytest.raises(UserError, match=r"network/training.json: selected_by.* is needed"):
+        optimised_for(network_folder(tmp_path, selected_by=said), METRICS, [])
+
+
 def test_a_network_that_says_nothing_is_optimised_for_what_the_user_declares(tmp_path):
     assert optimised_for(network_folder(tmp_path), METRICS, ["shapes_judge"]) == ["shapes_judge"]
 

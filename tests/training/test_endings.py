@@ -71,3 +71,15 @@ def test_an_untrained_network_is_not_exported(tmp_path):
     with pytest.raises(UserError, match="no step of training was taken"):
         export(None, None, Result(None, "", None, 0, 0, {}), tmp_path / "network", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_of_pairs_that_was_killed_is_one_line_and_no_traceback(pairs, tmp_path, monkeypatch, capsys):
+    def killed(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.\nMore advice")
+
+    monkeypatch.setattr(FiniteLoss, "on_train_batch_start", killed)
+    with pytest.raises(SystemExit) as caught:
+        end(lambda: run(pairs, tmp_path / "run", small=LIGHT))
+    error = capsys.readouterr().err
+    assert caught.value.code == 137 and error.startswith("error: DataLoader worker (pid 7) is killed")
+    assert error.count("\n") == 1 and "run the same command to resume" in error

@@ -11,7 +11,7 @@ import pytest
 from npnet.errors import UserError
 from npnet.messages import plain_messages
 from npnet.work import atomic
-from npnet.work.job import Advance, WorkerError, Workers, run_job
+from npnet.work.job import Advance, WorkerError, WorkerLost, Workers, run_job
 from npnet.work.pool import device_of
 from npnet.work.processes import Processes
 from npnet.work.progress import Progress, duration
@@ -85,7 +85,7 @@ def test_finished_chunks_are_not_computed_again(tmp_path):
     [
         ("user", UserError, "^chunk 2 is not wanted$"),
         ("bug", WorkerError, r"(?s)Traceback.*in fail.*ZeroDivisionError: chunk 2"),
-        ("death", WorkerError, "died with exit code -9"),
+        ("death", WorkerLost, "died with exit code -9"),
     ],
 )
 def test_a_workers_fault_stops_the_run_and_finished_chunks_stay(tmp_path, fault, error, message):
