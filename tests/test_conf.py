@@ -159,6 +159,7 @@ CHOSEN = {
     "dtype": "what a model is published in",
     "height": "a model's published size",
     "width": "a model's published size",
+    "offload_text_encoders": "whether the text encoders fit beside the rest",
 }
 """Keys in which the files of one class differ by design, as each file's name says."""
 

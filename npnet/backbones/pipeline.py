@@ -62,7 +62,7 @@ class PipelineBackbone(Backbone):
     lora: str | None = None
     lora_scale: Number = 1.0
     vae: str | None = None
-    vae_slicing: bool = False
+    vae_slicing: bool = True
     text_encoder_batch_size: Count = 32
     offload_text_encoders: bool = False
     embedding_cache: str | None = None

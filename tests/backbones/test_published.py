@@ -54,7 +54,8 @@ def full_size(name):
         parts = {key: part(*described) for key, described in model["parts"].items() if key != "scheduler"}
     parts["scheduler"] = part(*model["parts"]["scheduler"])
     pipeline = getattr(diffusers, model["pipeline"])(**parts, **tokenizers(model["parts"]), **model["options"])
-    backbone = build(composed(name, "backbone.device=meta"), "backbone")
+    resident = ["backbone.offload_text_encoders=false"] if "offload_text_encoders" in composed(name) else []
+    backbone = build(composed(name, "backbone.device=meta", *resident), "backbone")
     return backbone.adopt(pipeline.to(getattr(torch, backbone.dtype)))
 
 
