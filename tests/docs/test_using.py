@@ -7,7 +7,22 @@ from PIL.Image import Image
 
 from npnet.paths import shapes_weights
 
-PAGE = (Path(__file__).parents[2] / "docs" / "using.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_snippet_of_the_readme_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(snippet.strip().splitlines()) <= 8
+    names: dict = {}
+    exec(snippet, names)  # what a reader would type
+    assert isinstance(names["image"], Image)
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 900
 
 
 def test_every_snippet_of_the_page_runs():
