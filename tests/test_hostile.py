@@ -18,7 +18,7 @@ from npnet.data.prompts import PromptFile
 from npnet.data.shards import iterate_shard
 from npnet.data.sidecars import CHECKSUM, list_shards, sidecar_path
 from npnet.errors import UserError
-from npnet.evaluation.chunks import Damaged, read_chunk
+from npnet.evaluation.cells import Damaged, read_cell
 from npnet.evaluation.contract import read_results
 from npnet.networks import NPNet
 from npnet.pictures.opener import open_picture
@@ -73,7 +73,7 @@ def cases(good):
             lambda path: beside(path, good, sidecar=path.read_bytes()),
         ),
         "results.json": (hostile.JSON, read_results),
-        "chunk": (hostile.JSON, lambda path: read_chunk(path, ["a"], ["m"])),
+        "cell": (hostile.JSON, read_cell),
         "index": (hostile.JSON, lambda path: read_index(path, "path")),
         "images.jsonl": (
             {name: data for name, data in hostile.JSON.items() if name not in NOT_WRONG_LINES},

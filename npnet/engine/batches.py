@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ class Task:
         both: denoise the source noise too, in the same batch.
         measures: measure what it costs.
         alone: compute nothing beside it, so that its peak of memory is its own.
+        metrics: labels of those that score it; None: all.
     """
 
     label: str
@@ -87,6 +88,7 @@ class Task:
     both: bool = False
     measures: bool = False
     alone: bool = False
+    metrics: Collection[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ On a GPU the peak of memory is that of the method's first batch, which nothing i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from npnet.engine.batches import Kept, Sampling, Scored, Task
 from npnet.engine.denoising import Denoising
 from npnet.engine.pipeline import Pipeline
 from npnet.engine.scoring import Scoring
-from npnet.records import Conditioning, Cost, NoiseResult
+from npnet.records import Cost, NoiseResult
 
 Take = Callable[[str, Sample, Tensor], None]
 """Given a method's label, a sample and its kept picture, ``(3, H, W)`` or ``(F, 3, H, W)`` in the form of ``Kept``."""
@@ -98,7 +98,12 @@ class Evaluator:
         self._begun: set[str] = set()
 
     def run(
-        self, samples: Sequence[Sample], take: Take | None = None, watch: Watch | None = None
+        self,
+        samples: Sequence[Sample],
+        take: Take | None = None,
+        watch: Watch | None = None,
+        labels: Collection[str] | None = None,
+        metrics: Collection[str] | None = None,
     ) -> dict[str, MethodScores]:
         """Make and score every method's pictures of ``samples``.
 
@@ -106,15 +111,19 @@ class Evaluator:
             samples: prompts with seeds; their order is the order of the scores.
             take: see ``Take``.
             watch: see ``Watch``.
+            labels: of the methods; None: all.
+            metrics: labels of those that score; None: all.
 
         Returns:
             The scores and costs of each method, by label.
         """
-        records = {label: MethodScores({name: [] for name in self.scorers}) for label in self.methods}
-        counted = dict.fromkeys(self.methods, 0)
+        chosen = {label: method for label, method in self.methods.items() if labels is None or label in labels}
+        names = [name for name in self.scorers if metrics is None or name in metrics]
+        records = {label: MethodScores({name: [] for name in names}) for label in chosen}
+        counted = dict.fromkeys(chosen, 0)
         searched: NoiseResult | None = None
         said = 0
-        for scored in self.pipeline.run(self._tasks(samples, self.denoising.encode(samples))):
+        for scored in self.pipeline.run(self._tasks(samples, chosen, names)):
             label, batch = scored.denoised.task.label, scored.denoised.batch
             records[label].add(scored)
             if scored.denoised.result is not searched:  # a batch that was divided after the search has one trace
@@ -131,12 +140,13 @@ class Evaluator:
                 said = done
         return records
 
-    def _tasks(self, samples: Sequence[Sample], conditioning: Conditioning) -> Iterator[Task]:
+    def _tasks(self, samples: Sequence[Sample], methods: Mapping[str, Any], metrics: Collection[str]) -> Iterator[Task]:
+        conditioning = self.denoising.encode(samples)
         for start in range(0, len(samples), self.batch_size):
             part = slice(start, start + self.batch_size)
             batch = self.denoising.draw(samples[part], conditioning[part])
-            for label, method in self.methods.items():
-                yield Task(label, method, batch, measures=True, alone=self._is_first(label))
+            for label, method in methods.items():
+                yield Task(label, method, batch, measures=True, alone=self._is_first(label), metrics=metrics)
 
     def _is_first(self, label: str) -> bool:
         first = label not in self._begun

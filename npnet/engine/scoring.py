@@ -47,7 +47,8 @@ class Scoring:
         """
         batch, both = denoised.batch, denoised.task.both
         prompts = [sample.prompt for sample in batch.samples] * (2 if both else 1)
-        scores: dict[str, list[float]] = {name: [] for name in self.scorers}
+        asked = denoised.task.metrics
+        scores: dict[str, list[float]] = {name: [] for name in self.scorers if asked is None or name in asked}
         pictures: list[Tensor | None] = []
         spent, has_peak = denoised.spent, denoised.has_peak
         with torch.cuda.stream(stream) if stream is not None else contextlib.nullcontext():

@@ -13,6 +13,8 @@ from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_
 from npnet.errors import UserError
 from npnet.untrusted import read_json
 
+FINISHED = "evaluation.json"
+"""Written last: the whole request that ``results.json`` and the report beside it are of."""
 INTERVAL = 2
 """Numbers of an interval, the only lists of numbers in the file."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -14,23 +13,16 @@ from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import Evaluator, MethodScores
 from npnet.engine.writing import Writer
 from npnet.errors import under
-from npnet.evaluation.chunks import (
-    ChunkRecord,
-    Damaged,
-    Noted,
-    picture_path,
-    read_chunk,
-    require_whole,
-    sha256,
-    write_chunk,
-)
-from npnet.evaluation.settings import EvaluateSettings
+from npnet.evaluation.cells import Cell, Drawn, Key, Noted, folder_of, sha256, stored_picture, write_cell
+from npnet.evaluation.lacking import Work, lacking
+from npnet.evaluation.plan import EvaluationPlan
+from npnet.evaluation.store import Store
+from npnet.evaluation.versions import versions
 from npnet.metrics import load_metrics
 from npnet.noise import load_methods
+from npnet.pictures.opener import open_picture
 from npnet.work import atomic
 from npnet.work.job import Advance
-
-log = logging.getLogger(__name__)
 
 METHODS_SHOWN = 3
 """In the progress; all of them are in the tables at the end."""
@@ -41,58 +33,34 @@ QUALITY = 95
 class EvaluationJob:
     """The ``npnet.work.job.Job`` of an evaluation; descriptions alone until ``setup``.
 
+    Its chunks follow from the samples alone, so that the workers of a job array divide them alike; in each, only what
+    is not in the cells yet is computed.
+
     Args:
-        settings: of the command.
-        samples: all samples, in order.
+        plan: of the evaluation.
         output_dir: of the run.
     """
 
-    def __init__(self, settings: EvaluateSettings, samples: Sequence[Sample], output_dir: Path | str) -> None:
-        self.settings, self.samples, self.output_dir = settings, list(samples), Path(output_dir)
-        self.num_chunks = -(-len(self.samples) // settings.chunk_size)
-        self.num_kept = settings.num_kept(len(self.samples))
-        self._records: dict[int, ChunkRecord] = {}  # those that were found whole
+    def __init__(self, plan: EvaluationPlan, output_dir: Path | str) -> None:
+        self.settings, self.samples, self.wanted = plan.settings, plan.samples, plan.wanted()
+        self.output_dir = Path(output_dir)
+        self.num_chunks = -(-len(self.samples) // self.settings.chunk_size)
+        self.store = Store(self.output_dir, self.wanted.methods.values(), mends=True)
         self._evaluator: Evaluator | None = None
-        self._computed = 0
+        self._begun: set[str] = set()
 
     def chunk(self, index: int) -> list[Sample]:
         """Return the samples of a chunk."""
         size = self.settings.chunk_size
         return self.samples[index * size : (index + 1) * size]
 
-    def marker(self, index: int) -> Path:
-        """Return the path of a chunk's results, which say that it is done."""
-        return self.output_dir / "chunks" / f"{index:06d}.json"
-
     def num_samples(self, chunk: int) -> int:
         """See ``Job.num_samples``."""
         return len(self.chunk(chunk))
 
     def is_done(self, chunk: int) -> bool:
-        """See ``Job.is_done``; a chunk that is damaged, or whose pictures are, is not done, and this is said."""
-        if chunk in self._records:
-            return True
-        if not self.marker(chunk).is_file():
-            return False
-        try:
-            self.record(chunk)
-        except Damaged as error:
-            log.warning("%s %s; the chunk is computed again", self.marker(chunk), error)
-            return False
-        return True
-
-    def record(self, chunk: int) -> ChunkRecord:
-        """Return the results of a chunk that is done; they are read and compared once.
-
-        Raises:
-            Damaged: see ``read_chunk`` and ``require_whole``.
-        """
-        if chunk not in self._records:
-            samples = self.chunk(chunk)
-            record = read_chunk(self.marker(chunk), list(self.settings.noise), list(self.settings.metric))
-            require_whole(record, samples, self._kept_of(chunk), self.output_dir)
-            self._records[chunk] = record
-        return self._records[chunk]
+        """See ``Job.is_done``; what is damaged is not done, and this was said."""
+        return not lacking(self.store, self.wanted, self.chunk(chunk))
 
     def setup(self, worker: int, device: str) -> None:
         """See ``Job.setup``: load what the settings describe."""
@@ -102,15 +70,27 @@ class EvaluationJob:
         scorers = load_metrics(settings.metric, backbone.device)
         methods = load_methods(settings.noise, backbone, scorers)
         sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
-        keys = {sample.key for sample in self.samples[: self.num_kept]}
-        kept = Kept(lambda sample: sample.key in keys) if keys else None
+        wanted = self.wanted.kept
+        kept = Kept(lambda sample: sample.key in wanted) if wanted else None
         self._evaluator = Evaluator(backbone, methods, scorers, sampling, settings.batch_size, kept)
 
     def run(self, chunk: int, advance: Callable[[Advance], None]) -> None:
         """See ``Job.run``."""
-        evaluator, samples = self._evaluator, self.chunk(chunk)
+        works, done = lacking(self.store, self.wanted, self.chunk(chunk)), 0
+        for work in works:
+            count = len(work.samples) if work is works[0] else 0  # a sample is counted once
+            if work.draws:
+                self._draw(work, advance if count else lambda step: None)
+            else:
+                self._score_pictures(work)
+                advance(Advance(count))
+            done += count
+        advance(Advance(self.num_samples(chunk) - done))
+
+    def _draw(self, work: Work, advance: Callable[[Advance], None]) -> None:
+        evaluator = self._evaluator
         assert evaluator is not None, "setup comes first"
-        pictures: dict[str, str] = {}
+        pictures: dict[tuple[str, Key], str] = {}
         done = 0
 
         def watch(count: int, records: dict[str, MethodScores]) -> None:
@@ -118,35 +98,63 @@ class EvaluationJob:
             advance(Advance(count - done, wins_of_batch(records, done)))
             done = count
 
-        def save(path: Path, picture: Tensor) -> None:
-            pictures[str(path.relative_to(self.output_dir))] = write_picture(path, picture)
+        def save(label: str, sample: Sample, picture: Tensor) -> None:
+            key = sample.prompt, sample.seed
+            path = stored_picture(self.output_dir, self.wanted.methods[label], key)
+            pictures[label, key] = write_picture(path, picture)
 
         with Writer() as writer:
             records = evaluator.run(
-                samples,
-                lambda label, sample, picture: writer.submit(
-                    save, picture_path(self.output_dir, label, sample), picture
-                ),
-                watch,
+                work.samples, lambda *given: writer.submit(save, *given), watch, work.labels, work.metrics
             )
-        prompts = {sample.prompt for sample in samples}
-        record = ChunkRecord(
-            samples=[sample.key for sample in samples],
-            device=str(evaluator.backbone.device),
-            first=self._computed == 0,  # its first batch also paid for starting up
-            methods=records,
-            metrics={
-                name: Noted(sorted(prompts & scorer.meter.truncated), scorer.smoke, scorer.text_length)
-                for name, scorer in evaluator.scorers.items()
-            },
-            pictures=pictures,
-        )
-        self._computed += 1
-        write_chunk(self.marker(chunk), record)
+        keys = [(sample.prompt, sample.seed) for sample in work.samples]
+        for label, record in records.items():
+            making = Drawn(
+                device=str(evaluator.backbone.device),
+                first=label not in self._begun,  # its first batch also paid for starting up
+                cost=record.cost,
+                batches=record.batches,
+                peak_bytes=record.peak_bytes,
+                traces=record.traces,
+                pictures=[pictures.get((label, key)) for key in keys],
+            )
+            self._begun.add(label)
+            self._write(work, label, record.scores, making)
 
-    def _kept_of(self, chunk: int) -> int:
-        """Return of how many of a chunk's samples, the first ones, the pictures are kept."""
-        return max(0, self.num_kept - chunk * self.settings.chunk_size)
+    def _score_pictures(self, work: Work) -> None:
+        """Score kept pictures by metrics that were added later."""
+        assert self._evaluator is not None, "setup comes first"
+        for label in work.labels:
+            scores: dict[str, list[float]] = {name: [] for name in work.metrics}
+            for start in range(0, len(work.samples), self.settings.batch_size):
+                batch = work.samples[start : start + self.settings.batch_size]
+                paths = [self._stored(label, sample) for sample in batch]
+                opened = [open_picture(path, str(path)) for path in paths]
+                for name, found in scores.items():
+                    scorer = self._evaluator.scorers[name]
+                    found += scorer.score_pil(opened, [sample.prompt for sample in batch]).double().cpu().tolist()
+            self._write(work, label, scores, None)
+
+    def _write(self, work: Work, label: str, scores: Mapping[str, list[float]], making: Drawn | None) -> None:
+        assert self._evaluator is not None
+        prompts = {sample.prompt for sample in work.samples}
+        scorers = {name: self._evaluator.scorers[name] for name in work.metrics}
+        noted = {
+            name: Noted(sorted(prompts & scorer.meter.truncated), scorer.smoke, scorer.text_length)
+            for name, scorer in scorers.items()
+        }
+        digests = self.wanted.metrics
+        cell = Cell(
+            samples=[(sample.prompt, sample.seed) for sample in work.samples],
+            scores={digests[name]: list(found) for name, found in scores.items()},
+            metrics={digests[name]: found for name, found in noted.items()},
+            versions=versions(),
+            drawn=making,
+        )
+        write_cell(folder_of(self.output_dir, self.wanted.methods[label]), cell)
+
+    def _stored(self, label: str, sample: Sample) -> Path:
+        return stored_picture(self.output_dir, self.wanted.methods[label], (sample.prompt, sample.seed))
 
 
 def write_picture(path: Path, picture: Tensor) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from npnet.evaluation.identity import local_files
 from npnet.evaluation.images import ImagesSettings
 from npnet.evaluation.images_results import make_results, print_results, to_lines
 from npnet.evaluation.results import to_json
@@ -120,13 +121,7 @@ def content_key(picture: Picture, uses_prompt: bool) -> str:
 
 def fingerprint(label: str, node: Mapping[str, Any]) -> str:
     """Name a metric by its configuration, and by the size and age of the local files that it names."""
-    files = []
-    for value in node.values():
-        path = Path(value) if isinstance(value, str) and value else None
-        if path is not None and path.exists():
-            inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-            files += [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in inside]
-    text = json.dumps([dict(node), files, READING], sort_keys=True)
+    text = json.dumps([dict(node), local_files(node), READING], sort_keys=True)
     return f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from rich import table as tables
 
 from npnet.drawing.terminal import add_row, cell, console
-from npnet.evaluation.results import SCHEMA_VERSION, plain, versions
+from npnet.evaluation.results import SCHEMA_VERSION, plain
+from npnet.evaluation.versions import versions
 from npnet.metrics import Metric, statistics
 from npnet.metrics.base import notes
 from npnet.pictures.layout import Picture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,8 +14,8 @@ from npnet.backbones.samplers import check_sampler
 from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
-from npnet.data.sidecars import file_sha256
 from npnet.errors import under, unknown
+from npnet.evaluation.identity import method_digest, metric_digest, setting_of
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
 from npnet.fields import checked
@@ -26,10 +24,27 @@ from npnet.noise import Network, NoiseMethod
 from npnet.settings import read, resolved
 from npnet.text import count
 from npnet.untrusted import parse_json
-from npnet.work.request import require_finite
+from npnet.work.request import digest, require_finite
 
 NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
 """Keys that do not change what comes out, or (``network_path``) only through a node that is in the request itself."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an evaluation needs; labels and digests as in its plan.
+
+    Attributes:
+        methods: label -> digest.
+        metrics: label -> digest.
+        kept: keys of the samples whose pictures are kept.
+        from_pictures: a metric that was added later scores the kept pictures.
+    """
+
+    methods: dict[str, str]
+    metrics: dict[str, str]
+    kept: frozenset[str]
+    from_pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,14 +71,35 @@ class EvaluationPlan:
         """Return every prompt with each of its seeds, in order."""
         return assign_seeds(self.prompts, self.settings.seeds, self.settings.seed)
 
+    @cached_property
+    def metrics(self) -> dict[str, str]:
+        """Return the digest of each metric, by its label."""
+        return {label: metric_digest(node) for label, node in self.asked["metric"].items()}
+
+    @cached_property
+    def methods(self) -> dict[str, str]:
+        """Return the digest of each method, by its label among ``settings.noise``."""
+        setting, backbone = self.folder_request(), self.settings.backbone
+        return {
+            label: method_digest(setting, self.asked["noise"][label], method, backbone, self.metrics)
+            for label, method in self.settings.noise.items()
+        }
+
+    def folder_request(self) -> dict[str, Any]:
+        """Return what a folder is made for; methods, metrics, prompts and seeds come and go."""
+        return setting_of(self.asked)
+
     def request(self) -> dict[str, Any]:
-        """Return what decides the results: the configuration, and the contents behind its paths."""
-        backbone = {key: value for key, value in self.asked["backbone"].items() if key != "device"}
-        samples = json.dumps([[sample.prompt, sample.seed] for sample in self.samples])
-        networks = {label: _fingerprint(_network_file(method)) for label, method in self.settings.noise.items()}
-        contents = {label: value for label, value in networks.items() if value is not None}
-        contents["samples"] = hashlib.sha256(samples.encode()).hexdigest()
-        return {**self.asked, "backbone": backbone, "contents": contents}
+        """Return what decides the results and the report: the configuration, and the contents behind its paths."""
+        samples = digest({"samples": [[sample.prompt, sample.seed] for sample in self.samples]})
+        contents = {"methods": self.methods, "metrics": self.metrics, "samples": samples}
+        return {**self.asked, **self.folder_request(), "contents": contents}
+
+    def wanted(self) -> Wanted:
+        """Return which cells the results need."""
+        kept = self.samples[: self.settings.num_kept(len(self.samples))]
+        keys = frozenset(sample.key for sample in kept)
+        return Wanted(self.methods, self.metrics, keys, self.settings.added_metrics == "kept")
 
     def describe(self) -> str:
         """Return what a dry run prints: how much would be computed."""
@@ -156,17 +192,3 @@ def _selected_by(folder: Path) -> list[str] | None:
             found = checked(tuple[str, ...] | str, selected, f"{folder / name}: selected_by")
             return [found] if isinstance(found, str) else list(found)
     return None
-
-
-def _network_file(method: NoiseMethod) -> Path | None:
-    """Return the weights of a network given by a local path; None for other methods and for hub ids."""
-    given = getattr(method, "network_path", None)
-    if given is None:
-        return None
-    path = Path(given)
-    return path / "model.safetensors" if path.is_dir() else path
-
-
-def _fingerprint(path: Path | None) -> str | None:
-    """Return the SHA-256 of a file: a network trained anew under the same name is another request."""
-    return file_sha256(path) if path is not None and path.is_file() else None

@@ -1,4 +1,4 @@
-"""From the chunks of an evaluation to ``results.json``.
+"""From what was gathered of an evaluation to ``results.json``.
 
 The file's keys are a contract (``schema_version``); numbers are on the metrics' own scales, ``display_scale`` is what
 papers multiply by when they print. Shares (``winning_rate``, ``ties``) lie in [0, 1]; an interval is 95 %, over
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import platform
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from npnet.engine.methods import MethodScores, Trace
-from npnet.evaluation.chunks import ChunkRecord
 from npnet.evaluation.comparison import compare_methods
 from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, TracePointEntry
+from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.metrics import statistics
 from npnet.metrics.base import notes
@@ -46,22 +45,24 @@ NOTES = (
 )
 
 
-def make_results(plan: EvaluationPlan, chunks: Sequence[ChunkRecord]) -> Results:
-    """Join the chunks of an evaluation, all of them in order; see the module's docstring."""
-    records = join_records(chunks)
-    seconds = {label: _seconds_per_image(chunks, label) for label in records}
+def make_results(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> Results:
+    """Join what was gathered of every method, by its label among ``settings.noise``; see the module's docstring."""
+    records = {label: found.record for label, found in gathered.items()}
     prompts = [sample.prompt for sample in plan.samples]
-    metrics = metric_facts(plan, chunks, records)
+    metrics = metric_facts(plan, gathered)
     methods = _compare(plan, plan.members, records)
     for label, members in plan.members.items():
         method, record = plan.settings.noise[members[0]], merge([records[member] for member in members])
-        methods[label]["cost"] = cost_per_image(record, sum(seconds[member] for member in members) / len(members))
+        methods[label]["cost"] = cost_per_image(record)
         methods[label]["null_control"] = method.is_null_control
         trace = join_traces(record.traces, prompts, plan.settings.num_resamples)
         if trace:
             metric = method.scorers[0] if len(method.scorers) == 1 else None
             methods[label]["trace"] = {"metric": metric, "points": trace}
     _add_members(methods, plan, records)
+    used: dict[str, set[str]] = {}
+    for name, number in {item for found in gathered.values() for item in found.versions}:
+        used.setdefault(name, set()).add(number)
     results: Results = {
         "schema_version": SCHEMA_VERSION,
         "num_pairs": len(prompts),
@@ -70,8 +71,8 @@ def make_results(plan: EvaluationPlan, chunks: Sequence[ChunkRecord]) -> Results
         "methods": methods,
         "metrics": metrics,
         "settings": plan.asked,
-        "device": sorted({chunk.device for chunk in chunks}),
-        "versions": versions(),
+        "device": sorted({device for found in gathered.values() for device in found.devices}),
+        "versions": {name: ", ".join(sorted(used[name])) for name in sorted(used)},
         "notes": list(NOTES),
     }
     return plain(results)
@@ -101,28 +102,29 @@ def _add_members(methods: dict[str, MethodResults], plan: EvaluationPlan, record
                 methods[label].setdefault("members", {})[members[number]] = found[label]
 
 
-def metric_facts(
-    plan: EvaluationPlan, chunks: Sequence[ChunkRecord], records: Mapping[str, MethodScores]
-) -> dict[str, MetricFacts]:
+def metric_facts(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> dict[str, MetricFacts]:
     """Return what a reader should know of each metric; ``zero_or_one``: it only ever said right (1) or wrong (0)."""
+    prompts = {sample.prompt for sample in plan.samples}
     facts: dict[str, MetricFacts] = {}
     for name, metric in plan.settings.metric.items():
-        noted = [chunk.metrics[name] for chunk in chunks]
-        truncated = {prompt for chunk in noted for prompt in chunk.truncated}
-        smoke = any(chunk.smoke for chunk in noted)
-        scores = [score for record in records.values() for score in record.scores[name] if math.isfinite(score)]
+        noted = [cell for found in gathered.values() for cell in found.noted[name]]
+        truncated = prompts & {prompt for cell in noted for prompt in cell.truncated}
+        smoke = any(cell.smoke for cell in noted)
+        columns = [found.record.scores[name] for found in gathered.values()]
+        scores = [score for column in columns for score in column if math.isfinite(score)]
+        from_pictures = sum(found.from_pictures[name] for found in gathered.values())
         facts[name] = {
             "display_scale": metric.display_scale,
             "zero_or_one": all(score in (0.0, 1.0) for score in scores),
             "random_weights": smoke,
-            "notes": notes(smoke, truncated, noted[0].text_length),
+            "notes": notes(smoke, truncated, noted[0].text_length) + _from_pictures(from_pictures, columns),
         }
     return facts
 
 
-def join_records(chunks: Sequence[ChunkRecord]) -> dict[str, MethodScores]:
-    """Return each method's record of all samples, from the chunks in order."""
-    return {label: merge([chunk.methods[label] for chunk in chunks]) for label in chunks[0].methods}
+def _from_pictures(number: int, columns: Sequence[Sequence[float]]) -> list[str]:
+    of = f"{number} of {sum(map(len, columns))} scores were made from kept pictures, files of 8 bits a colour"
+    return [of] if number else []
 
 
 def merge(parts: Sequence[MethodScores]) -> MethodScores:
@@ -137,29 +139,17 @@ def merge(parts: Sequence[MethodScores]) -> MethodScores:
     )
 
 
-def cost_per_image(record: MethodScores, seconds: float | None = None) -> CostEntry:
-    """Return the ``cost`` of the schema; ``seconds`` a picture default to the mean over the record's batches."""
+def cost_per_image(record: MethodScores) -> CostEntry:
+    """Return the ``cost`` of the schema."""
     count = sum(size for size, _ in record.batches)
-    if seconds is None:
-        seconds = sum(duration for _, duration in record.batches) / count
     return {
         "forwards": record.cost.forwards / count,
         "backwards": record.cost.backwards / count,
         "scorer_calls": record.cost.scorer_calls / count,
-        "seconds": seconds,
+        "seconds": sum(duration for _, duration in record.batches) / count,
         "peak_bytes": record.peak_bytes,
         "count": count,
     }
-
-
-def _seconds_per_image(chunks: Sequence[ChunkRecord], label: str) -> float:
-    batches = [
-        (size, seconds, chunk.first and position == 0)
-        for chunk in chunks
-        for position, (size, seconds) in enumerate(chunk.methods[label].batches)
-    ]
-    timed = [batch for batch in batches if not batch[2]] or batches
-    return sum(seconds for _, seconds, _ in timed) / sum(size for size, _, _ in timed)
 
 
 def join_traces(traces: Sequence[Trace], prompts: Sequence[str], num_resamples: int) -> list[TracePointEntry]:
@@ -174,23 +164,12 @@ def join_traces(traces: Sequence[Trace], prompts: Sequence[str], num_resamples: 
     costs = [costs[round(i)] for i in np.linspace(0, len(costs) - 1, min(TRACE_POINTS, len(costs)))]
     rows = []
     for cost in costs:
-        last = [max(i for i, spent in enumerate(trace.forwards) if spent <= cost) for trace in traces]
+        last = [bisect_right(trace.forwards, cost) - 1 for trace in traces]
         rows.append([score for trace, i in zip(traces, last, strict=True) for score in trace.scores[i]])
     return [
         {"forwards": cost, "mean": point.mean, "interval": list(point.interval), "count": point.count}
         for cost, point in zip(costs, statistics.means(rows, prompts, num_resamples), strict=True)
     ]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("npnet-lightning", "torch", "diffusers", "transformers", "numpy"):
-        try:
-            found[package] = version(package)
-        except ImportError:  # run from an uninstalled checkout
-            found[package] = "not installed"
-    return found
 
 
 def plain(value: Any) -> Any:

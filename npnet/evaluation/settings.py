@@ -36,6 +36,8 @@ class EvaluateSettings(WorkSettings):
         optimised: labels of metrics that selected the training data of a network.
         num_pictures: rows of pictures side by side in the report.
         keep_images: keep every method's pictures of all samples, or of the first ones.
+        added_metrics: how a metric that was added later scores what is there: the sample is made again, or the kept
+            picture, of 8 bits, is scored.
         num_resamples: of prompts, for the intervals.
         output_dir: the folder of the results.
         dry_run: say what would be done, and load and write nothing.
@@ -56,6 +58,7 @@ class EvaluateSettings(WorkSettings):
     optimised: tuple[str, ...] = ()
     num_pictures: Whole = 12
     keep_images: Literal["all"] | Whole = "all"
+    added_metrics: Literal["sample", "kept"] = "sample"
     num_resamples: Count = 10000
     dry_run: bool = False
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npnet.description import imported
 from npnet.errors import UserError, under
-from npnet.evaluation.contract import read_results
+from npnet.evaluation.contract import FINISHED, read_results
+from npnet.evaluation.identity import DIGITS, FOLDER
 from npnet.evaluation.plan import make_plan
 from npnet.settings import resolved
+from npnet.untrusted import read_json
 from npnet.work import lock
 
 if TYPE_CHECKING:
@@ -19,8 +23,9 @@ if TYPE_CHECKING:
 def evaluate(cfg: DictConfig) -> None:
     """Compare the noise methods of ``cfg`` by its metrics, on its prompts.
 
-    Leaves ``results.json``, ``results.md``, ``report.html``, ``images/`` and ``chunks/`` under ``cfg.output_dir``. A
-    killed run resumes with the same command; a finished folder stays as it is.
+    Leaves ``results.json``, ``results.md``, ``report.html``, ``images/`` and ``cells/`` under ``cfg.output_dir``. What
+    is in ``cells/`` is not computed again: a killed run resumes with the same command, and with other methods, metrics,
+    prompts or seeds a folder grows. A folder that is finished for this very configuration stays as it is.
 
     Raises:
         UserError: a key, path or combination that cannot work.
@@ -33,21 +38,32 @@ def evaluate(cfg: DictConfig) -> None:
     workers = settings.crew()
     if settings.dry_run:
         print(f"would evaluate into {settings.output_dir}:\n{plan.describe()}")
+        if (settings.output_dir / FOLDER).is_dir():
+            store = imported("npnet.evaluation.store:Store")(settings.output_dir, plan.methods.values())
+            print(imported("npnet.evaluation.lacking:describe")(store, plan.wanted(), plan.samples))
         return
     with under("backbone"):
         settings.backbone.check_device()
     output_dir = Path(settings.output_dir)
-    with lock.hold(output_dir, plan.request(), workers.share, folders=["chunks"]):
-        if is_finished(output_dir):
+    if (output_dir / "chunks").is_dir():
+        raise UserError(
+            f"output_dir={output_dir}: was made by an earlier version, whose evaluations do not grow; its results can "
+            "still be read and compared (npnet compare). Choose another output_dir"
+        )
+    folders = sorted({f"{FOLDER}/{method[:DIGITS]}" for method in plan.methods.values()})
+    with lock.hold(output_dir, plan.folder_request(), workers.share, folders=folders):
+        if is_finished(output_dir, plan.request()):
             print(f"{output_dir}: finished already, nothing to do")
             imported("npnet.report.making:show")(output_dir)
             return
         imported("npnet.report.making:run")(plan, output_dir, workers)
 
 
-def is_finished(output_dir: Path) -> bool:
-    """Say whether the results and the report are there; results that cannot be read are made again."""
+def is_finished(output_dir: Path, asked: Mapping[str, Any]) -> bool:
+    """Say whether the results and the report of this request are there; what cannot be read is made again."""
     try:
+        if read_json(output_dir / FINISHED) != json.loads(json.dumps(asked)):
+            return False
         read_results(output_dir / "results.json")
     except UserError:
         return False

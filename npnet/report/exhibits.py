@@ -10,7 +10,7 @@ from pathlib import Path
 from npnet.data.prompts import Sample
 from npnet.drawing.webp import data_uri
 from npnet.engine.methods import MethodScores
-from npnet.evaluation.chunks import picture_path
+from npnet.evaluation.cells import picture_path
 from npnet.evaluation.contract import Results
 from npnet.report.wording import DAGGER, first_member, metric_decimals, number
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from npnet.evaluation.contract import read_results
+from npnet.evaluation import samples_file
+from npnet.evaluation.contract import FINISHED, read_results
 from npnet.evaluation.evaluation import EvaluationJob, describe_wins
+from npnet.evaluation.gathering import gather
+from npnet.evaluation.pictures import show_pictures
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import make_results, to_json
 from npnet.report.markdown import tables
@@ -20,16 +23,22 @@ def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
 
     Of a job array's workers, the one that ends last makes the report.
     """
-    job = EvaluationJob(plan.settings, plan.samples, output_dir)
+    job = EvaluationJob(plan, output_dir)
     run_job(job, workers, title="evaluate", describe=describe_wins)
+    job.store.refresh()
     missing = sum(not job.is_done(chunk) for chunk in range(job.num_chunks))
     if missing:
         print(f"{workers.share}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
         return
-    results = make_results(plan, [job.record(chunk) for chunk in range(job.num_chunks)])
+    gathered = {label: gather(job.store, method, plan.metrics, plan.samples) for label, method in plan.methods.items()}
+    results = make_results(plan, gathered)
+    (output_dir / FINISHED).unlink(missing_ok=True)
+    show_pictures(plan, output_dir)
     atomic.write_bytes(output_dir / "results.json", to_json(results))
+    atomic.write_bytes(output_dir / samples_file.NAME, samples_file.to_lines(plan, gathered))
     atomic.write_bytes(output_dir / "results.md", tables(results).encode())
-    write_report(results, plan, job)
+    write_report(results, plan, {label: found.record for label, found in gathered.items()}, output_dir)
+    atomic.write_json(output_dir / FINISHED, plan.request())
     show(output_dir)
 
 

@@ -13,9 +13,7 @@ from markupsafe import Markup
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.contract import Results
-from npnet.evaluation.evaluation import EvaluationJob
 from npnet.evaluation.plan import EvaluationPlan
-from npnet.evaluation.results import join_records
 from npnet.report import exhibits, plots, wording
 from npnet.text import visible
 from npnet.work import atomic
@@ -26,13 +24,12 @@ OPEN_ROWS = 12
 """Of methods against each other; more start folded."""
 
 
-def write_report(results: Results, plan: EvaluationPlan, job: EvaluationJob) -> None:
-    """Write ``report.html`` of a finished evaluation."""
-    members = join_records([job.record(index) for index in range(job.num_chunks)])
+def write_report(results: Results, plan: EvaluationPlan, members: Mapping[str, MethodScores], output_dir: Path) -> None:
+    """Write ``report.html`` of a finished evaluation, whose ``members`` are by their labels among its noise methods."""
     records = {label: members[wording.first_member(results, label)] for label in results["methods"]}
-    kept = plan.samples[: job.num_kept]
-    page = render(results, kept, records, job.output_dir, plan.settings.num_pictures)
-    atomic.write_bytes(job.output_dir / "report.html", page.encode())
+    kept = plan.samples[: plan.settings.num_kept(len(plan.samples))]
+    page = render(results, kept, records, output_dir, plan.settings.num_pictures)
+    atomic.write_bytes(output_dir / "report.html", page.encode())
 
 
 def render(

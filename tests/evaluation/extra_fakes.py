@@ -100,6 +100,7 @@ def config(prompts=None, per_prompt=2, noise=("standard", "redraw", "best"), **c
         "optimised": [],
         "num_pictures": 3,
         "keep_images": "all",
+        "added_metrics": "sample",
         "num_resamples": 500,
     }
     return {**value, **changes}

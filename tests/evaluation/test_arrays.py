@@ -19,9 +19,9 @@ def test_the_worker_of_an_array_that_ends_last_makes_the_report(tmp_path, finish
 
 def test_the_command_without_the_keys_finishes_what_an_array_left(tmp_path, finished):
     run(tmp_path, worker={"index": 1, "count": 3})
-    kept = state_of(tmp_path / "chunks")
+    kept = state_of(tmp_path / "cells")
     run(tmp_path)
-    assert state_of(tmp_path / "chunks").items() >= kept.items()
+    assert state_of(tmp_path / "cells").items() >= kept.items()
     assert comparable(tmp_path) == comparable(finished)
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
-from npnet.evaluation.chunks import ChunkRecord, Noted
-from npnet.evaluation.results import _seconds_per_image, cost_per_image, make_results
+from npnet.evaluation.cells import Drawn, Noted
+from npnet.evaluation.gathering import Gathered, seconds_per_image
+from npnet.evaluation.results import cost_per_image, make_results
 from npnet.noise import Standard
 from npnet.records import Cost
 from tests.evaluation.extra_fakes import Close
@@ -17,21 +18,22 @@ __all__ = ["networks"]
 
 
 def chunk(first, *batches):
-    return ChunkRecord([], "cpu", first, {"x": MethodScores({}, batches=list(batches))}, {})
+    return Drawn("cpu", first, Cost(), list(batches))
 
 
 def test_a_worker_leaves_out_the_first_batch_of_its_first_chunk_and_no_other():
     chunks = [chunk(True, (2, 100.0), (2, 2.0)), chunk(False, (3, 9.0), (3, 3.0)), chunk(True, (1, 50.0), (2, 4.0))]
-    assert _seconds_per_image(chunks, "x") == pytest.approx((2 + 9 + 3 + 4) / (2 + 3 + 3 + 2))
+    assert seconds_per_image(chunks) == pytest.approx((2 + 9 + 3 + 4) / (2 + 3 + 3 + 2))
 
 
 def test_where_there_is_no_other_batch_the_first_is_timed():
-    assert _seconds_per_image([chunk(True, (4, 10.0))], "x") == 2.5
+    assert seconds_per_image([chunk(True, (4, 10.0))]) == 2.5
 
 
 def test_the_seconds_of_several_training_seeds_are_those_of_one(monkeypatch, networks, tmp_path):
-    monkeypatch.setattr("npnet.evaluation.results._seconds_per_image", lambda chunks, label: float(label[-1] == "1"))
-    found = results(tmp_path, net=network(f"{networks}/{{0..2}}"))
+    seconds = iter([9.0, 9.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0])  # in all and of its cell, for each label
+    monkeypatch.setattr("npnet.evaluation.gathering.seconds_per_image", lambda makings: next(seconds))
+    found = results(tmp_path, chunk_size=24, net=network(f"{networks}/{{0..2}}"))
     assert found["methods"]["net"]["cost"]["seconds"] == pytest.approx(1 / 3)
 
 
@@ -51,5 +53,5 @@ def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, sm
         asked={},
     )
     scores = MethodScores({"a": [0.5] * count}, batches=[(count, 1.0)])
-    record = ChunkRecord([], "cpu", True, {"standard": scores}, {"a": Noted([], False)})
-    assert make_results(plan, [record])["smoke"] is smoke
+    found = Gathered(scores, noted={"a": [Noted([], False)]}, from_pictures={"a": 0})
+    assert make_results(plan, {"standard": found})["smoke"] is smoke

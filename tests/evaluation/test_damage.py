@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from npnet.errors import UserError
 from npnet.report.command import evaluate
-from tests.evaluation.extra_fakes import config
-from tests.evaluation.test_command import comparable, run
+from tests.evaluation.extra_fakes import PROMPTS, config
+from tests.evaluation.test_command import cells, comparable, run
 
 
 @pytest.fixture
@@ -23,52 +23,49 @@ def stopped(finished, tmp_path):
     return folder
 
 
-def chunk(folder, number=1):
-    return folder / "chunks" / f"{number:06d}.json"
+def cell(folder, number=1):
+    """The cell of the method ``best`` that holds the samples of a chunk."""
+    found = [path for path in cells(folder) if json.loads(path.read_text())["drawn"]["traces"]]
+    (path,) = [path for path in found if json.loads(path.read_text())["samples"][0][0] == PROMPTS[4 * number]]
+    return path
 
 
-def change_a_score(folder):
-    value = json.loads(chunk(folder).read_text())
-    value["methods"]["best"]["scores"]["target"][2] = 5.0
-    chunk(folder).write_text(json.dumps(value))
+def change_a_score(path):
+    value = json.loads(path.read_text())
+    next(iter(value["scores"].values()))[2] = 5.0
+    path.write_text(json.dumps(value))
 
 
-def copy_a_chunk(folder):
-    shutil.copy(chunk(folder, 0), chunk(folder))
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
 
 
-def cut(folder):
-    chunk(folder).write_bytes(chunk(folder).read_bytes()[:100])
+def empty(path):
+    path.write_bytes(b"")
 
 
-def empty(folder):
-    chunk(folder).write_bytes(b"")
+def other_json(path):
+    path.write_text("[1, 2]")
 
 
-def other_json(folder):
-    chunk(folder).write_text("[1, 2]")
+def pictures(path):
+    return sorted(path.parent.glob("*.webp"))
 
 
-def pictures(folder):
-    names = json.loads(chunk(folder).read_text())["pictures"]
-    return [folder / name for name in sorted(names)]
-
-
-def flip_a_bit_of_a_picture(folder):
-    data = bytearray(pictures(folder)[3].read_bytes())
+def flip_a_bit_of_a_picture(path):
+    data = bytearray(pictures(path)[3].read_bytes())
     data[40] ^= 1
-    pictures(folder)[3].write_bytes(bytes(data))
+    pictures(path)[3].write_bytes(bytes(data))
 
 
-def remove_a_picture(folder):
-    pictures(folder)[0].unlink()
+def remove_a_picture(path):
+    pictures(path)[0].unlink()
 
 
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (change_a_score, "was changed or is damaged"),
-        (copy_a_chunk, "is of other samples"),
         (cut, "cannot be read"),
         (empty, "cannot be read"),
         (other_json, "was changed or is damaged"),
@@ -76,18 +73,19 @@ def remove_a_picture(folder):
         (remove_a_picture, ".webp is gone"),
     ],
 )
-def test_a_damaged_chunk_is_computed_again_and_this_is_said(stopped, finished, caplog, harm, said):
-    untouched = chunk(stopped, 0).stat().st_mtime_ns
-    harm(stopped)
+def test_what_is_damaged_is_computed_again_alone_and_this_is_said(stopped, finished, caplog, harm, said):
+    harmed, drawn = cell(stopped), [path.read_bytes() for path in pictures(cell(stopped))]
+    ages = {path: path.stat().st_mtime_ns for path in cells(stopped) if path != harmed}
+    harm(harmed)
     logging.getLogger("npnet").propagate = True
     with caplog.at_level(logging.WARNING, logger="npnet"):
         run(stopped)
     assert comparable(stopped) == comparable(finished)
-    assert [path.read_bytes() for path in pictures(stopped)] == [path.read_bytes() for path in pictures(finished)]
+    assert [path.read_bytes() for path in pictures(harmed)] == drawn
     (line,) = [record.getMessage() for record in caplog.records if "computed again" in record.getMessage()]
-    assert "000001.json" in line
+    assert harmed.parent.name in line
     assert said in line
-    assert chunk(stopped, 0).stat().st_mtime_ns == untouched
+    assert all(path.stat().st_mtime_ns == age for path, age in ages.items())
 
 
 def test_results_that_cannot_be_read_are_made_again(tmp_path, finished):

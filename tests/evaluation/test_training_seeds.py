@@ -35,8 +35,8 @@ def networks(tmp_path_factory):
     return folder
 
 
-def results(folder, **noise):
-    value = config(output_dir=str(folder), noise=())
+def results(folder, chunk_size=8, **noise):
+    value = config(output_dir=str(folder), noise=(), chunk_size=chunk_size)
     evaluate(OmegaConf.create({**value, "noise": {"standard": STANDARD, **noise}}))
     return json.loads((folder / "results.json").read_text())
 

@@ -93,10 +93,9 @@ def number(text):
 
 
 def differences(folder, method):
-    chunks = [json.loads(path.read_text()) for path in sorted((folder / "chunks").glob("*.json"))]
+    lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     scores = {
-        label: [s for chunk in chunks for s in chunk["methods"][label]["scores"]["target"]]
-        for label in (method, "standard")
+        label: [line["scores"]["target"] for line in lines if line["method"] == label] for label in (method, "standard")
     }
     return np.subtract(scores[method], scores["standard"])
 

@@ -1,0 +1,78 @@
+"""What of an evaluation is still to be computed: which methods, on which samples, by which metrics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from npnet.data.prompts import Sample
+from npnet.evaluation.plan import Wanted
+from npnet.evaluation.store import Store
+from npnet.text import count
+
+
+@dataclass(frozen=True)
+class Work:
+    """Methods that lack the same on the same samples.
+
+    Attributes:
+        labels: of the methods, each digest once.
+        metrics: labels of those whose scores are missing.
+        samples: in order.
+        draws: make the pictures; else score those that were kept.
+    """
+
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    draws: bool
+
+
+def lacking(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> list[Work]:
+    """Return what of ``samples`` is not in the store, in as few pieces as share their noise and prompts."""
+    groups: dict[tuple[tuple[Sample, ...], tuple[str, ...], bool], list[str]] = defaultdict(list)
+    for method, label in {digest: label for label, digest in reversed(wanted.methods.items())}.items():
+        needs: dict[tuple[tuple[str, ...], bool], list[Sample]] = defaultdict(list)
+        for sample in samples:
+            metrics, draws = _of_sample(store, wanted, method, sample)
+            if metrics or draws:
+                needs[metrics, draws].append(sample)
+        for (metrics, draws), found in needs.items():
+            groups[tuple(found), metrics, draws].append(label)
+    order = list(wanted.methods)
+    return [
+        Work(tuple(sorted(labels, key=order.index)), metrics, found, draws)
+        for (found, metrics, draws), labels in groups.items()
+    ]
+
+
+def _of_sample(store: Store, wanted: Wanted, method: str, sample: Sample) -> tuple[tuple[str, ...], bool]:
+    key = sample.prompt, sample.seed
+    metrics = tuple(label for label, digest in wanted.metrics.items() if store.score(method, digest, key) is None)
+    if store.drawn(method, key) is None or (sample.key in wanted.kept and not store.has_picture(method, key)):
+        return metrics, True
+    return metrics, bool(metrics) and not (wanted.from_pictures and store.has_picture(method, key))
+
+
+def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
+    """Return what a dry run prints of a folder that holds something: what is there, and what is to be made."""
+    works, total = lacking(store, wanted, samples), len(samples)
+    lines = []
+    for label, digest in wanted.methods.items():
+        own = [work for work in works if digest in {wanted.methods[name] for name in work.labels}]
+        drawn = sum(len(work.samples) for work in own if work.draws)
+        scored = sum(len(work.samples) for work in own if not work.draws)
+        parts = [f"{total - drawn - scored} of {count(total, 'pair')} there"]
+        parts += [f"{drawn} to be made"] if drawn else []
+        parts += [f"{scored} kept pictures to be scored"] if scored else []
+        for name in wanted.metrics:
+            again = [work for work in own if work.draws and name in work.metrics]
+            again_for = sum(
+                store.drawn(digest, (sample.prompt, sample.seed)) is not None
+                for work in again
+                for sample in work.samples
+            )
+            parts += [f"{again_for} of them again for {name}"] if again_for else []
+        lines.append(f"  {label}: {', '.join(parts)}")
+    return "\n".join(["what is there already:", *lines])

@@ -1,0 +1,41 @@
+"""``samples.jsonl``: what an evaluation says of every single picture, a line for each method of each sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from npnet.evaluation.gathering import Gathered
+from npnet.evaluation.plan import EvaluationPlan
+from npnet.evaluation.results import plain
+
+NAME = "samples.jsonl"
+
+
+def to_lines(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> bytes:
+    """Return the bytes of the file, sample by sample, each method in order.
+
+    ``scores`` are on the metrics' own scales, null where one is missing. ``cost`` is that of one picture; of samples
+    that were computed together it is their mean. ``network`` names one of several training seeds.
+    """
+    rows = [(method, label) for method, labels in plan.members.items() for label in labels]
+    lines = []
+    for index, sample in enumerate(plan.samples):
+        for method, label in rows:
+            found = gathered[label]
+            forwards, backwards, scorer_calls = found.costs[index]
+            line = {
+                "prompt": sample.prompt,
+                "seed": sample.seed,
+                "method": method,
+                **({"network": label} if label != method else {}),
+                "scores": {name: scores[index] for name, scores in found.record.scores.items()},
+                "cost": {
+                    "forwards": forwards,
+                    "backwards": backwards,
+                    "scorer_calls": scorer_calls,
+                    "seconds": found.seconds[index],
+                },
+            }
+            lines.append(json.dumps(plain(line), ensure_ascii=False))
+    return ("\n".join(lines) + "\n").encode()
