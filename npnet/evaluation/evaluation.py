@@ -175,7 +175,7 @@ def write_picture(path: Path, picture: Tensor) -> str:
 def wins_of_batch(records: Mapping[str, MethodScores], start: int) -> dict[str, float]:
     """Count, from sample ``start`` on, what the progress shows: ``LABEL METRIC`` -> wins against standard."""
     standard = records.get("standard")
-    if standard is None:
+    if standard is None or not standard.scores:
         return {}
     values = {"": float(len(next(iter(standard.scores.values()))) - start)}
     for label, record in records.items():
