@@ -15,13 +15,12 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from npnet.fit import EMBED_SIZES, PURPOSE, misfit
 from npnet.networks import checkpoint
 from npnet.networks.start import Start
 
 Decompose = Callable[[Tensor], Sequence[Tensor]]
 """``(B, C, *grid)`` noise -> its decomposition; can be pickled, so that a data loader's processes can call it."""
-EMBED_SIZES = ("prompt_embed_dim", "prompt_length", "pooled_embed_dim")
-"""What of a prompt a network may be tied to."""
 
 
 class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initial-noise", "golden-noise"]):
@@ -36,6 +35,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
 
     Attributes:
         config: the same.
+        trained_for: what the pairs were made with that trained it (``npnet.fit.purpose``); empty where it is not known.
     """
 
     spatial_axes: ClassVar[int] = 2
@@ -48,6 +48,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.config: dict[str, Any] = dict(config)
+        self.trained_for: dict[str, Any] = {}
 
     @abstractmethod
     def forward(
@@ -93,17 +94,8 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
             embed_dims: its sizes by the names of ``EMBED_SIZES``.
             backbone: its name, for the line.
         """
-        sizes = self.sizes
-        channels = sizes.pop("latent_channels", latent_shape[0])
-        if len(latent_shape) != 1 + self.spatial_axes or latent_shape[0] != channels:
-            grid = ", ".join(("f", "h", "w")[-self.spatial_axes :])
-            return f"was trained for latents ({channels}, {grid}), {backbone}'s are {tuple(latent_shape)}"
-        wrong = [name for name, size in sizes.items() if embed_dims.get(name, 0) != size]
-        if not wrong:
-            return None
-        got, there = (", ".join(f"{name} {of.get(name, 0)}" for name in wrong) for of in (sizes, embed_dims))
-        without = "; without its text term it may fit (text_term=off)" if ("text_term", "off") in self.switches else ""
-        return f"was trained for {got}, {backbone} has {there}{without}"
+        can_go = ("text_term", "off") in self.switches
+        return misfit(self.sizes, latent_shape, embed_dims, backbone, self.spatial_axes, can_go)
 
     def decomposer(self) -> Decompose | None:
         """Return how the noise is decomposed ahead of ``forward``, in a loader's processes; None where it is not."""
@@ -141,7 +133,8 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
             model_card_kwargs: values for the model card's template.
         """
         directory = Path(save_directory)
-        checkpoint.save(self, directory, self._stored_config(), dtype)
+        told = {PURPOSE: self.trained_for} if self.trained_for else {}
+        checkpoint.save(self, directory, {**self._stored_config(), **told}, dtype)
         if not (directory / "README.md").exists():
             self.generate_model_card(**(model_card_kwargs or {})).save(directory / "README.md")
 
@@ -173,6 +166,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         source = pretrained_model_name_or_path
         hub = {name: value for name, value in options.items() if name not in parts}
         config, tensors = cls._read(source, hub)
+        trained_for = config.pop(PURPOSE, None)
         for name, value in options.items():
             if name not in parts or value is None or value == config.get(name):
                 continue
@@ -186,6 +180,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         network = checkpoint.build(cls, config, source)
         checkpoint.require_match(network, tensors, source)
         network.load_state_dict(tensors)
+        network.trained_for = trained_for if isinstance(trained_for, dict) else {}
         return network.eval() if torch_dtype is None else network.eval().to(torch_dtype)
 
     def start_from(self, source: str | Path, **hub_options: Any) -> Start:
@@ -202,6 +197,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
             ValueError: something other than the text's weights does not match.
         """
         config, tensors = self._read(source, hub_options)
+        config.pop(PURPOSE, None)
         self._check_start(config, source)
         state, text = self.state_dict(), self.text_weights
         own = {key: tensor.shape for key, tensor in state.items() if text and key.startswith(text)}

@@ -61,15 +61,3 @@ def residual_branch(c: Mapping[str, Any]) -> residual.ResidualBranch | UNetBranc
     return residual.ResidualBranch(
         c["latent_channels"], c["latent_size"], c["trunk"], c["feature_layout"], c["position_map"]
     )
-
-
-def sizes(c: Mapping[str, Any]) -> dict[str, int]:
-    """Return what noise and embeddings must have for a network of these arguments; see ``NoiseNetwork.sizes``."""
-    tied = ["latent_channels"]
-    if c["text_term"] != "off":
-        tied.append("prompt_embed_dim")
-    if c["text_term"] == "ada_group_norm":
-        tied.append("prompt_length")
-    if c["text_term"] == "spatial" and c["pooled_embed_dim"]:
-        tied.append("pooled_embed_dim")
-    return {name: c[name] for name in tied}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from npnet.bounds import Number
 from npnet.fields import Count, Whole
+from npnet.fit import npnet_sizes
 from npnet.networks import base, form, residual, svd
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
 from npnet.networks.official import read_official
@@ -179,7 +180,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
     @property
     def sizes(self) -> dict[str, int]:
         """See ``NoiseNetwork.sizes``: without a text term it is tied to no embeddings, the spatial one to no length."""
-        return form.sizes(self.config)
+        return npnet_sizes(self.config)
 
     def load(self) -> Self:
         """Download and copy the pretrained trunk, where ``pretrained_trunk`` asks for it; later calls do nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,12 +11,16 @@ from typing import TYPE_CHECKING, Literal
 from npnet import paths
 from npnet.errors import FieldError
 from npnet.fields import Name
+from npnet.fit import PURPOSE, elsewhere, misfit, npnet_sizes
 from npnet.noise.base import NoiseMethod
+from npnet.untrusted import read_json
 from npnet.weights.sources import check_source
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
     from npnet.backbones.runtime.loaded import LoadedBackbone
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,30 @@ class Network(NoiseMethod):
             raise FieldError("network_path", self.network_path, f"no network there (config.json is missing){near}")
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""
-        self.folder(backbone)
+        """See ``NoiseMethod.check_backbone``: what the folder's ``config.json`` says must fit; only Shapes ships one.
+
+        A network that was trained for another model, or for latents of another size, is told by a warning.
+        """
+        file = Path(self.folder(backbone)) / "config.json"
+        if self.network is not None or not file.is_file():
+            return
+        config = read_json(file)
+        try:
+            sizes = npnet_sizes(config if self.text_term is None else {**config, "text_term": "off"})
+            size = tuple(config["latent_size"])
+        except (KeyError, TypeError):
+            return  # no NPNet of ours: loading says of what it is
+        shape = backbone.latent_shape()
+        can_go = config["text_term"] != "off" and self.text_term is None
+        fault = misfit(sizes, shape, backbone.embed_dims(), backbone.name, can_go_without_text=can_go)
+        if fault:
+            raise FieldError("network_path", self.network_path, fault)
+        other = elsewhere(config.get(PURPOSE), type(backbone), getattr(backbone, "path", None))
+        if other is None and size != shape[-2:]:
+            there, here = (" x ".join(map(str, sides)) for sides in (size, shape[-2:]))
+            other = f"was trained for latents of {there} and is applied in windows to {here}"
+        if other is not None:
+            log.warning("network_path=%s: %s", self.network_path, other)
 
     def folder(self, backbone: Backbone | LoadedBackbone) -> str:
         """Return where the network lies: ``network_path``, or what ships with ``backbone``.

@@ -122,3 +122,14 @@ def say(figures: Mapping[str, Any]) -> str:
     for name, word in words.items():
         parts.append(f"{word} {cell(figures[name])}")
     return f"{', '.join(parts)} (n = {figures['count']}, {figures['num_prompts']} prompts)"
+
+
+def worse(figures: Mapping[str, Any]) -> str | None:
+    """Say that a network is further from the golden noise than its own input is; None where it is not."""
+    relative = figures["relative_mse"]["value"]
+    if relative is None or relative <= 1:
+        return None
+    return (
+        f"the network made things worse: its error is {relative:.2f} times that of the noise left as it is "
+        "(more pairs, a lower module.learning_rate or fewer trainer.max_epochs may help)"
+    )

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from npnet.drawing.curves import Curves, plot_curves
+from npnet.fit import PURPOSE
 from npnet.networks import NoiseNetwork
 from npnet.text import code, markdown
-from npnet.training.accuracy import cell
+from npnet.training.accuracy import cell, worse
 
 CURVES = "curves.png"
+HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
+"""A model on the hub, and no folder of this machine."""
 WINS = "winning rate against standard"
 CARD = """---
-tags: [npnet, golden-noise, initial-noise]
-library_name: npnet
----
+{front}---
 # {name}
 
 {what}
+{trained_for}{warning}
 
 ```python
 {import_line}
@@ -52,8 +57,13 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
     )
     shards = training["settings"]["data"]["shards"]
     ours = network.import_line().startswith("from npnet ")
+    found = training["held_out"].get("after") if training["held_out"] else None
+    fault = None if found is None else worse(found)
     text = CARD.format(
         name=network.__qualname__,
+        front=front_matter(training.get(PURPOSE, {}), found),
+        trained_for=trained_for(training.get(PURPOSE, {})),
+        warning="" if fault is None else f"\n**Warning**: {fault}.\n",
         what=OURS if ours else OTHER.format(place=network.place()),
         import_line=network.import_line(),
         pairs=training["pairs"],
@@ -66,6 +76,48 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
         curves=f"![Curves]({CURVES})\n\n" if (folder / CURVES).is_file() else "",
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None) -> str:
+    """Return the head of a card in the form that the hub reads.
+
+    Args:
+        purpose: see ``npnet.fit.purpose``.
+        measured: the figures on the validation pairs, see ``Measurement.figures``; None where there are none.
+    """
+    head: dict[str, Any] = {
+        "tags": ["npnet", "golden-noise", "initial-noise"],
+        "library_name": "npnet",
+        "pipeline_tag": "text-to-image",
+    }
+    path = (purpose.get("backbone") or {}).get("path")
+    if isinstance(path, str) and HUB_ID.fullmatch(path):
+        head["base_model"] = path
+    if measured is not None:
+        metrics = [
+            {"type": name, "name": word, "value": round(measured[name]["value"], 6)}
+            for name, word in NAMES.items()
+            if measured[name]["value"] is not None
+        ]
+        data = {"name": "validation pairs", "type": "noise-pairs"}
+        task = {"type": "text-to-image", "name": "golden noise"}
+        results = [{"task": task, "dataset": data, "metrics": metrics}]
+        head["model-index"] = [{"name": "NPNet", "results": results}]
+    return yaml.safe_dump(head, sort_keys=False)
+
+
+def trained_for(purpose: Mapping[str, Any]) -> str:
+    """Return what a network is for, in words; empty where its pairs do not say."""
+    if not purpose:
+        return ""
+    backbone = purpose.get("backbone") or {}
+    name = str(backbone.get("_target_", "")).rpartition(".")[2]
+    path = f" ({code(backbone['path'])})" if backbone.get("path") else ""
+    noise = ", ".join(map(str, purpose.get("noise") or ()))
+    return (
+        f"\nTrained for {markdown(name)}{path}. The golden noise of its pairs was made by {markdown(noise)} at "
+        f"{purpose.get('num_inference_steps')} steps and guidance scale {purpose.get('guidance_scale')}.\n"
+    )
 
 
 def held_out_table(held_out: Mapping[str, Any]) -> str:

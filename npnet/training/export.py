@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from npnet.errors import UserError
+from npnet.fit import PURPOSE, purpose
 from npnet.networks import NoiseNetwork
-from npnet.training.accuracy import Measurement, measure, say
+from npnet.training.accuracy import Measurement, measure, say, worse
 from npnet.training.card import CURVES, draw_curves, write_card
 from npnet.training.settings import TrainSettings
 from npnet.work.atomic import write_json
+from npnet.work.request import digest
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
@@ -67,10 +69,12 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
     network = result.network.to("cpu").eval()
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run's
+    network.trained_for = purpose(data.request, digest(data.request))
     network.save_pretrained(temporary, dtype=getattr(torch, settings.export_dtype))
     finite = {name: round(value, 6) for name, value in result.metrics.items() if math.isfinite(value)}
     training = {
         "selected_by": data.request.get("selected_by", []),
+        PURPOSE: network.trained_for,
         "pairs": data.num_samples(False),
         "validation_pairs": data.num_samples(True),
         "epochs": result.epochs,
@@ -99,4 +103,6 @@ def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) 
         found |= {"before": before.figures(), "change": after.change_since(before)}
         log.info(f"before: {say(found['before'])}")
     log.info(f"{'after' if before else 'held out'}: {say(found['after'])}")
+    if (fault := worse(found["after"])) is not None:
+        log.warning(fault)
     return found

@@ -1,5 +1,7 @@
 """Every number of the model card stands where its name says."""
 
+from huggingface_hub import ModelCard
+
 from npnet.networks import NPNet
 from npnet.training.card import draw_curves, held_out_table, write_card
 
@@ -46,3 +48,43 @@ def test_the_first_epoch_is_drawn_at_one(tmp_path, monkeypatch):
     (tmp_path / "metrics.csv").write_text("epoch,train/mse\n0,0.5\n1,0.25\n")
     draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     assert [curves.lines for curves in drawn] == [{"train/mse": [(1, 0.5), (2, 0.25)]}]
+
+
+PURPOSE = {
+    "backbone": {"_target_": "npnet.backbones.StableDiffusionXL", "path": "owner/model"},
+    "noise": {"inversion": {}},
+    "num_inference_steps": 10,
+    "guidance_scale": 5.5,
+}
+
+
+def card(tmp_path, **changed):
+    training = {
+        "pairs": 1,
+        "validation_pairs": 9,
+        "selected_by": ["hpsv2"],
+        "start": "",
+        "held_out": {},
+        "last_epoch_metrics": {},
+        "settings": {"data": {"shards": "DIR"}},
+        **changed,
+    }
+    write_card(tmp_path, training, NPNet)
+    return ModelCard.load(tmp_path / "README.md")
+
+
+def test_the_card_says_what_the_network_is_for_in_the_hubs_form(tmp_path):
+    found = card(tmp_path, trained_for=PURPOSE, held_out={"after": column(0.25)})
+    assert found.data.base_model == "owner/model"
+    assert found.data.pipeline_tag == "text-to-image"
+    assert {result.metric_type: result.metric_value for result in found.data.eval_results} == {
+        "mse": 0.25,
+        "relative_mse": 1.25,
+        "direction_share": 2.25,
+    }
+    assert "made by inversion at 10 steps and guidance scale 5.5" in found.text
+
+
+def test_a_network_that_made_things_worse_says_so(tmp_path):
+    assert "its error is 1.25 times that of the noise" in card(tmp_path, held_out={"after": column(0.25)}).text
+    assert "Warning" not in card(tmp_path, held_out={"after": column(-0.5)}).text

@@ -1,0 +1,58 @@
+"""Whether a network fits is answered from its ``config.json``, before anything is loaded."""
+
+import json
+import logging
+
+import pytest
+
+from npnet.backbones import Shapes, StableDiffusionXL
+from npnet.errors import FieldError
+from npnet.fit import PURPOSE
+from npnet.noise import Network
+from npnet.paths import shapes_weights
+
+CONFIG = json.loads((shapes_weights() / "network" / "config.json").read_text())
+SDXL = {"_target_": "npnet.backbones.StableDiffusionXL", "path": "owner/model"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def write(**changed):
+        (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **changed}))
+        return str(tmp_path)
+
+    return write
+
+
+def sdxl():
+    return StableDiffusionXL("owner/model", device="cpu")
+
+
+def test_other_embeddings_are_refused_without_the_weights(folder):
+    with pytest.raises(FieldError, match=r"was trained for prompt_embed_dim 96.*has prompt_embed_dim 2048"):
+        Network(folder()).check_backbone(sdxl())
+
+
+def test_other_latents_are_refused_without_the_weights(folder):
+    with pytest.raises(FieldError, match=r"was trained for latents \(16, h, w\)"):
+        Network(folder(latent_channels=16, text_term="off")).check_backbone(sdxl())
+
+
+def test_a_network_without_its_text_is_never_applied_to_another_model_in_silence(folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        Network(folder(), text_term="off").check_backbone(sdxl())
+    assert "was trained for latents of 16 x 16 and is applied in windows to 128 x 128" in caplog.text
+    caplog.clear()
+    trained = {PURPOSE: {"backbone": {"_target_": "npnet.backbones.Shapes"}}}
+    with caplog.at_level(logging.WARNING):
+        Network(folder(**trained), text_term="off").check_backbone(sdxl())
+    assert "was trained for Shapes and is used with StableDiffusionXL" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "trained", [{}, {PURPOSE: {"backbone": {"_target_": "npnet.backbones.Shapes"}}}, {PURPOSE: 3}, {PURPOSE: {}}]
+)
+def test_on_its_own_model_nothing_is_said(folder, caplog, trained):
+    with caplog.at_level(logging.WARNING):
+        Network(folder(**trained)).check_backbone(Shapes(device="cpu", settings={}))
+    assert not caplog.text
