@@ -122,8 +122,13 @@ def check_network_path(config: Mapping[str, Any], methods: Mapping[str, NoiseMet
         FieldError: names it.
     """
     path = config.get("network_path")
-    if path is not None and not any(hasattr(method, "network_path") for method in methods.values()):
+    if path is not None and not any(_takes_network(method) for method in methods.values()):
         raise FieldError("network_path", path, f"no noise method of this run applies a network ({', '.join(methods)})")
+
+
+def _takes_network(method: NoiseMethod) -> bool:
+    """Say whether a method's YAML reads the command's key; a search has a ``network_path`` of its own."""
+    return hasattr(method, "network_path") and not isinstance(method, SearchMethod)
 
 
 def settled_nodes(nodes: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from npnet.errors import under
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
     from npnet.backbones.runtime.loaded import LoadedBackbone
+    from npnet.noise.npnet import Network
     from npnet.noise.runtime.base import LoadedMethod
 
 
@@ -45,6 +46,11 @@ class NoiseMethod(Description):
     def needs_gradients(self) -> bool:
         """Whether the scorers must be differentiable."""
         return False
+
+    @property
+    def applied_network(self) -> Network | None:
+        """The trained network that the result comes through; None where there is none."""
+        return None
 
     @property
     def variance_bound(self) -> tuple[float, float]:

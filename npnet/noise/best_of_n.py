@@ -17,14 +17,15 @@ class BestOfN(SearchMethod):
     """Random search ("Inference-time scaling for diffusion models beyond scaling denoising steps", 2501.09732).
 
     The candidates are the noise that was given and ``num_candidates`` - 1 fresh draws, so one candidate is the
-    standard noise, and costs nothing. Any metric can be the verifier; it needs no gradients.
+    standard noise, and costs nothing. Any metric can be the verifier; it needs no gradients. With ``proposal`` every
+    candidate comes through the network, so that one candidate is the network's noise.
 
     Args:
         num_inference_steps: see ``SearchMethod``.
         guidance_scale: see ``SearchMethod``.
         scorer: the verifier, see ``SearchMethod``.
         num_candidates: N (our choice: 4).
-        budget: see ``SearchMethod``.
+        budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` and ``network_path``.
 
     Cost: N x ``num_inference_steps`` forwards (twice under guidance), N scorer calls; none at N = 1.
     """

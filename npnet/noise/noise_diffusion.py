@@ -19,7 +19,7 @@ N ``num_candidates``, T ``num_inference_steps``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from npnet.bounds import Number
@@ -49,10 +49,12 @@ class NoiseDiffusion(SearchMethod):
         num_rounds: M (published: 50, though the published script for SD passes 1).
         num_candidates: N (published: 50).
         score_range: the scorer's values that count as s = 0 and s = 1 (published: 0 and 1, a probability).
-        threshold: s at which a sample stops (our choice: 0.98); None never stops, and then a score of 1 stays put.
         pgd_step_size: length of a step of ``pgd``, as a share of the noise's norm (our choice).
         learning_rate: of Adam in ``mean_variance`` (InitNO's 1e-2).
         budget: see ``SearchMethod``.
+        threshold: s at which a sample stops (our choice: 0.98); None never stops, and then a score of 1 stays put.
+        proposal: see ``SearchMethod``: of the first noise, and of every one that ``random_sampling`` draws.
+        network_path: see ``SearchMethod``.
 
     Cost, where no sample stops early: (M + 1) T forwards (twice under guidance), no backward through the denoiser,
     M + 1 scorer calls, and M gradients through decoder and scorer.
@@ -64,9 +66,9 @@ class NoiseDiffusion(SearchMethod):
     num_rounds: Whole = 50
     num_candidates: Count = 50
     score_range: tuple[Number, Number] = (0.0, 1.0)
-    threshold: Number | None = 0.98
     pgd_step_size: Positive = 0.05
     learning_rate: Positive = 1e-2
+    threshold: Number | None = field(default=0.98, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,4 +94,4 @@ class NoiseDiffusion(SearchMethod):
 
     def forwards(self, backbone: Backbone) -> int | None:
         """See ``NoiseMethod.forwards``; known where no threshold can stop a sample."""
-        return None if self.threshold is not None else self.foretold(self.num_rounds + 1, backbone)
+        return self.foretold(self.num_rounds + 1, backbone)

@@ -49,6 +49,11 @@ class Network(NoiseMethod):
             raise FieldError("network_path", self.network_path, needed)
         super().__post_init__()
 
+    @property
+    def applied_network(self) -> Network:
+        """See ``NoiseMethod.applied_network``."""
+        return self
+
     def check(self) -> None:
         """See ``Description.check``: a local path must be there, and hold a network."""
         if self.network is not None and not _is_place(self.network):

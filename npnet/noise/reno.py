@@ -40,7 +40,7 @@ class ReNO(SearchMethod):
         regularisation: weight of the norm's term (published: 0.01).
         max_inference_steps: longer samplers are refused: their gradients are useless and their graphs large (our
             choice: 8).
-        budget: see ``SearchMethod``.
+        budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` (of the start) and ``network_path``.
 
     Cost: ``num_iterations`` x ``num_inference_steps`` forwards (twice under guidance), as many backwards less one
     iteration's, ``num_iterations`` scorer calls. The graph of every step is held at once.
@@ -49,7 +49,6 @@ class ReNO(SearchMethod):
     runtime = "npnet.noise.runtime.reno:LoadedReNO"
     needs = ("decode", "differentiable_decode")
     needs_gradients = True
-    variance_bound = (0.7, 1.4)
 
     num_iterations: Count = 50
     learning_rate: Positive = 5.0
@@ -58,8 +57,14 @@ class ReNO(SearchMethod):
     regularisation: NotNegative = 0.01
     max_inference_steps: Count = 8
 
+    @property
+    def variance_bound(self) -> tuple[float, float]:
+        """See ``NoiseMethod.variance_bound``."""
+        return (0.7, 1.4) if self.proposal is None else super().variance_bound
+
     def check(self) -> None:
         """See ``Description.check``: long samplers are refused."""
+        super().check()
         if self.num_inference_steps > self.max_inference_steps:
             raise FieldError(
                 "num_inference_steps",

@@ -6,6 +6,9 @@ of the noise, under the sampling's settings. It is what the method optimises, so
 Cost is counted in denoiser forwards for each sample, the sampling from the returned noise excluded: scoring a noise
 costs ``num_inference_steps`` forwards, twice that under guidance.
 
+**Proposals**: a search may take its noises through a trained network first (``proposal: npnet``), which costs no
+forward of the denoiser. Best of N takes every candidate through it, the others the noise that they start from.
+
 A search follows small differences: where two candidates score alike to rounding, another batch size can decide
 otherwise. A budget of seconds makes the result depend on the machine, and is the one setting that does.
 """
@@ -14,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from npnet.bounds import Guidance
+from npnet.bounds import Guidance, Number
+from npnet.errors import FieldError
 from npnet.fields import Count, Name, NotEmpty, Positive, check_fields
 from npnet.noise.base import NoiseMethod
+from npnet.noise.npnet import Network
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
@@ -63,12 +68,45 @@ class SearchMethod(NoiseMethod):
         scorer: what is maximised, see ``Scorers``; None is the first metric of the run that can be, which
             ``npnet.compatibility.resolve`` puts here.
         budget: see ``Budget``.
+        threshold: score at which a sample is done, and costs no more forwards; None never stops a sample early.
+        proposal: ``npnet`` takes noises through a trained network before they are scored; None scores them as drawn.
+        network_path: of that network, see ``noise.Network``; the default is the one that ships with the Shapes model.
     """
 
     num_inference_steps: Count
     guidance_scale: Guidance
     scorer: Scorers | None = None
     budget: Budget = field(default=Budget(), kw_only=True)
+    threshold: Number | None = field(default=None, kw_only=True)
+    proposal: Literal["npnet"] | None = field(default=None, kw_only=True)
+    network_path: Name | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network_path is not None and self.proposal is None:
+            raise FieldError("network_path", self.network_path, "nothing applies it without proposal=npnet")
+
+    @property
+    def applied_network(self) -> Network | None:
+        """See ``NoiseMethod.applied_network``: what the candidates come through."""
+        return None if self.proposal is None else Network(self.network_path)
+
+    @property
+    def variance_bound(self) -> tuple[float, float]:
+        """See ``NoiseMethod.variance_bound``: the network's, where one proposes."""
+        network = self.applied_network
+        return super().variance_bound if network is None else network.variance_bound
+
+    def check(self) -> None:
+        """See ``Description.check``: the network of the proposals must be there."""
+        if self.applied_network is not None:
+            self.applied_network.check()
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """See ``NoiseMethod.check_backbone``; proposals need a network for this backbone."""
+        super().check_backbone(backbone)
+        if self.applied_network is not None:
+            self.applied_network.check_backbone(backbone)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -95,6 +133,8 @@ class SearchMethod(NoiseMethod):
         return self.num_inference_steps * (2 if guided else 1)
 
     def foretold(self, num_rounds: int, backbone: Backbone) -> int | None:
-        """Return the forwards of ``num_rounds`` within the budget; None where only the clock can tell."""
+        """Return the forwards of ``num_rounds`` within the budget; None where the clock or the scores decide."""
+        if self.budget.seconds is not None or self.threshold is not None:
+            return None
         cost = self.round_forwards(backbone)
-        return None if self.budget.seconds is not None else cost * self.budget.rounds(num_rounds, cost)
+        return cost * self.budget.rounds(num_rounds, cost)

@@ -27,7 +27,7 @@ class ZeroOrderSearch(SearchMethod):
         num_rounds: K (our choice: 4).
         num_candidates: N neighbours a round (our choice: 4).
         radius: in [0, 1]: 0 stays, 1 draws anew (our choice: 0.3).
-        budget: see ``SearchMethod``.
+        budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` (of the first pivot) and ``network_path``.
 
     Cost: (K N + 1) x ``num_inference_steps`` forwards (twice under guidance), K N + 1 scorer calls.
     """

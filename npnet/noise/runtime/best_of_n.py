@@ -10,7 +10,7 @@ from torch import Tensor
 from npnet import seeding
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.noise.best_of_n import BestOfN
-from npnet.noise.runtime.search import LoadedSearch, Search
+from npnet.noise.runtime.search import LoadedSearch, Search, rows_of
 from npnet.records import Conditioning, NoiseResult
 
 
@@ -21,13 +21,20 @@ class LoadedBestOfN(LoadedSearch[BestOfN]):
         self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``."""
-        count = self.method.num_candidates
+        method, count = self.method, self.method.num_candidates
         if count == 1:
-            return NoiseResult(noise)
-        given = noise.to(backbone.device, torch.float32)
-        search = Search(given, self.method.budget, "best_of_n", count, self.method.round_forwards(backbone))
+            return NoiseResult(self.propose(noise, conditioning, backbone))
+        first = self.propose(noise.to(backbone.device, torch.float32), conditioning, backbone)
+        cost = method.round_forwards(backbone)
+        search = Search(first, method.budget, "best_of_n", count, cost, method.threshold)
         for index in range(count):
-            candidate = given if index == 0 else seeding.randn_like(given, generators)
-            if not self.attempt(search, candidate, conditioning, backbone):
+            rows = search.rows
+            if not len(rows):
+                break
+            texts, candidate = conditioning[rows.tolist()], first[rows]
+            if index > 0:
+                fresh = seeding.randn_like(candidate, rows_of(generators, rows))
+                candidate = self.propose(fresh, texts, backbone)
+            if not self.attempt(search, candidate, texts, backbone, rows):
                 break
         return search.result(noise)

@@ -51,7 +51,7 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``; the best noise seen."""
         method = self.method
-        current = noise.to(backbone.device, torch.float32).clone()
+        current = self.propose(noise.to(backbone.device, torch.float32), conditioning, backbone).clone()
         cost = method.round_forwards(backbone)
         search = Search(current, method.budget, method.variant, method.num_rounds + 1, cost)
         moments = _Moments(current, method.learning_rate) if method.variant == "mean_variance" else None
@@ -70,6 +70,8 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
                 break
             gradient = None if gradient is None else gradient[going]
             current[rows] = self._step(current[rows], share, gradient, rows_of(generators, rows), moments, rows)
+            if method.variant == "random_sampling":
+                current[rows] = self.propose(current[rows], conditioning[rows.tolist()], backbone)
         return search.result(noise)
 
     def _judge(

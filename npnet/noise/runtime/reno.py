@@ -34,21 +34,23 @@ class LoadedReNO(LoadedSearch[ReNO]):
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``; deterministic."""
         method = self.method
-        current = noise.to(backbone.device, torch.float32).clone()
+        current = self.propose(noise.to(backbone.device, torch.float32), conditioning, backbone).clone()
         velocity = torch.zeros_like(current)
         cost = method.round_forwards(backbone)
-        search = Search(current, method.budget, "reno", method.num_iterations, cost)
+        search = Search(current, method.budget, "reno", method.num_iterations, cost, method.threshold)
         for index in range(method.num_iterations):
-            if not search.affords(cost):
+            rows = search.rows
+            if not len(rows) or not search.affords(cost):
                 break
             last = index == method.num_iterations - 1
-            score, gradient = self._score_and_gradient(current, conditioning, backbone, with_gradient=not last)
-            search.record(current, score, cost)
+            texts = conditioning[rows.tolist()]
+            score, gradient = self._score_and_gradient(current[rows], texts, backbone, with_gradient=not last)
+            search.record(current[rows], score, cost, rows)
             if gradient is None:
                 break
             gradient = clip_gradient(gradient, method.gradient_clip)
-            velocity = method.momentum * velocity + gradient
-            current = current + method.learning_rate * (gradient + method.momentum * velocity)
+            velocity[rows] = method.momentum * velocity[rows] + gradient
+            current[rows] += method.learning_rate * (gradient + method.momentum * velocity[rows])
         return search.result(noise)
 
     def _score_and_gradient(

@@ -17,6 +17,7 @@ from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import FieldError
 from npnet.memory import SMALLER, Limit
 from npnet.noise.runtime.base import LoadedMethod
+from npnet.noise.runtime.npnet import LoadedNetwork
 from npnet.noise.search import Budget, SearchMethod
 from npnet.records import Conditioning, NoiseResult, TracePoint
 from npnet.work.progress import duration
@@ -36,16 +37,31 @@ class Search:
         who: the method's name, for the progress lines.
         num_rounds: that there will be at most, for the progress lines.
         round_forwards: that a round costs each sample, for the same.
+        threshold: score from which on a sample is done; None: never.
     """
 
-    def __init__(self, noise: Tensor, budget: Budget, who: str, num_rounds: int, round_forwards: int = 1) -> None:
+    def __init__(
+        self,
+        noise: Tensor,
+        budget: Budget,
+        who: str,
+        num_rounds: int,
+        round_forwards: int = 1,
+        threshold: float | None = None,
+    ) -> None:
         self.best = noise.clone()
         self.score = torch.full((len(noise),), -math.inf, device=noise.device)
         self.forwards = 0
         self.trace: list[TracePoint] = []
+        self._threshold = math.inf if threshold is None else threshold
         self._budget, self._who, self._num_rounds = budget, who, budget.rounds(num_rounds, round_forwards)
         self._started = self._round_started = self._last_line = time.monotonic()
         self._longest_round = 0.0
+
+    @property
+    def rows(self) -> Tensor:
+        """The places in the batch of the samples that are not done, ``(b,)``."""
+        return (self.score < self._threshold).nonzero().flatten()
 
     def affords(self, forwards: int) -> bool:
         """Say whether the budget has room for a round that costs ``forwards`` a sample, and start its clock."""
@@ -106,6 +122,9 @@ class LoadedSearch(LoadedMethod[S]):
         super().__init__(method, backbone, scorers)
         if not self.scorers:
             raise FieldError("scorer", method.scorer, "the label of a metric is needed, as in scorer=hpsv2")
+        network = method.applied_network
+        self.network = None if network is None else LoadedNetwork(network, backbone)
+        """What proposes; None where noises are scored as they were drawn."""
         self.decoding = Limit("picture to decode", SMALLER)
         """What the device can decode at once."""
         self.scoring = {label: Limit("picture to score", SMALLER) for label in self.scorers}
@@ -135,12 +154,26 @@ class LoadedSearch(LoadedMethod[S]):
         latents = backbone.sample(noise, conditioning, method.num_inference_steps, method.guidance_scale)
         return self.picture_score(latents, conditioning, backbone)
 
-    def attempt(self, search: Search, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> bool:
-        """Score ``noise`` of the whole batch and record it; False, and nothing done, where the budget is spent."""
+    def propose(self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
+        """Take noises ``(b, C, *grid)`` through the network of the proposals; as they are where there is none."""
+        return noise if self.network is None else self.network(noise, conditioning, backbone, []).noise
+
+    def attempt(
+        self, search: Search, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, rows: Tensor
+    ) -> bool:
+        """Score ``noise`` of the samples at ``rows`` and record it; False, and nothing done, where no budget is left.
+
+        Args:
+            search: what is recorded in.
+            noise: ``(b, C, *grid)``.
+            conditioning: of those samples, as the noise.
+            backbone: loaded.
+            rows: ``(b,)``, their places in the batch.
+        """
         cost = self.method.round_forwards(backbone)
         if not search.affords(cost):
             return False
-        search.record(noise, self.noise_score(noise, conditioning, backbone), cost)
+        search.record(noise, self.noise_score(noise, conditioning, backbone), cost, rows)
         return True
 
 

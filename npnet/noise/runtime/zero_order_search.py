@@ -10,7 +10,7 @@ from torch import Tensor
 
 from npnet import seeding
 from npnet.backbones.runtime.loaded import LoadedBackbone
-from npnet.noise.runtime.search import LoadedSearch, Search
+from npnet.noise.runtime.search import LoadedSearch, Search, rows_of
 from npnet.noise.zero_order_search import ZeroOrderSearch
 from npnet.records import Conditioning, NoiseResult
 
@@ -28,13 +28,16 @@ class LoadedZeroOrderSearch(LoadedSearch[ZeroOrderSearch]):
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``."""
         method = self.method
-        pivot = noise.to(backbone.device, torch.float32)
-        search = Search(pivot, method.budget, "zero_order_search", method.num_scored, method.round_forwards(backbone))
-        afforded = self.attempt(search, pivot, conditioning, backbone)
+        pivot = self.propose(noise.to(backbone.device, torch.float32), conditioning, backbone)
+        cost = method.round_forwards(backbone)
+        search = Search(pivot, method.budget, "zero_order_search", method.num_scored, cost, method.threshold)
+        afforded = self.attempt(search, pivot, conditioning, backbone, search.rows)
         for _ in range(method.num_rounds):
             pivot = search.best.clone()
             for _ in range(method.num_candidates):
-                if afforded:
-                    candidate = neighbour(pivot, seeding.randn_like(pivot, generators), method.radius)
-                    afforded = self.attempt(search, candidate, conditioning, backbone)
+                rows = search.rows
+                if afforded and len(rows):
+                    fresh = seeding.randn_like(pivot[rows], rows_of(generators, rows))
+                    candidate = neighbour(pivot[rows], fresh, method.radius)
+                    afforded = self.attempt(search, candidate, conditioning[rows.tolist()], backbone, rows)
         return search.result(noise)
