@@ -17,7 +17,7 @@ from npnet.shapes import IMAGE_SIZE
 from npnet.shapes.grammar import COLOURS, RELATIONS, SHAPES, parse
 from npnet.shapes.scenes import AREAS, PALETTE, TILT, coverage, pixel_centres
 
-__all__ = ["Reading", "Verdict", "judge", "read"]
+__all__ = ["Reading", "Verdict", "judge", "positions", "read"]
 
 MIN_CONTRAST = 0.15
 """A pixel counts as far as it departs from the ground by more than this (Euclidean, RGB in [0, 1])."""
@@ -123,16 +123,36 @@ def judge(images: Tensor, prompts: Sequence[str]) -> Verdict:
     told = torch.tensor([[SHAPES.index(s.shape), SHAPES.index(s.other_shape)] for s in scenes]).reshape(-1, 2)
     relation = torch.tensor([RELATIONS.index(s.relation) for s in scenes], dtype=torch.long)
 
-    turned = (reading.colours[:, :1] != said[:, :1]).expand(-1, 2)
-    colours, shapes, x, y = (
-        torch.where(turned, value.flip(1), value) for value in (reading.colours, reading.shapes, reading.x, reading.y)
-    )
+    colours, shapes, x, y = _in_order(reading, said[:, :1])
     colours_right = (colours == said).all(1)
     shapes_right = colours_right & reading.clear & (shapes == told).all(1)
     dx, dy = x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]
     seen = torch.where(dx.abs() > dy.abs(), torch.where(dx > 0, 0, 1), torch.where(dy > 0, 2, 3))
     relation_right = colours_right & (seen == relation)
     return Verdict(colours_right & shapes_right & relation_right, colours_right, shapes_right, relation_right)
+
+
+def positions(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Return where the two objects are, in the prompt's order: (B, 4) pixels, x and y of the first, then the second.
+
+    Args:
+        images: (B, 3, 32, 32) RGB in [0, 1].
+        prompts: B prompts of the grammar.
+
+    Raises:
+        ValueError: a prompt is not of the grammar, or the shapes do not fit.
+    """
+    first = torch.tensor([[COLOURS.index(parse(prompt).colour)] for prompt in prompts]).reshape(-1, 1)
+    _, _, x, y = _in_order(read(images), first)
+    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+def _in_order(reading: Reading, first: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return colours, shapes, x and y, (B, 2) each, the object of the colour ``first`` (B, 1) in front."""
+    turned = (reading.colours[:, :1] != first).expand(-1, 2)
+    parts = (reading.colours, reading.shapes, reading.x, reading.y)
+    colours, shapes, x, y = (torch.where(turned, value.flip(1), value) for value in parts)
+    return colours, shapes, x, y
 
 
 def _departure_from_ground(images: Tensor) -> tuple[Tensor, Tensor]:

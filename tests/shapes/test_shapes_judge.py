@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from npnet.shapes.grammar import Scene, hard_negatives, parse, prompts, scenes
-from npnet.shapes.judge import judge
-from npnet.shapes.scenes import draw, place
+from npnet.shapes.judge import judge, positions
+from npnet.shapes.scenes import draw, place, render
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +106,11 @@ def test_pictures_of_another_size_and_foreign_prompts_are_refused():
         judge(torch.zeros(1, 3, 32, 32), ["a cat"])
     with pytest.raises(ValueError, match="as many pictures as prompts"):
         judge(torch.zeros(2, 3, 32, 32), [prompts()[0]])
+
+
+def test_positions_are_the_drawn_centres_in_the_prompts_order(drawn):
+    layout = place(drawn[0], torch.Generator().manual_seed(1))
+    read = positions(render(layout), [scene.text() for scene in drawn[0]])
+    assert ((read - layout.centres.flatten(1)).abs() < 0.5).float().mean() > 0.98
+    turned = positions(render(layout), [scene.reversed().text() for scene in drawn[0]])
+    assert torch.equal(turned, read[:, [2, 3, 0, 1]])

@@ -1,0 +1,64 @@
+"""How different the pictures of one prompt are: Vendi score and mean pairwise distance in a space of features.
+
+A space is a function from pictures to feature vectors: pixels, a vision model's embedding, what a judge reads. What is
+a large distance depends on the space, so figures of one space are compared with one another only, and best as a share
+of what fresh standard noise gives.
+
+The Vendi score (Friedman and Dieng, "The Vendi Score", TMLR 2023, arXiv 2210.02410) of n pictures is the exponential
+of the entropy of the eigenvalues of K / n, where K holds their similarities, 1 on the diagonal: 1 where all are the
+same, n where no two have anything in common. Both measures see the pictures there are; from few seeds of a prompt
+they are biased, alike for every method with as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def cosine_similarity(features: Tensor) -> Tensor:
+    """Return the cosines of ``(n, d)`` features, ``(n, n)``; for embeddings whose length means nothing."""
+    directions = torch.nn.functional.normalize(features.double(), dim=1)
+    return directions @ directions.T
+
+
+def gaussian_similarity(features: Tensor, width: float) -> Tensor:
+    """Return exp(-|x - y|^2 / (2 width^2)) of ``(n, d)`` features, ``(n, n)``; for features with a unit."""
+    return torch.exp(-distances(features).square() / (2 * width**2))
+
+
+def distances(features: Tensor) -> Tensor:
+    """Return the Euclidean distances of ``(n, d)`` features, ``(n, n)``."""
+    features = features.double()
+    return torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def vendi_score(similarity: Tensor) -> float:
+    """Return the effective number of different pictures, in [1, n], from ``(n, n)`` similarities.
+
+    Raises:
+        ValueError: the similarities are not a square of finite numbers, or not 1 on the diagonal.
+    """
+    if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1] or not similarity.isfinite().all():
+        raise ValueError(f"a square of finite similarities is needed, got {tuple(similarity.shape)}")
+    similarity = similarity.double()
+    if not torch.allclose(similarity.diagonal(), torch.ones(len(similarity), dtype=torch.float64), atol=1e-6):
+        raise ValueError("a picture's similarity with itself must be 1")
+    shares = torch.linalg.eigvalsh(similarity / len(similarity)).clamp_min(0)
+    return float(torch.exp(torch.special.entr(shares).sum()))
+
+
+def mean_pairwise_distance(features: Tensor) -> float:
+    """Return the mean Euclidean distance of two different rows of ``(n, d)`` features; NaN for a single row."""
+    count = len(features)
+    return float(distances(features).sum() / (count * (count - 1))) if count > 1 else float("nan")
+
+
+def by_prompt(prompts: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of each prompt that has several pictures, in the order of their first."""
+    places: dict[str, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(prompt, []).append(place)
+    return {prompt: own for prompt, own in places.items() if len(own) > 1}

@@ -1,0 +1,53 @@
+"""How far noise is from N(0, I): what a method's noise has that white noise has not.
+
+Every measure is of each sample, over its channels. A value that departs from white noise is not a fault in itself: a
+network that helps must depart from it somewhere, and where says what kind of help it is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOW_FREQUENCY = 1 / 6
+"""Cycles a cell, in each direction, below which a frequency is low: 5 x 5 of 16 x 16, about a tenth of white noise."""
+
+
+def norm_share(noise: Tensor) -> Tensor:
+    """Return each sample's norm over sqrt(d), ``(B,)``: close to 1 for white noise ``(B, C, *grid)``."""
+    flat = noise.double().flatten(1)
+    return flat.norm(dim=1) / math.sqrt(flat.shape[1])
+
+
+def variance(noise: Tensor) -> Tensor:
+    """Return each sample's variance around its own mean, ``(B,)``: close to 1 for white noise."""
+    return noise.double().flatten(1).var(dim=1, correction=0)
+
+
+def neighbour_correlation(noise: Tensor) -> Tensor:
+    """Return the correlation of cells beside and below each other, ``(B,)``, of noise ``(B, C, ..., H, W)``.
+
+    The mean of neighbours' products over the mean square: 0 for white noise, 1 for a constant, -1 for a chessboard.
+    """
+    noise = noise.double()
+    products = [(noise[..., 1:, :] * noise[..., :-1, :]), (noise[..., :, 1:] * noise[..., :, :-1])]
+    means = torch.stack([product.flatten(1).mean(1) for product in products]).mean(0)
+    return means / noise.square().flatten(1).mean(1)
+
+
+def low_frequency_share(noise: Tensor) -> Tensor:
+    """Return the share of power below ``LOW_FREQUENCY`` in both directions, ``(B,)``, in [0, 1].
+
+    White noise has the share of the frequencies that are low.
+    """
+    power = torch.fft.fft2(noise.double()).abs().square()
+    low = low_frequencies(noise.shape[-2], noise.shape[-1]).to(noise.device)
+    return (power * low).flatten(1).sum(1) / power.flatten(1).sum(1)
+
+
+def low_frequencies(height: int, width: int) -> Tensor:
+    """Return which frequencies of a ``(height, width)`` grid are low, in ``fft2``'s order."""
+    rows, columns = (torch.fft.fftfreq(size).abs() < LOW_FREQUENCY for size in (height, width))
+    return rows[:, None] & columns[None, :]
