@@ -11,7 +11,7 @@ from typing import Any
 
 from npnet.backbones import Backbone
 from npnet.data.sidecars import file_sha256
-from npnet.noise import Network, NoiseMethod
+from npnet.noise import NoiseMethod
 from npnet.work.request import digest
 
 FOLDER = "cells"
@@ -59,7 +59,8 @@ def network_contents(method: NoiseMethod, backbone: Backbone) -> list[str]:
 
     A network trained anew under the same name is another one, and the same one under another name is not.
     """
-    given = method.folder(backbone) if isinstance(method, Network) else getattr(method, "network_path", None)
+    network = method.applied_network
+    given = getattr(method, "network_path", None) if network is None else network.folder(backbone)
     path = Path(given) if given is not None else None
     if path is None or not path.exists():
         return []

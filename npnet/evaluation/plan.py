@@ -20,7 +20,7 @@ from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
 from npnet.fields import checked
 from npnet.metrics import Metric
-from npnet.noise import Network, NoiseMethod
+from npnet.noise import NoiseMethod
 from npnet.settings import read, resolved
 from npnet.text import count
 from npnet.untrusted import parse_json
@@ -166,13 +166,14 @@ def make_plan(cfg: Any) -> EvaluationPlan:
 def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: Sequence[str]) -> list[str]:
     """Return the labels of the metrics that ``method`` was given to improve, so that its gain on them is no evidence.
 
-    These are the scorers it searches with, and for a network the metrics that selected its training pairs: as
-    ``training.json`` beside its weights says, else as ``optimised=[...]`` declares.
+    These are the scorers it searches with, and for a network, its own or that of its proposals, the metrics that
+    selected its training pairs: as ``training.json`` beside its weights says, else as ``optimised=[...]`` declares.
     """
     names = set(method.scorers)
-    if isinstance(method, Network):
+    network = method.applied_network
+    if network is not None:
         shipped = paths.shapes_weights() / "network"
-        selected = _selected_by(Path(method.network_path) if method.network_path else shipped)
+        selected = _selected_by(Path(network.network_path) if network.network_path else shipped)
         names |= set(declared if selected is None else selected)
     return [name for name in metrics if name in names]
 

@@ -1,11 +1,15 @@
 """Laws of searches whose noises come through a network, and of the score at which a search stops."""
 
+import shutil
+
 import pytest
 import torch
 
 from npnet import seeding
 from npnet.compatibility import check_method, check_network_path
 from npnet.errors import UserError
+from npnet.evaluation.identity import method_digest
+from npnet.evaluation.plan import optimised_for
 from npnet.networks import NPNet
 from npnet.noise import BestOfN, Network, NoiseDiffusion, ReNO, ZeroOrderSearch
 from tests.noise import linear
@@ -105,6 +109,23 @@ def test_a_network_that_nothing_applies_or_that_is_not_there_is_refused(backbone
 def test_the_commands_network_path_is_not_that_of_a_search():
     with pytest.raises(UserError, match="no noise method of this run applies a network"):
         check_network_path({"network_path": "x"}, {"b": BestOfN(STEPS, SCALE, "m", proposal="npnet")})
+
+
+def test_an_evaluation_marks_and_tells_apart_searches_by_the_network_that_proposes(backbone, network_path, tmp_path):
+    plain, method = SEARCHES[0], proposing(SEARCHES[0], network_path)
+    metrics = {"m": Ramp(), "selected": Ramp(), "other": Ramp()}
+    assert optimised_for(plain, metrics, ["selected"]) == ["m"]
+    assert optimised_for(method, metrics, ["selected"]) == ["m", "selected"]
+    again = shutil.copytree(network_path, tmp_path / "again")
+    node = {"proposal": "npnet", "network_path": str(again)}
+    same, description = proposing(plain, str(again)), backbone.description
+    digests = [
+        method_digest({}, {**node, "network_path": path}, m, description, {"m": "1"})
+        for path, m in ((network_path, method), (str(again), same))
+    ]
+    assert digests[0] == digests[1]
+    (again / "config.json").write_text((again / "config.json").read_text() + " ")
+    assert method_digest({}, node, same, description, {"m": "1"}) != digests[0]
 
 
 # --- the threshold ---------------------------------------------------------------------------------------------------
