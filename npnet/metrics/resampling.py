@@ -20,13 +20,18 @@ def ratio_intervals(sums: Floats, counts: Floats, num_resamples: int) -> list[In
     """Return the intervals of ``sums / counts``, both ``(K, M)``, under resampling of the K clusters."""
     num_clusters, num_columns = sums.shape
     draws = np.empty((num_resamples, num_columns))
+    # metrics of the same pictures have the same counts: whole numbers, whose sums are exact however they are grouped
+    places: dict[bytes, int] = {}
+    column = [places.setdefault(own.tobytes(), len(places)) for own in counts.T]
+    distinct = counts[:, np.unique(column, return_index=True)[1]]
     start = 0
     for generator, size in blocks("resampled prompts", num_clusters, num_resamples):
         chosen = generator.integers(0, num_clusters, size=(size, num_clusters))
         chosen += num_clusters * np.arange(size)[:, None]
         weights = np.bincount(chosen.ravel(), minlength=size * num_clusters).reshape(size, num_clusters)
+        weights = weights.astype(np.float64)  # once: a product with whole numbers would convert them each time
         with np.errstate(invalid="ignore"):  # a resample without any finite score is no value
-            draws[start : start + size] = (weights @ sums) / (weights @ counts)
+            draws[start : start + size] = (weights @ sums) / (weights @ distinct)[:, column]
         start += size
     return [_interval(draws[:, m], int((counts[:, m] > 0).sum())) for m in range(num_columns)]
 

@@ -133,6 +133,7 @@ def compare(
     intervals = ratio_intervals(np.hstack([wins, sums]), np.hstack([counts, counts]), num_resamples)
     rate_intervals, difference_intervals = intervals[: len(rows)], intervals[len(rows) :]
     p_values = sign_flip_test(sums, num_resamples)
+    several = len(set(prompts)) > 1  # the pictures of a single prompt are clusters of their own
 
     results = []
     for m in range(len(rows)):
@@ -145,7 +146,7 @@ def compare(
         results.append(
             Comparison(
                 count=int(count),
-                num_prompts=len({prompt for prompt, valid in zip(prompts, finite[m], strict=True) if valid}),
+                num_prompts=clusters if several else min(clusters, 1),
                 missing=int(len(finite[m]) - count),
                 wins=number(num_wins),
                 losses=number(num_losses),
