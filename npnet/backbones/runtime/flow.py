@@ -41,7 +41,7 @@ class SD3Denoiser(PipelineDenoiser):
         """See ``Denoiser.denoise``."""
         return self.module(
             hidden_states=latents,
-            timestep=torch.full((len(latents),), label, device=self.device),
+            timestep=self.full(label, len(latents)),
             encoder_hidden_states=inputs["prompt_embeds"],
             pooled_projections=inputs["pooled_prompt_embeds"],
             return_dict=False,
@@ -84,28 +84,33 @@ class FluxDenoiser(PipelineDenoiser):
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
         rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
-        places = torch.zeros(rows, columns, 3, device=self.device, dtype=latents.dtype)
-        places[..., 1] += torch.arange(rows, device=self.device)[:, None]
-        places[..., 2] += torch.arange(columns, device=self.device)[None, :]
+        length, dtype = inputs["prompt_embeds"].shape[1], latents.dtype
         guidance = None
         if self.module.config.guidance_embeds:
             given = inputs.get("guidance")
             guidance = (self._column(len(latents), self.usual) if given is None else given).float()
         output = self.module(
             hidden_states=pack(latents),
-            timestep=torch.full((len(latents),), label, device=self.device, dtype=latents.dtype) / 1000,
+            timestep=self.full(label, len(latents), dtype=dtype) / 1000,
             guidance=guidance,
             pooled_projections=inputs["pooled_prompt_embeds"],
             encoder_hidden_states=inputs["prompt_embeds"],
-            txt_ids=torch.zeros(inputs["prompt_embeds"].shape[1], 3, device=self.device, dtype=latents.dtype),
-            img_ids=places.flatten(0, 1),
+            txt_ids=self.full(0.0, length, 3, dtype=dtype),
+            img_ids=self.once(lambda: self._places(rows, columns, dtype), "places", rows, columns, dtype),
             return_dict=False,
         )[0]
         return unpack(output, rows, columns)
 
     def _column(self, count: int, guidance_scale: float) -> Tensor:
         scale = guidance_scale if self.embedded is None else self.embedded
-        return torch.full((count,), float(scale), device=self.device)
+        return self.full(float(scale), count)
+
+    def _places(self, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        """Return the row and column of each token, ``(rows * columns, 3)``; the first number is always 0."""
+        places = torch.zeros(rows, columns, 3, device=self.device, dtype=dtype)
+        places[..., 1] += torch.arange(rows, device=self.device)[:, None]
+        places[..., 2] += torch.arange(columns, device=self.device)[None, :]
+        return places.flatten(0, 1)
 
 
 def pack(latents: Tensor) -> Tensor:

@@ -59,17 +59,21 @@ class HunyuanDenoiser(PipelineDenoiser):
         """See ``Denoiser.denoise``; the second half of the output, a variance, is dropped."""
         count, patch = len(latents), self.description.layout.patch_size
         height, width = (side * self.vae_factor for side in latents.shape[-2:])
-        sizes = latents.new_tensor([[PUBLISHED_SIDE, PUBLISHED_SIDE, height, width, 0, 0]]).repeat(count, 1)
+        sizes = self.once(
+            lambda: latents.new_tensor([[PUBLISHED_SIDE, PUBLISHED_SIDE, height, width, 0, 0]]).repeat(count, 1),
+            *("sizes", height, width, count, latents.dtype),
+        )
+        grid = latents.shape[-2] // patch, latents.shape[-1] // patch
         output = self.module(
             latents,
-            latents.new_full((count,), label),
+            self.full(label, count, dtype=latents.dtype),
             encoder_hidden_states=inputs["prompt_embeds"],
             text_embedding_mask=inputs["prompt_mask"],
             encoder_hidden_states_t5=inputs["prompt_embeds_2"],
             text_embedding_mask_t5=inputs["prompt_mask_2"],
             image_meta_size=sizes,
-            style=torch.zeros(count, dtype=torch.long, device=self.device),
-            image_rotary_emb=self._rotary(latents.shape[-2] // patch, latents.shape[-1] // patch),
+            style=self.full(0, count, dtype=torch.long),
+            image_rotary_emb=self.once(lambda: self._rotary(*grid), "rotary", grid),
             return_dict=False,
         )[0]
         return output.chunk(2, dim=1)[0]

@@ -222,7 +222,7 @@ class LoadedBackbone(Scheduled):
         generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
         check_sampler(sampler, self)
-        scheduler = samplers.make_schedule(sampler, self._schedule, num_inference_steps, latents.device)
+        scheduler = samplers.make_schedule(sampler, self._schedule, num_inference_steps)
 
         def guided(scaled: Tensor, timestep: float) -> Tensor:
             conditional, rest = self.evaluate(scaled, timestep, conditioning, guidance_scale != 1)

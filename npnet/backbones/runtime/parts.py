@@ -5,14 +5,20 @@ A family writes small subclasses. Nothing here enters ``no_grad`` by itself; cal
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from npnet.records import Conditioning, Cost
+
+T = TypeVar("T")
+
+MOST_CONSTANTS = 1024
+"""Constants that a denoiser holds; each is a number or a small table for one timestep, batch or size."""
 
 
 class TextEncoder(ABC):
@@ -34,6 +40,26 @@ class Denoiser(ABC):
 
     def __init__(self, module: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.module, self.device, self.dtype = module, device, dtype
+        self._constants: dict[Hashable, Any] = {}
+        self._prepared: dict[bool, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+
+    def once(self, make: Callable[[], T], *key: Hashable) -> T:
+        """Return what ``make`` makes, made at the first call with ``key``: a step copies nothing from the host.
+
+        Args:
+            make: makes tensors that nobody changes.
+            key: all that they depend on.
+        """
+        if key not in self._constants:
+            if len(self._constants) >= MOST_CONSTANTS:
+                self._constants.clear()
+            with torch.inference_mode(False):  # an inference tensor could not be used under gradients later
+                self._constants[key] = make()
+        return self._constants[key]
+
+    def full(self, number: float, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return a tensor of one number on the device (a timestep, a guidance scale), made once."""
+        return self.once(lambda: torch.full(shape, number, device=self.device, dtype=dtype), number, shape, dtype)
 
     @abstractmethod
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -61,16 +87,31 @@ class Denoiser(ABC):
             conditioning: B prompts.
             unconditional: run both halves; the output is then ``(2B, C, *grid)``, unconditional half first.
         """
-        tensors = conditioning.to(self.device, self.dtype).tensors()
-        inputs = {}
-        for name, tensor in tensors.items():
-            if name.startswith(("negative_", "extras.negative_")):
-                continue
-            halves = [tensors.get(negative(name), tensor), tensor] if unconditional else [tensor]
-            inputs[name.removeprefix("extras.")] = torch.cat(halves)
+        inputs = self._inputs(conditioning, unconditional)
         latents = torch.cat([latents, latents]) if unconditional else latents
         # the end is no level that a network knows; 0 is the nearest
         return self.denoise(latents.to(self.device, self.dtype), max(label, 0.0), inputs).float()
+
+    def _inputs(self, conditioning: Conditioning, unconditional: bool) -> dict[str, Tensor]:
+        """Return the tensors that ``denoise`` is given, made once for a batch and not at each of its steps."""
+        given = conditioning.tensors()
+        known, inputs = self._prepared.get(unconditional, ({}, {}))
+        if known.keys() == given.keys() and all(known[name] is tensor for name, tensor in given.items()):
+            return inputs
+        keeps = not any(tensor.requires_grad for tensor in given.values())  # a graph serves one backward pass
+        with torch.inference_mode(False) if keeps else contextlib.nullcontext():
+            inputs = self._joined(conditioning.to(self.device, self.dtype).tensors(), unconditional)
+        if keeps:
+            self._prepared[unconditional] = given, inputs
+        return inputs
+
+    def _joined(self, tensors: Mapping[str, Tensor], unconditional: bool) -> dict[str, Tensor]:
+        inputs = {}
+        for name, tensor in tensors.items():
+            if not name.startswith(("negative_", "extras.negative_")):
+                both = [tensors.get(negative(name), tensor), tensor]
+                inputs[name.removeprefix("extras.")] = torch.cat(both) if unconditional else tensor
+        return inputs
 
 
 class Decoder(ABC):

@@ -22,14 +22,13 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     return _class(name).from_config(taken)
 
 
-def make_schedule(name: str, schedule: Schedule, num_inference_steps: int, device: torch.device | None = None) -> Any:
-    """Build the scheduler ``name`` with its levels set.
+def make_schedule(name: str, schedule: Schedule, num_inference_steps: int) -> Any:
+    """Build the scheduler ``name`` with its levels set, on the CPU, where its steps read them.
 
     Args:
         name: one of ``SAMPLERS``.
         schedule: of the model, variance-preserving.
         num_inference_steps: denoising steps.
-        device: of the levels.
 
     Raises:
         FieldError: the checkpoint's schedule has no such number of levels under this sampler.
@@ -38,7 +37,7 @@ def make_schedule(name: str, schedule: Schedule, num_inference_steps: int, devic
     levels = schedule.fixed_levels()
     if levels is not None:
         schedule.steps(num_inference_steps)
-        scheduler.set_timesteps(timesteps=[int(level) for level in levels], device=device)
+        scheduler.set_timesteps(timesteps=[int(level) for level in levels])
         return scheduler
     count = scheduler.config.num_train_timesteps
     most = min(count, scheduler.config.get("original_inference_steps", count))  # an LCM's: those it was distilled on
@@ -46,7 +45,7 @@ def make_schedule(name: str, schedule: Schedule, num_inference_steps: int, devic
     if isinstance(num_inference_steps, bool) or not 1 <= num_inference_steps <= most:
         raise refused(num_inference_steps, refusal)
     try:
-        scheduler.set_timesteps(num_inference_steps, device=device)
+        scheduler.set_timesteps(num_inference_steps)
     except (ValueError, IndexError) as error:
         raise refused(num_inference_steps, f"{refusal}, but not this number: {one_line(error)}") from error
     found = set(scheduler.timesteps.tolist())

@@ -31,7 +31,7 @@ class SDDenoiser(PipelineDenoiser):
 
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
-        timestep = torch.tensor(label, device=self.device)
+        timestep = self.full(label)
         return self.module(latents, timestep, encoder_hidden_states=inputs["prompt_embeds"], return_dict=False)[0]
 
 
@@ -60,13 +60,17 @@ class SDXLDenoiser(PipelineDenoiser):
 
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
-        timestep = torch.tensor(label, device=self.device)
+        timestep = self.full(label)
         return self.module(latents, timestep, **self.conditions(latents, inputs), return_dict=False)[0]
 
     def conditions(self, latents: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return what the U-Net is given beside latents and time: text, pooled text, and SDXL's six sizes."""
         height, width = (side * self.vae_factor for side in latents.shape[-2:])
-        sizes = latents.new_tensor([[height, width, 0, 0, height, width]]).expand(len(latents), -1)
+        count, dtype = len(latents), latents.dtype
+        sizes = self.once(
+            lambda: latents.new_tensor([[height, width, 0, 0, height, width]]).expand(count, -1),
+            *("sizes", height, width, count, dtype),
+        )
         return {
             "encoder_hidden_states": inputs["prompt_embeds"],
             "added_cond_kwargs": {"text_embeds": inputs["pooled_prompt_embeds"], "time_ids": sizes},
@@ -92,7 +96,7 @@ class ControlNetDenoiser(SDXLDenoiser):
 
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
-        timestep = torch.tensor(label, device=self.device)
+        timestep = self.full(label)
         given = self.conditions(latents, inputs)
         down, middle = self.pipeline.controlnet(
             latents,
@@ -121,7 +125,8 @@ class ControlNetDenoiser(SDXLDenoiser):
         if picture is None:
             if self._picture is None:
                 raise FieldError("control_image", None, "a picture is needed")
-            picture = self._picture.expand(len(latents), -1, -1, -1)
+            own, dtype = self._picture, latents.dtype
+            picture = self.once(lambda: own.to(dtype), "picture", dtype).expand(len(latents), -1, -1, -1)
         return picture.to(latents.dtype)
 
 

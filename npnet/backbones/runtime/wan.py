@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from npnet.backbones.runtime.pipeline import Parts, PipelineDenoiser, VaeDecoder
@@ -51,7 +50,7 @@ class WanDenoiser(PipelineDenoiser):
             label = float(int(label + ROUNDING))
         return self.module(
             hidden_states=latents,
-            timestep=torch.full((len(latents),), label, device=self.device),
+            timestep=self.full(label, len(latents)),
             encoder_hidden_states=inputs["prompt_embeds"],
             return_dict=False,
         )[0]
