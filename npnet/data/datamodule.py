@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -17,14 +18,26 @@ from npnet.records import NoisePair
 
 
 def plain_loader(stream: PairStream, num_workers: int) -> DataLoader:
-    """Return a loader that leaves torch's global random state alone, so that a resumed run finds it unchanged."""
+    """Return a loader that leaves torch's global random state alone, so that a resumed run finds it unchanged.
+
+    Its processes live as long as it does: what they hash and import, they do once a run.
+    """
     return DataLoader(
         stream,
         batch_size=None,
         num_workers=num_workers,
+        persistent_workers=num_workers > 0,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def readers(device: str, processes: int) -> int:
+    """Return the loader processes of each training process: its share of the cores for a GPU, none on a CPU."""
+    if device == "cpu":  # they would take the cores that train
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes)
 
 
 class ResumableLoader:
@@ -38,7 +51,7 @@ class ResumableLoader:
     """
 
     def __init__(self, stream: PairStream, num_workers: int, epoch: int = 0, delivered: int = 0) -> None:
-        self.stream, self.num_workers = stream, num_workers
+        self.stream, self._batches = stream, plain_loader(stream, num_workers)
         self._next = (epoch, delivered)
 
     def __len__(self) -> int:
@@ -46,11 +59,12 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         (epoch, delivered), self._next = self._next, (self._next[0] + 1, 0)
-        self.stream.epoch, self.stream.skip = epoch, delivered
-        for batch in plain_loader(self.stream, self.num_workers):
+        self.stream.begin(epoch, delivered)
+        count = len(self)
+        for batch in self._batches:
             if isinstance(batch, UserError):
                 raise batch
-            if delivered == len(self):
+            if delivered == count:
                 return
             delivered += 1
             yield batch
@@ -65,8 +79,9 @@ class PairData(FoundPairs, L.LightningDataModule):
         kept_only: leave out the pairs that the selection rejected.
         validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
         max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
-        num_workers: loader processes.
-        shuffle_buffer: samples held for shuffling; 0 keeps the order.
+        num_workers: loader processes; ``auto``: see ``readers``.
+        shuffle_buffer: samples held for shuffling, in all loader processes; 0 keeps the order.
+        shuffle_buffer_bytes: of them at most; fewer samples are held where they are large.
         seed: of the order.
         embeddings_cache: where embeddings are kept for shards that hold none; read by the command.
         decompose: see ``PairStream``; set by the command, so that this package need not know the network.
@@ -83,8 +98,9 @@ class PairData(FoundPairs, L.LightningDataModule):
         kept_only: bool = True,
         validation_share: float = 0.1,
         max_pairs: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = "auto",
         shuffle_buffer: int = 4096,
+        shuffle_buffer_bytes: int = 1_000_000_000,
         seed: int = 0,
         embeddings_cache: str | None = None,
         decompose: Callable[[torch.Tensor], Any] | None = None,
@@ -92,7 +108,8 @@ class PairData(FoundPairs, L.LightningDataModule):
         L.LightningDataModule.__init__(self)
         FoundPairs.__init__(self, shards, kept_only, validation_share, max_pairs)
         self.batch_size = batch_size
-        self.num_workers, self.shuffle_buffer, self.seed = num_workers, shuffle_buffer, seed
+        self.num_workers, self.seed = num_workers, seed
+        self.shuffle_buffer, self.shuffle_buffer_bytes = shuffle_buffer, shuffle_buffer_bytes
         self.embeddings_cache = embeddings_cache
         self.decompose = decompose
         self.embeddings: Embeddings | None = None
@@ -106,7 +123,14 @@ class PairData(FoundPairs, L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the shuffled training batches."""
-        return ResumableLoader(self._stream(TRAINING), self.num_workers, *self.position)
+        trainer = self.trainer
+        if self.num_workers != "auto":
+            num_workers = self.num_workers
+        elif trainer is None:
+            num_workers = 0
+        else:
+            num_workers = readers(trainer.strategy.root_device.type, trainer.num_devices)
+        return ResumableLoader(self._stream(TRAINING), num_workers, *self.position)
 
     def num_batches(self, world_size: int) -> int:
         """Return the batches of an epoch of each of ``world_size`` training processes."""
@@ -121,6 +145,12 @@ class PairData(FoundPairs, L.LightningDataModule):
         """
         return plain_loader(self._stream(VALIDATION), 0) if self.num_samples(validation=True) else []
 
+    def _held(self) -> int:
+        """Return the samples held for shuffling."""
+        if not self.shuffle_buffer:
+            return 0
+        return max(1, min(self.shuffle_buffer, self.shuffle_buffer_bytes // max(1, self.pair_bytes)))
+
     def _stream(self, split: int) -> PairStream:
         ranks = (0, 1)
         if self.trainer is not None and split == TRAINING:
@@ -130,7 +160,7 @@ class PairData(FoundPairs, L.LightningDataModule):
             split,
             self.batch_size,
             self.seed,
-            self.shuffle_buffer if split == TRAINING else 0,
+            self._held() if split == TRAINING else 0,
             *ranks,
             decompose=self.decompose,
             embeddings=self.embeddings,

@@ -24,6 +24,7 @@ class FoundPairs:
         entries: the shards, once ``check`` has found them.
         request: what the first shards were collected with; empty where they do not say.
         holds_embeddings: whether every shard does, as far as ``check`` has looked.
+        pair_bytes: of the largest pair that ``check`` has looked at.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class FoundPairs:
         self.kept_only, self.validation_share, self.max_pairs = kept_only, float(validation_share), max_pairs
         self.entries: list[Entry] = []
         self.request: dict[str, Any] = {}
-        self.holds_embeddings = True
+        self.holds_embeddings, self.pair_bytes = True, 0
         self._first: tuple[Form, str] | None = None
 
     def check(self) -> None:
@@ -54,6 +55,8 @@ class FoundPairs:
         for where, pair in first_pairs(self.entries):
             form = Form.of(pair)
             self.holds_embeddings &= bool(form.embeds)
+            tensors = [pair.source_noise, pair.golden_noise, *(pair.prompt_embeds or {}).values()]
+            self.pair_bytes = max(self.pair_bytes, sum(tensor.nbytes for tensor in tensors))
             if self._first is None or (form.embeds and not self._first[0].embeds):
                 first, self._first = self._first, (form, where)
                 if first is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from npnet.data import places
 from npnet.description import Description, imported
@@ -24,8 +24,9 @@ class Pairs(Description):
         kept_only: leave out the pairs that the selection rejected.
         validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
         max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
-        num_workers: loader processes.
-        shuffle_buffer: pairs held for shuffling; 0 keeps the order.
+        num_workers: loader processes; ``auto``: the cores at hand where a GPU trains, none on a CPU.
+        shuffle_buffer: pairs held for shuffling, in all loader processes; 0 keeps the order.
+        shuffle_buffer_bytes: of them at most; fewer pairs are held where they are large.
         embeddings_cache: where embeddings are kept for shards that hold none.
         seed: of the order.
     """
@@ -37,8 +38,9 @@ class Pairs(Description):
     kept_only: bool = True
     validation_share: Annotated[float, AtLeast(0), Below(1)] = 0.1
     max_pairs: Count | None = None
-    num_workers: Annotated[int, AtLeast(0), AtMost(4096)] = 0
+    num_workers: Annotated[int, AtLeast(0), AtMost(4096)] | Literal["auto"] = "auto"
     shuffle_buffer: Whole = 4096
+    shuffle_buffer_bytes: Count = 1_000_000_000
     embeddings_cache: Name | None = None
     seed: Seed = 0
 

@@ -43,21 +43,29 @@ def collate(samples: Sequence[Any]) -> dict[str, Any]:
         the shards hold; token embeddings of different lengths are padded, with ``prompt_mask`` (B, L) 1 for real ones.
     """
     batch: dict[str, Any] = {
-        "source_noise": torch.stack([s.source_noise for s in samples]).float(),
-        "golden_noise": torch.stack([s.golden_noise for s in samples]).float(),
+        "source_noise": _padded([s.source_noise for s in samples]),
+        "golden_noise": _padded([s.golden_noise for s in samples]),
         "prompts": [s.prompt for s in samples],
     }
     if samples[0].prompt_embeds is None:
         return batch
     for name in samples[0].prompt_embeds:
-        tensors = [s.prompt_embeds[name].float() for s in samples]
-        batch[name] = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+        batch[name] = _padded([s.prompt_embeds[name] for s in samples])
     if "prompt_mask" not in batch and "prompt_embeds" in batch:
         lengths = {len(s.prompt_embeds["prompt_embeds"]) for s in samples}
         if len(lengths) > 1:
-            ones = [torch.ones(len(s.prompt_embeds["prompt_embeds"])) for s in samples]
-            batch["prompt_mask"] = torch.nn.utils.rnn.pad_sequence(ones, batch_first=True)
+            batch["prompt_mask"] = _padded([torch.ones(len(s.prompt_embeds["prompt_embeds"])) for s in samples])
     return batch
+
+
+def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return rows as one float32 tensor, the shorter ones with zeros at their end; each number is copied once."""
+    lengths = {len(row) for row in rows}
+    make = torch.empty if len(lengths) == 1 else torch.zeros
+    found = make(len(rows), max(lengths), *rows[0].shape[1:], dtype=torch.float32)
+    for place, row in zip(found, rows, strict=True):
+        place[: len(row)].copy_(row)
+    return found
 
 
 class PairStream(IterableDataset):
@@ -96,8 +104,18 @@ class PairStream(IterableDataset):
         self.rank, self.world_size = rank, world_size
         self.decompose, self.embeddings, self.form = decompose, embeddings, form
         self.validation_share = validation_share
-        self.epoch, self.skip = 0, 0
+        self._position = torch.zeros(2, dtype=torch.long).share_memory_()
+        """Epoch, and batches of it to leave out: shared with the loader's processes, which outlive an epoch."""
         self._counts = [entry.count(split) for entry in self.entries]
+
+    def begin(self, epoch: int, skip: int = 0) -> None:
+        """Say which epoch the next iteration gives, and how many of its batches are left out."""
+        self._position[:] = torch.tensor([epoch, skip])
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch that an iteration gives."""
+        return int(self._position[0])
 
     def num_samples(self) -> int:
         """Return the samples of the split."""
@@ -124,13 +142,14 @@ class PairStream(IterableDataset):
 
     def num_batches(self) -> int:
         """Return the batches of an epoch, the same on every training process."""
-        return len(self.shares())
+        full, rest = divmod(self.num_samples(), self.batch_size * self.world_size)
+        return full + (rest >= self.world_size)
 
     def __iter__(self) -> Iterator[dict[str, Any] | UserError]:
         info = get_worker_info()
         readers, reader = (info.num_workers, info.id) if info else (1, 0)
         order = self.order()
-        batches = [[order[i] for i in share] for share in self.shares()[self.skip + reader :: readers]]
+        batches = [[order[i] for i in share] for share in self.shares()[int(self._position[1]) + reader :: readers]]
         try:
             yield from map(self._made, self._read(batches, self.rank * readers + reader, self.world_size * readers))
         except UserError as error:

@@ -1,10 +1,13 @@
+import os
+
 import pytest
 import torch
 
-from npnet.data.datamodule import PairData, ResumableLoader
+from npnet.data.datamodule import PairData, ResumableLoader, readers
 from npnet.data.index import TRAINING, VALIDATION, is_validation, make_index
 from npnet.data.shards import list_shards
 from npnet.data.stream import PairStream, collate
+from npnet.data.tensors import is_finite
 from npnet.records import NoisePair
 from tests.pairs import write_folder
 
@@ -48,7 +51,7 @@ def test_the_order_is_a_function_of_the_seed_and_the_epoch(shards):
 def test_the_pairs_of_one_shard_come_in_another_order_in_every_epoch(tmp_path):
     one = stream(list_shards(write_folder(tmp_path, [24])), buffer=64)
     first = list(one.order())
-    one.epoch = 1
+    one.begin(1)
     assert sorted(one.order()) == sorted(first)
     assert list(one.order()) != first
 
@@ -84,8 +87,8 @@ def test_a_loader_goes_on_where_it_was_stopped(shards, num_workers, stopped_afte
 
 def test_the_order_does_not_depend_on_how_many_read_or_train(shards):
     whole = list(ResumableLoader(stream(shards, batch_size=6), 0))
-    for readers in (1, 2, 3, 7):
-        assert [b["prompts"] for b in ResumableLoader(stream(shards, batch_size=6), readers)] == [
+    for num_workers in (1, 2, 3, 7):
+        assert [b["prompts"] for b in ResumableLoader(stream(shards, batch_size=6), num_workers)] == [
             b["prompts"] for b in whole
         ]
     for world_size in (2, 3, 6):
@@ -100,12 +103,52 @@ def test_the_order_does_not_depend_on_how_many_read_or_train(shards):
         assert len(whole) - len(rounds) <= 1
 
 
+def test_the_readers_of_an_epoch_are_those_of_the_next(shards):
+    seen = []
+    loader = ResumableLoader(stream(shards, decompose=lambda noise: torch.full((len(noise),), os.getpid())), 2)
+    for _ in range(3):
+        seen.append({int(batch["decomposition"][0]) for batch in loader})
+    assert seen[0] == seen[1] == seen[2]
+    assert len(seen[0]) == 2 and os.getpid() not in seen[0]
+
+
+def test_an_epoch_that_was_left_in_the_middle_does_not_leak_into_the_next(shards):
+    whole, left = ResumableLoader(stream(shards), 0), ResumableLoader(stream(shards), 2)
+    next(iter(left))
+    list(whole)
+    assert prompts(left) == prompts(whole)
+
+
+def test_large_pairs_are_held_in_smaller_number(tmp_path):
+    folder = str(write_folder(tmp_path, [24]))
+    few, many = (PairData(folder, shuffle_buffer_bytes=size) for size in (1, 10**9))
+    for data in (few, many):
+        data.check()
+    assert (few.train_dataloader().stream.shuffle_buffer, many.train_dataloader().stream.shuffle_buffer) == (1, 4096)
+    exact = PairData(folder, shuffle_buffer_bytes=3 * many.pair_bytes)
+    exact.check()
+    assert exact.train_dataloader().stream.shuffle_buffer == 3
+
+
+def test_loader_processes_share_the_cores_of_a_gpu_and_leave_a_cpu_alone(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert [readers("cuda", processes) for processes in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert readers("cpu", 1) == 0
+
+
 @pytest.mark.parametrize("world_size", [2, 6, 9, 24])
 def test_more_processes_than_shards_all_have_something_to_do(shards, world_size):
     streams = [stream(shards, rank=rank, world_size=world_size, batch_size=1) for rank in range(world_size)]
     taken = [prompts(ResumableLoader(one, 0)) for one in streams]
     assert min(map(len, taken)) == max(map(len, taken)) == 25 // world_size > 0
     assert len({prompt for part in taken for prompt in part}) == world_size * (25 // world_size)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 24, 25, 26])
+def test_the_number_of_batches_is_that_of_the_shares(shards, world_size):
+    for batch_size in (1, 2, 4, 25):
+        one = stream(shards, batch_size=batch_size, world_size=world_size)
+        assert one.num_batches() == len(one.shares())
 
 
 def test_fewer_pairs_than_processes_are_no_batch(shards):
@@ -168,3 +211,13 @@ def test_embeddings_of_different_lengths_are_padded_and_masked():
     assert batch["prompt_embeds"].shape == (2, 4, 3)
     assert batch["prompt_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
     assert "prompt_mask" not in collate([pair(2), pair(2)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_one_value_that_is_not_finite_is_found_and_huge_ones_are_no_mistake(dtype):
+    largest = torch.finfo(dtype).max
+    assert is_finite(torch.full((3, 5), largest, dtype=dtype))
+    for wrong in ([torch.nan], [torch.inf], [-torch.inf], [torch.inf, -torch.inf], [torch.nan, largest]):
+        values = torch.zeros(15, dtype=dtype)
+        values[4 : 4 + len(wrong)] = torch.tensor(wrong, dtype=dtype)
+        assert not is_finite(values)
