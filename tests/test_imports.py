@@ -35,7 +35,7 @@ LAYERS = [
     {"training"},
     {"evaluation", "generation"},
     {"report"},
-    {"laws", "info"},
+    {"laws", "info", "papers"},
     {"cli", "__main__"},
     {"collect"},
 ]
