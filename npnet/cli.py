@@ -48,6 +48,7 @@ COMMANDS = {
         Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),
         Command("compare", "Show several finished evaluations as one table.", "npnet.report.sweep:main"),
         Command("info", "Say what a network, shards or an evaluation is.", "npnet.info.command:main"),
+        Command("paper", "Make a table or figure of the papers, or list them.", "npnet.papers.command:main"),
         Command("check", "Run a family's laws on a member, one of your own too.", "npnet.laws.command:main"),
         Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),
         Command("geneval", "Sum up the results of GenEval's detector.", "npnet.metrics.geneval:main"),

@@ -107,6 +107,8 @@ def test_groups_are_the_words_of_the_architecture():
         "experiment",
         "run",
         "engine",
+        "table",
+        "setting",
     }
 
 

@@ -1,7 +1,7 @@
 """The published figures as data: a file of ``published/`` for each table, its rows as they are printed.
 
-A row is its keys (backbone, prompts, method, ...) and a figure for each metric, None where the paper prints none. What is
-visibly wrong in a paper is transcribed as printed and marked as a **slip**; what a paper's text says of its own figures is
+A row is its keys (backbone, prompts, method, ...) and a figure for each metric, None where the paper prints none. What
+is visibly wrong in a paper is transcribed as printed and marked as a **slip**; what a paper says of its own figures is
 a **fact**, which a test works out again.
 """
 

@@ -1,0 +1,141 @@
+"""A table's page: what the paper prints beside what was found here, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from npnet.evaluation.contract import MethodResults, Results, read_results
+from npnet.papers import published
+from npnet.papers.planning import Job, point_of, published_place
+from npnet.papers.setting import Setting
+from npnet.papers.table import Table
+from npnet.report.markdown import table as markdown_table
+from npnet.report.wording import DAGGER, MARKED, NONE, banner
+from npnet.text import markdown as escaped
+
+HEADING = ["prompts", "method", "metric", "published", "published gain", "ours", "our gain", "same direction?"]
+_NOTHING: tuple[str, float | None, list[str]] = (NONE, None, [])
+COSTS = ["prompts", "method", "forwards a picture", "seconds a picture", "peak memory, MB"]
+
+
+def page(table: Table, setting: Setting, jobs: Sequence[Job]) -> str:
+    """Return the page of a table on a setting, as Markdown.
+
+    Args:
+        table: what varies.
+        setting: where it was made.
+        jobs: its evaluations, finished ones; what is not finished is not on the page.
+
+    Raises:
+        UserError: results that are there cannot be read.
+    """
+    done = [(job, read_results(job.output_dir / "results.json")) for job in jobs if job.is_done]
+    parts = [f"## {table.title}", f"On {setting.title}. {_extent(jobs, done)}"]
+    rows: list[list[str]] = []
+    costs: list[list[str]] = []
+    slips: dict[str, None] = {}
+    for job, results in done:
+        for row, said in _rows(table, setting, job, results):
+            rows.append(row)
+            slips |= dict.fromkeys(said)
+        costs += _costs(job, results)
+    smoke = {text for _, results in done if (text := banner(results))}
+    parts += [escaped(text) for text in sorted(smoke)]
+    parts += [markdown_table(HEADING, rows), markdown_table(COSTS, costs)]
+    parts += [f"- {escaped(text)}" for text in slips]
+    if any(DAGGER in cell for row in rows for cell in row):
+        parts.append(escaped(MARKED))
+    if any(ours != theirs for ours, theirs in setting.reads.items()):
+        pairs = ", ".join(f"{ours} beside {theirs}" for ours, theirs in setting.reads.items())
+        parts.append(escaped(f"Other metrics than the paper's ({pairs}): only directions compare."))
+    return "\n\n".join(parts) + "\n"
+
+
+def _extent(jobs: Sequence[Job], done: Sequence[tuple[Job, Results]]) -> str:
+    pairs = sorted({results["num_pairs"] for _, results in done})
+    counted = " to ".join(str(count) for count in dict.fromkeys((*pairs[:1], *pairs[-1:]))) or "0"
+    said = f"{counted} pairs in each evaluation, [95 % interval over prompts]."
+    return said if len(done) == len(jobs) else f"{said} {len(done)} of {len(jobs)} evaluations are finished."
+
+
+def _rows(table: Table, setting: Setting, job: Job, results: Results) -> Iterator[tuple[list[str], list[str]]]:
+    figures = published.table(table.published) if table.published else None
+    where = f"{job.place.get('prompts', '')} {point_of(job)}".strip()
+    for label, method in results["methods"].items():
+        for metric, entry in method["metrics"].items():
+            theirs = setting.reads.get(metric, metric)
+            value, gain, said = _NOTHING
+            if figures is not None and theirs in figures.metrics:
+                value, gain, said = _published(figures, table, setting, job, label, theirs)
+            scale, mark = entry["display_scale"], f" {DAGGER}" if entry["optimised"] else ""
+            ours = f"{_number(entry['mean'], scale)} {_interval(entry['interval'], scale)}{mark}"
+            versus = method["versus"].get(table.baseline, {}).get(metric)
+            difference = ""
+            if versus is not None:
+                found = _number(versus["mean_difference"], scale, "+")
+                difference = f"{found} {_interval(versus['difference_interval'], scale, '+')}{mark}"
+            shown = "" if gain is None else f"{gain:+.4g}"
+            verdict = direction(gain, versus["difference_interval"] if versus else None)
+            yield [where, label, metric, value, shown, ours, difference, verdict], said
+
+
+def _published(
+    figures: published.Published, table: Table, setting: Setting, job: Job, label: str, metric: str
+) -> tuple[str, float | None, list[str]]:
+    """Return a published figure, its gain on the baseline, and what is said against either."""
+    place = published_place(job, setting)
+    point = point_of(job)
+    found: dict[str, float] = {}
+    said: list[str] = []
+    for name in (label, table.baseline):
+        called = table.published_as.get(f"{point}/{name}", table.published_as.get(name, name))
+        rows = figures.select(**{**place, "method": _called(figures, called)})
+        if len(rows) == 1:
+            ((row, values),) = rows.items()
+            if values[metric] is not None:
+                found[name] = values[metric]  # type: ignore[assignment]
+            said += [f"{' '.join(map(str, row))}, {metric}: {text}" for text in figures.slips_of(row, metric)]
+    if label not in found:
+        return _NOTHING
+    gain = found[label] - found[table.baseline] if table.baseline in found and label != table.baseline else None
+    return f"{found[label]:g}", gain, said
+
+
+def _called(figures: published.Published, label: str) -> str:
+    """Return a label as the published table writes it: a dot in ``margin_0.01`` is none in a key of ours."""
+    written = {str(row[-1]): str(row[-1]) for row in figures.figures}
+    plain = {text.replace(".", "_"): text for text in written}
+    return plain.get(label, label)
+
+
+def direction(gain: float | None, interval: Sequence[float] | None) -> str:
+    """Say whether ours goes the way of a published gain: yes or no where our interval leaves out 0."""
+    if gain is None or interval is None or None in interval:
+        return ""
+    if gain == 0:
+        return "published: none"
+    if interval[0] <= 0 <= interval[1]:
+        return "undecided"
+    return "yes" if (interval[0] > 0) == (gain > 0) else "no"
+
+
+def _costs(job: Job, results: Results) -> list[list[str]]:
+    where = f"{job.place.get('prompts', '')} {point_of(job)}".strip()
+    return [[where, label, *_cost(method)] for label, method in results["methods"].items()]
+
+
+def _cost(method: MethodResults) -> list[str]:
+    cost: Mapping[str, Any] = method.get("cost") or {}
+    if not cost:
+        return [NONE] * 3
+    peak = cost["peak_bytes"]
+    return [f"{cost['forwards']:g}", f"{cost['seconds']:.3g}", NONE if peak is None else f"{peak / 1e6:.0f}"]
+
+
+def _number(value: float | None, scale: float, sign: str = "") -> str:
+    return NONE if value is None else format(scale * value, f"{sign}.2f")
+
+
+def _interval(interval: Sequence[float | None], scale: float, sign: str = "") -> str:
+    return "[" + ", ".join(_number(value, scale, sign) for value in interval) + "]"

@@ -1,0 +1,130 @@
+"""A table: what varies, a file of ``conf/table/``. Where it is made is a setting's business, paths follow from both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from npnet.description import Description
+from npnet.errors import FieldError, unknown
+from npnet.fields import Name
+from npnet.papers.setting import Keys, Setting, read_all
+
+WHOLE = "npnet"
+"""The role of the network that the tables are about: the published form, on the selected pairs, by the recipe."""
+
+
+@dataclass(frozen=True)
+class Role(Description):
+    """A network of a table, by what it does not share with the whole one.
+
+    Attributes:
+        form: of the network, a name of the setting's ``networks``.
+        collect: keys of a collection of its own.
+        filter: keys of a selection of its own.
+        train: keys of its training.
+        share: of the whole network's pairs that it is trained on.
+        equal_steps: trained for as many steps as the whole network, instead of as many epochs.
+    """
+
+    form: Name = WHOLE
+    collect: Keys = field(default_factory=dict)
+    filter: Keys = field(default_factory=dict)
+    train: Keys = field(default_factory=dict)
+    share: float = 1.0
+    equal_steps: bool = False
+
+
+@dataclass(frozen=True)
+class Table(Description):
+    """What a table or figure varies.
+
+    Attributes:
+        title: for the list.
+        settings: on which it can be made.
+        published: name of the published table; None where the paper prints no figures.
+        prompts: the paper's prompt sets; those that a setting has are used.
+        methods: labels of ``noise=``; a label may continue the name of a method (``noise_diffusion_pgd``).
+        method_keys: label -> keys.
+        networks: label -> network, beside the methods.
+        published_as: label, or POINT/label, -> the label of the published row, where that differs.
+        baseline: the method that gains are against.
+        sweep: key of the evaluation -> its values.
+        sweep_on: setting -> what is swept there instead.
+        cases: name -> keys of the evaluation: what is swept that is more than one key.
+        metrics: options of ``metric=``, on real models; none takes the setting's.
+        keys: of the evaluation.
+        transfer: whether the network is the one of the setting's ``transfer``.
+        same_as: the table whose evaluations show this one too.
+        not_possible: why, in words, where no command makes it; or setting -> why.
+    """
+
+    title: Name
+    settings: tuple[Name, ...] = ()
+    published: Name | None = None
+    prompts: tuple[Name, ...] = ("pick_a_pic",)
+    methods: tuple[Name, ...] = ("standard", "inversion", WHOLE)
+    method_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, Role] = field(default_factory=dict)
+    published_as: dict[str, str] = field(default_factory=dict)
+    baseline: Name = "standard"
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    sweep_on: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    cases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: tuple[Name, ...] = ()
+    keys: Keys = field(default_factory=dict)
+    transfer: bool = False
+    same_as: Name | None = None
+    not_possible: dict[str, str] | str = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if clash := sorted(set(self.keys) & set(self.sweep)):
+            raise FieldError("keys", clash, "no key is both fixed and swept")
+
+    def why_not(self, name: str, setting: Setting) -> str | None:
+        """Return why the table cannot be made on a setting; None where it can.
+
+        Args:
+            name: of the setting.
+            setting: the setting.
+        """
+        if isinstance(self.not_possible, str):
+            return self.not_possible
+        if name in self.not_possible:
+            return self.not_possible[name]
+        if name not in self.settings:
+            return "the paper has no such rows, and nothing here takes their place"
+        if not set(self.prompts) & set(setting.prompts):
+            return f"the setting has no prompts for {', '.join(self.prompts)}"
+        missing = sorted({role.form for role in self.networks.values()} - set(setting.networks))
+        if missing:
+            return f"the setting trains no network of the form {', '.join(missing)}"
+        return (
+            "the setting names no other one whose network is applied"
+            if self.transfer and not setting.transfer
+            else None
+        )
+
+
+@cache
+def tables() -> Mapping[str, Table]:
+    """Return every table and figure by its name.
+
+    Raises:
+        UserError: a file is not of this form; names it.
+    """
+    return read_all("table", Table)
+
+
+def table(name: str) -> Table:
+    """Return a table or figure.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name not in tables():
+        raise unknown("table", name, tables())
+    return tables()[name]

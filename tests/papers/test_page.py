@@ -1,0 +1,117 @@
+"""A page sets what is published beside what was found, and says whether the directions agree."""
+
+import json
+
+import pytest
+
+from npnet.errors import UserError
+from npnet.papers.command import main
+from npnet.papers.page import direction, page
+from npnet.papers.planning import Job
+from npnet.papers.setting import settings
+from npnet.papers.table import tables
+
+
+@pytest.mark.parametrize(
+    ("gain", "interval", "said"),
+    [
+        (0.2, [0.1, 0.3], "yes"),
+        (0.2, [-0.3, -0.1], "no"),
+        (-0.2, [-0.3, -0.1], "yes"),
+        (0.2, [-0.1, 0.3], "undecided"),
+        (0.0, [0.1, 0.3], "published: none"),
+        (None, [0.1, 0.3], ""),
+        (0.2, None, ""),
+    ],
+)
+def test_a_direction_is_the_same_only_where_the_interval_leaves_out_zero(gain, interval, said):
+    assert direction(gain, interval) == said
+
+
+def versus(difference, interval):
+    numbers = {"count": 400, "num_prompts": 100, "missing": 0, "wins": 1.0, "losses": 0.0, "winning_rate": 1.0}
+    numbers |= {"ties": 0.0, "interval": [0.9, 1.0], "p_value": 0.1, "sign_test_p_value": 0.1, "optimised": True}
+    return {**numbers, "mean_difference": difference, "difference_interval": interval, "verdict": "better"}
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A finished evaluation of SDXL on HPD: repaint gains, by HPSv2, where the paper's figure is a slip."""
+    entry = {
+        "mean": 0.30,
+        "interval": [0.29, 0.31],
+        "count": 400,
+        "missing": 0,
+        "display_scale": 100,
+        "optimised": True,
+    }
+    cost = {"forwards": 102.0, "backwards": 0.0, "scorer_calls": 0.0, "seconds": 2.5, "peak_bytes": None, "count": 400}
+    gain = {"standard": {"hpsv2": versus(0.004, [0.001, 0.007])}}
+    methods = {
+        "standard": {"metrics": {"hpsv2": entry}, "versus": {}, "cost": cost},
+        "repaint": {"metrics": {"hpsv2": entry}, "versus": gain, "cost": cost},
+    }
+    facts = {"display_scale": 100, "zero_or_one": False, "random_weights": False, "notes": []}
+    results = {"schema_version": 1, "num_pairs": 400, "num_prompts": 100, "smoke": False, "methods": methods}
+    results |= {"metrics": {"hpsv2": facts}, "settings": {}, "device": [], "versions": {}, "notes": []}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    return Job("evaluate", tmp_path, {}, 100, None, {"prompts": "hpd"})
+
+
+def test_a_row_has_the_published_figure_and_gain_beside_ours_with_its_interval(job):
+    text = page(tables()["table2"], settings()["sdxl"], [job])
+    row = "| hpd | repaint | hpsv2 | 29.78 | +0.07 | 30.00 [29.00, 31.00] † | +0.40 [+0.10, +0.70] † | yes |"
+    assert row in text
+    assert "| hpd | repaint | 102 | 2.5 |" in text
+    assert "repeats the row of inversion" in text
+
+
+def test_what_is_not_finished_is_said_and_not_shown(job, tmp_path):
+    other = Job("evaluate", tmp_path / "none", {}, 100, None, {"prompts": "drawbench"})
+    text = page(tables()["table2"], settings()["sdxl"], [job, other])
+    assert "1 of 2 evaluations are finished" in text
+    assert "drawbench" not in text
+
+
+def test_other_metrics_than_the_papers_are_said_to_be(job):
+    assert "only directions compare" in page(tables()["table2"], settings()["shapes"], [])
+    assert "only directions compare" not in page(tables()["table2"], settings()["sdxl"], [job])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["table8", "setting=shapes"], "not possible: one scorer selects there"),
+        (["table2", "setting=flux"], "not possible: the paper has no such rows"),
+        (["figure8"], "not possible: no command measures it"),
+        (["table22"], "table2"),
+        (["table2", "setting=sdx"], "sdxl"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_its_reason(arguments, line):
+    with pytest.raises(UserError, match=line):
+        main(arguments)
+
+
+def test_the_list_has_every_table_and_states_why_one_is_not_possible(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n{name}  " in f"\n{text}" for name in tables())
+    for table in tables().values():
+        reasons = [table.not_possible] if isinstance(table.not_possible, str) else table.not_possible.values()
+        assert all(reason in text for reason in reasons)
+    assert text.index("table2  ") < text.index("table10  ")
+
+
+def test_a_dry_run_says_each_command_and_its_cost_and_runs_nothing(capsys, tmp_path):
+    assert main(["table15", "setting=sdxl", "dry_run=true", f"folder={tmp_path}"]) == 0
+    text = capsys.readouterr().out
+    assert "npnet collect backbone=sdxl" in text
+    assert "140,000 pairs" in text or "140000 pairs" in text
+    assert "7 commands of 7 to run" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_prompt_file_is_named_before_anything_runs(tmp_path):
+    with pytest.raises(UserError, match=r"prompts_folder=DIR with simple_cases\.json is needed"):
+        main(["noise_diffusion", "setting=sd14", f"prompts_folder={tmp_path}", f"folder={tmp_path}"])
