@@ -22,8 +22,9 @@ from npnet.description import Description
 from npnet.errors import UserError
 from npnet.fields import Name
 from npnet.papers.costs import cost
+from npnet.papers.jobs import Job
 from npnet.papers.page import page
-from npnet.papers.planning import FOLDER, Asked, Job, plan
+from npnet.papers.planning import FOLDER, Asked, plan
 from npnet.papers.setting import Setting, setting, settings
 from npnet.papers.table import Table, table, tables
 from npnet.text import count

@@ -12,7 +12,7 @@ from npnet.description import imported
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
 from npnet.labels import with_new_labels
-from npnet.papers.planning import Job
+from npnet.papers.jobs import Job
 from npnet.paths import config_dir, config_dirs
 from npnet.settings import read, resolved
 

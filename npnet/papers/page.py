@@ -7,7 +7,7 @@ from typing import Any
 
 from npnet.evaluation.contract import MethodResults, Results, read_results
 from npnet.papers import published
-from npnet.papers.planning import Job, point_of, published_place
+from npnet.papers.jobs import Job, point_of, published_place
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
 from npnet.report.markdown import table as markdown_table

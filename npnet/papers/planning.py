@@ -9,62 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npnet.papers.jobs import Job, word
 from npnet.papers.setting import PromptChoice, Setting, settings
 from npnet.papers.table import WHOLE, Role, Table, tables
 
-FINISHED = {"collect": "README.md", "filter": "README.md", "train": "network/config.json"}
-"""What a finished command leaves in its folder."""
 FOLDER = Path("outputs/papers")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One resumable command.
-
-    Attributes:
-        command: collect, filter, train or evaluate.
-        output_dir: its folder.
-        keys: dotted key -> value; ``+`` in front adds a key.
-        prompts: number of its prompts; None where it reads none.
-        pairs: of a training, as far as the setting tells.
-        place: of an evaluation in its table: key -> value, prompts and case included.
-        missing: why it cannot run yet.
-    """
-
-    command: str
-    output_dir: Path
-    keys: Mapping[str, Any]
-    prompts: int | None = None
-    pairs: int | None = None
-    place: Mapping[str, Any] = field(default_factory=dict)
-    missing: str | None = None
-
-    @property
-    def overrides(self) -> list[str]:
-        """Return the command's arguments."""
-        return [f"{key}={grammar(value)}" for key, value in {**self.keys, "output_dir": str(self.output_dir)}.items()]
-
-    @property
-    def is_done(self) -> bool:
-        """Return whether the command has finished in its folder."""
-        return (self.output_dir / FINISHED.get(self.command, "results.json")).is_file()
-
-    def __str__(self) -> str:
-        words = (f'"{word}"' if set(word) & set("'[]{}$ ") else word for word in self.overrides)
-        return " ".join(["npnet", self.command, *words])
-
-
-def grammar(value: Any) -> str:
-    """Write a value as Hydra reads it on the command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(grammar, value)) + "]"
-    if isinstance(value, str) and (not value.replace("_", "").isalnum() or value in ("off", "on", "null")):
-        return "'" + value.replace("'", "\\'") + "'"
-    return str(value)
 
 
 @dataclass(frozen=True)
@@ -216,7 +165,7 @@ def _evaluations(
         for case, of_case in (table.cases or {"": {}}).items():
             for values in itertools.product(*sweep.values()):
                 point = dict(zip(sweep, values, strict=True))
-                words = [case] * bool(case) + [f"{key}={_word(value)}" for key, value in point.items()]
+                words = [case] * bool(case) + [f"{key}={word(value)}" for key, value in point.items()]
                 folder = asked.folder / where / name / Path(prompts, *words)
                 place = {"prompts": prompts, **({"case": case} if case else {}), **point}
                 known = {**keys, **chosen, **of_case, **point, **asked.keys}
@@ -242,20 +191,3 @@ def _known(label: str) -> str:
     """Return the method whose name a label is, or continues."""
     methods = ("noise_diffusion", "erasure_injection", "semantic_erasure")
     return next((method for method in methods if label.startswith(method)), label)
-
-
-def _word(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def published_place(job: Job, setting: Setting) -> dict[str, Any]:
-    """Return the keys by which a published table calls the rows of an evaluation."""
-    place = {"backbone": setting.published, **job.place}
-    if "seeds.range" in place:
-        place["seeds"] = _word(place.pop("seeds.range"))
-    return place
-
-
-def point_of(job: Job) -> str:
-    """Return what is swept, as a text."""
-    return " ".join(f"{key}={_word(value)}" for key, value in job.place.items() if key != "prompts")

@@ -167,7 +167,7 @@ MODELS = {
         "latent_shape": (4, 128, 128),
         "embed_dims": (2048, 77, 1280),
         "prediction_type": "epsilon",
-        "first_levels": (801.0, 801.0),
+        "first_levels": (801.0, 951.0),
     },
     "sd14": {
         "pipeline": "StableDiffusionPipeline",

@@ -93,7 +93,7 @@ def test_the_papers_settings():
         return s.guidance_scale, s.inversion_guidance_scale, steps.collect, steps.evaluate
 
     assert settings("sdxl") == (5.5, 1.0, 10, 50)
-    assert settings("dreamshaper") == (3.5, 1.0, 4, 4)
+    assert settings("dreamshaper") == (3.5, 1.0, 4, 50)
     assert settings("hunyuan_dit") == (5.0, 1.0, 10, 50)
     assert settings("sd14") == (7.5, 1.0, 10, 50)
     assert settings("sd35_medium") == (7.0, 1.0, 10, 28)

@@ -6,8 +6,8 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.papers.command import main
+from npnet.papers.jobs import Job
 from npnet.papers.page import direction, page
-from npnet.papers.planning import Job
 from npnet.papers.setting import settings
 from npnet.papers.table import tables
 

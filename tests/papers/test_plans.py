@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from npnet.papers.costs import composed, cost
+from npnet.papers.jobs import Job, grammar, published_place
 from npnet.papers.page import _called
-from npnet.papers.planning import FOLDER, Asked, Job, grammar, plan, published_place
+from npnet.papers.planning import FOLDER, Asked, plan
 from npnet.papers.published import published
 from npnet.papers.published import table as published_table
 from npnet.papers.setting import settings
