@@ -39,11 +39,11 @@ def page(table: Table, setting: Setting, jobs: Sequence[Job]) -> str:
         for row, said in _rows(table, setting, job, results):
             rows.append(row)
             slips |= dict.fromkeys(said)
-        costs += _costs(job, results)
+        costs += _costs(setting, job, results)
     smoke = {text for _, results in done if (text := banner(results))}
     parts += [escaped(text) for text in sorted(smoke)]
     parts += [markdown_table(HEADING, rows), markdown_table(COSTS, costs)]
-    parts += [f"- {escaped(text)}" for text in slips]
+    parts += ["\n".join(f"- Of the published figures: {escaped(text)}" for text in slips)] if slips else []
     if any(DAGGER in cell for row in rows for cell in row):
         parts.append(escaped(MARKED))
     if any(ours != theirs for ours, theirs in setting.reads.items()):
@@ -61,7 +61,7 @@ def _extent(jobs: Sequence[Job], done: Sequence[tuple[Job, Results]]) -> str:
 
 def _rows(table: Table, setting: Setting, job: Job, results: Results) -> Iterator[tuple[list[str], list[str]]]:
     figures = published.table(table.published) if table.published else None
-    where = f"{job.place.get('prompts', '')} {point_of(job)}".strip()
+    where = _where(setting, job)
     for label, method in results["methods"].items():
         for metric, entry in method["metrics"].items():
             theirs = setting.reads.get(metric, metric)
@@ -120,8 +120,15 @@ def direction(gain: float | None, interval: Sequence[float] | None) -> str:
     return "yes" if (interval[0] > 0) == (gain > 0) else "no"
 
 
-def _costs(job: Job, results: Results) -> list[list[str]]:
-    where = f"{job.place.get('prompts', '')} {point_of(job)}".strip()
+def _where(setting: Setting, job: Job) -> str:
+    """Return the prompts by the name they have on this setting, and what is swept."""
+    prompts = setting.prompts.get(str(job.place.get("prompts")))
+    named = "" if prompts is None else job.place["prompts"] if prompts.use == "file" else prompts.use
+    return f"{named} {point_of(job)}".strip()
+
+
+def _costs(setting: Setting, job: Job, results: Results) -> list[list[str]]:
+    where = _where(setting, job)
     return [[where, label, *_cost(method)] for label, method in results["methods"].items()]
 
 
