@@ -117,7 +117,7 @@ def write_cell(folder: Path, cell: Cell) -> Path:
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    value = _finite(asdict(cell))
+    value = finite(asdict(cell))
     holds = [value["samples"], sorted(cell.scores), cell.drawn is None, sorted(cell.values)]
     path = folder / f"{sha256(json.dumps(holds).encode())[:DIGITS]}.json"
     atomic.make_folder(folder)
@@ -164,12 +164,12 @@ def _digest(value: Mapping[str, Any]) -> str:
     return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return ``value`` as JSON can hold it: NaN and infinity as None."""
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

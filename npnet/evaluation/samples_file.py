@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from npnet.evaluation.cells import finite
 from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
-from npnet.evaluation.results import plain
 
 NAME = "samples.jsonl"
 
@@ -37,5 +37,5 @@ def to_lines(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> bytes:
                     "seconds": found.seconds[index],
                 },
             }
-            lines.append(json.dumps(plain(line), ensure_ascii=False))
+            lines.append(json.dumps(finite(line), ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()

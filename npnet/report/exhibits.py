@@ -39,12 +39,16 @@ class View:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """Pictures of one prompt and seed; ``remark`` says why it is shown, where that is not by order."""
+    """Pictures of one prompt and seed.
+
+    ``remark`` says why it is shown, where that is not by order; ``gains`` are those of ``gain_names``.
+    """
 
     prompt: str
     seed: int
     views: tuple[View, ...]
     remark: str = ""
+    gains: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,18 +81,18 @@ def strips(
 ) -> list[Strip]:
     """Return, for each method, the samples whose score gained and lost most against standard.
 
-    The metric is the first that does not answer right or wrong alone. Each prompt is shown once on a side; with few
+    The metric is one that the method does not optimise, where there is one, and of these the first that does not answer
+    right or wrong alone. Each prompt is shown once on a side; with few
     prompts they repeat, and with few samples each side shows half of them.
     """
     if "standard" not in records or not samples:
         return []
-    metric = next((n for n, facts in results["metrics"].items() if not facts["zero_or_one"]), None)
-    metric = metric or next(iter(results["metrics"]))
-    baseline, scale = records["standard"].scores[metric], results["metrics"][metric]["display_scale"]
     found = []
     for label, record in records.items():
         if label == "standard":
             continue
+        metric = min(results["metrics"], key=lambda name: _rank(results, label, name))
+        baseline, scale = records["standard"].scores[metric], results["metrics"][metric]["display_scale"]
         differences = {i: record.scores[metric][i] - baseline[i] for i in range(len(samples))}
         order = sorted((i for i, d in differences.items() if math.isfinite(d)), key=lambda i: (-differences[i], i))
         optimised = results["methods"][label]["metrics"][metric]["optimised"]
@@ -100,6 +104,30 @@ def strips(
                 shown.append(make_exhibit(samples, records, results, output_dir, index, ["standard", label], remark))
         found.append(strip)
     return found
+
+
+def _rank(results: Results, label: str, name: str) -> tuple[bool, bool]:
+    optimised = results["methods"][label]["metrics"][name]["optimised"]
+    return optimised, results["metrics"][name]["zero_or_one"]
+
+
+def gain_names(records: Mapping[str, MethodScores]) -> list[str]:
+    """Return ``METRIC by METHOD`` of every gain on standard."""
+    labels = [label for label in records if label != "standard"] if "standard" in records else []
+    return [f"{name} by {label}" for label in labels for name in records[label].scores]
+
+
+def _gains(records: Mapping[str, MethodScores], index: int) -> tuple[float | None, ...]:
+    """Return the gains of a sample on standard, in the order of ``gain_names``; None where a score is missing."""
+    if "standard" not in records:
+        return ()
+    others = {label: record for label, record in records.items() if label != "standard"}
+    found = [
+        scores[index] - records["standard"].scores[name][index]
+        for record in others.values()
+        for name, scores in record.scores.items()
+    ]
+    return tuple(gain if math.isfinite(gain) else None for gain in found)
 
 
 def _leading(ranked: Sequence[int], samples: Sequence[Sample]) -> list[int]:
@@ -128,7 +156,7 @@ def make_exhibit(
         uri, pixelated = data_uri(picture_path(output_dir, first_member(results, label), sample).read_bytes())
         scores = tuple(_score(results, name, values[index]) for name, values in records[label].scores.items())
         views.append(View(label, uri, scores, pixelated))
-    return Exhibit(sample.prompt, sample.seed, tuple(views), remark)
+    return Exhibit(sample.prompt, sample.seed, tuple(views), remark, _gains(records, index))
 
 
 def _score(results: Results, name: str, value: float) -> Score:

@@ -11,6 +11,7 @@ from npnet.evaluation.gathering import gather
 from npnet.evaluation.pictures import show_pictures
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import make_results, to_json
+from npnet.report import exports
 from npnet.report.markdown import tables
 from npnet.report.page import write_report
 from npnet.report.tables import print_tables
@@ -37,6 +38,8 @@ def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
     atomic.write_bytes(output_dir / "results.json", to_json(results))
     atomic.write_bytes(output_dir / samples_file.NAME, samples_file.to_lines(plan, gathered))
     atomic.write_bytes(output_dir / "results.md", tables(results).encode())
+    atomic.write_bytes(output_dir / "results.csv", exports.to_csv(results).encode())
+    atomic.write_bytes(output_dir / "results.tex", exports.to_latex(results).encode())
     write_report(results, plan, {label: found.record for label, found in gathered.items()}, output_dir)
     atomic.write_json(output_dir / FINISHED, plan.request())
     show(output_dir)

@@ -9,13 +9,15 @@ from npnet.report import wording
 from npnet.text import markdown
 
 
-def tables(results: Results) -> str:
-    """Return the scores, each method against standard, and the methods against each other."""
+def tables(results: Results, above: str = "") -> str:
+    """Return the scores, each method against standard, and the methods against each other, under a headline."""
     names = list(results["metrics"])
-    parts = [f"{markdown(wording.headline(results))}. [95 % interval over prompts]."]
+    parts = [f"{markdown(above or wording.headline(results))}. [95 % interval over prompts]."]
+    smoke = wording.banner(results)
+    parts += [markdown(smoke)] if smoke else []
     scores = [[row.method, *row.scores, row.forwards] for row in wording.score_rows(results)]
     headings = [wording.metric_heading(results, name) for name in names]
-    parts += _titled(results, "Mean score", ["method", *headings, "forwards a picture"], scores)
+    parts += _titled("Mean score", ["method", *headings, "forwards a picture"], scores)
 
     versus_standard = wording.pairs_versus_standard(results)
     if versus_standard:
@@ -25,21 +27,19 @@ def tables(results: Results) -> str:
             [wording.shown(results, label), *(row.winning_rate + row.mark for row in found)]
             for label, found in compared
         ]
-        parts += _titled(results, "Mean gain on standard", ["method", *headings], gains)
-        parts += _titled(results, "Winning rate against standard; ties are no wins", ["method", *names], rates)
+        parts += _titled("Mean gain on standard", ["method", *headings], gains)
+        parts += _titled("Winning rate against standard; ties are no wins", ["method", *names], rates)
     among = wording.comparison_rows(results, wording.pairs_among_others(results))
     if among:
         rows = [[row.method, row.other, row.metric, row.gain, row.winning_rate, row.p_value] for row in among]
         heading = ["method", "against", "metric", "mean gain", "winning rate", "p"]
-        parts += _titled(results, "Against each other", heading, rows)
+        parts += _titled("Against each other", heading, rows)
     notes = map(markdown, [*wording.method_notes(results), *wording.metric_notes(results)])
     return "\n\n".join([*parts, *notes]) + "\n"
 
 
-def _titled(results: Results, title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the title, with what stands across a table too small to tell methods apart, and the table."""
-    smoke = wording.banner(results)
-    return [f"**{title}**" + (f" ({markdown(smoke)})" if smoke else ""), table(heading, rows)]
+def _titled(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"**{title}**", table(heading, rows)]
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,7 +1,12 @@
-"""The results as one HTML page: no script, nothing loaded from elsewhere, so it can be mailed and opened anywhere."""
+"""The results as one HTML page: nothing loaded from elsewhere, so it can be mailed and opened anywhere.
+
+Its one script, ``sort.js``, sorts what is on the page; the page's policy allows no other.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +20,11 @@ from npnet.engine.methods import MethodScores
 from npnet.evaluation.contract import Results
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.report import exhibits, plots, wording
-from npnet.text import visible
+from npnet.text import count, visible
 from npnet.work import atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPT = (TEMPLATES / "sort.js").read_text()
 SETTINGS_ABOVE = ("num_inference_steps", "guidance_scale", "sampler", "seed", "seeds", "batch_size", "num_resamples")
 OPEN_ROWS = 12
 """Of methods against each other; more start folded."""
@@ -74,11 +80,19 @@ def render(
         gains_among=Markup(plots.plot_gains(results, among)) if among else "",
         cost=Markup(plots.plot_score_against_cost(results)),
         exhibits=exhibits.first_exhibits(samples, records, results, output_dir, num_pictures),
+        gain_names=exhibits.gain_names(records),
+        script=Markup(SCRIPT),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
         strips=exhibits.strips(samples, records, results, output_dir),
-        picked_from=wording.picked_from(len(samples), results["num_pairs"]),
+        picked_from=picked_from(len(samples), results["num_pairs"]),
         settings=settings_rows(results),
         configuration=json.dumps(results["settings"], indent=2, ensure_ascii=False),
     )
+
+
+def picked_from(num_kept: int, num_pairs: int) -> str:
+    """Say among which pairs the report looks for pictures, where ``keep_images`` kept only some."""
+    return "all pairs" if num_kept == num_pairs else f"the first {count(num_kept, 'pair')}, whose pictures were kept"
 
 
 def _visible(value: object) -> object:

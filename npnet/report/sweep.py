@@ -1,6 +1,6 @@
 """Several finished evaluations as one table: what a sweep (``evaluate.py --multirun ...``) found.
 
-    npnet compare outputs/tables/figure4/* [plot=FILE.svg]
+    npnet sweep outputs/tables/figure4/* [plot=FILE.svg]
 
 Prints Markdown: a row for each method of each evaluation, with the settings in which the evaluations differ. ``plot``
 draws the mean scores against the first of these settings. Imports no torch.
@@ -25,15 +25,15 @@ from npnet.fields import NotEmpty
 from npnet.report import markdown, wording
 from npnet.text import markdown as escaped
 
-SUMMARY = "Show several finished evaluations as one table."
+SUMMARY = "Show a sweep's finished evaluations as one table."
 POSITIONAL = ("folders",)
 WITHOUT_MEANING = ("training_seeds", "keep_images", "num_pictures", "chunk_size", "batch_size")
 """Settings that change no number, or of which the method's label says enough."""
 
 
 @dataclass(frozen=True)
-class CompareSettings(Description):
-    """The keys of ``compare``.
+class SweepSettings(Description):
+    """The keys of ``sweep``.
 
     Attributes:
         folders: what ``npnet evaluate`` left.
@@ -173,9 +173,9 @@ def main(arguments: Sequence[str]) -> int:
         UserError: an argument cannot be read, or see ``read_runs`` and ``plot``.
     """
     if {"-h", "--help"} & set(arguments):
-        print(describe(CompareSettings, "compare", SUMMARY, POSITIONAL))
+        print(describe(SweepSettings, "sweep", SUMMARY, POSITIONAL))
         return 0
-    settings = parse(CompareSettings, arguments, POSITIONAL)
+    settings = parse(SweepSettings, arguments, POSITIONAL)
     runs = read_runs(settings.folders)
     if settings.plot:
         plot(runs, settings.plot)

@@ -23,26 +23,28 @@ def print_tables(results: Results, file: IO[str] | None = None) -> None:
     screen = console(file)
     smoke = wording.banner(results)
     screen.print(cell(wording.headline(results), style="bold"))
+    if smoke:
+        screen.print(cell(smoke, style="bold reverse"))
 
     names = list(results["metrics"])
     for start in range(0, len(names), METRICS_ABREAST):
-        screen.print(_scores(results, start, names[start : start + METRICS_ABREAST], smoke))
+        screen.print(_scores(results, start, names[start : start + METRICS_ABREAST]))
 
     versus_standard = wording.comparison_rows(results, wording.pairs_versus_standard(results))
     if versus_standard:
-        screen.print(_comparisons("Against standard", smoke, versus_standard))
+        screen.print(_comparisons("Against standard", versus_standard))
     among = wording.comparison_rows(results, wording.pairs_among_others(results))
     if len(among) > MOST_ROWS:
         screen.print(cell(f"Against each other: {len(among)} rows, see the report"))
     elif among:
-        screen.print(_comparisons("Against each other", smoke, among))
+        screen.print(_comparisons("Against each other", among))
     lines = ["[95 % interval over prompts]; winning rate is strict, ties are no wins; p corrected for several metrics"]
     screen.print(cell("\n".join([*lines, *wording.method_notes(results), *wording.metric_notes(results)]), style="dim"))
 
 
-def _scores(results: Results, start: int, names: Sequence[str], smoke: str | None) -> Table:
+def _scores(results: Results, start: int, names: Sequence[str]) -> Table:
     """Return the table of the metrics ``names``, of which the first has number ``start``."""
-    table = _table("Mean score and cost of a picture", smoke)
+    table = _table("Mean score and cost of a picture")
     for name in ("method", *names):
         table.add_column(cell(name), justify="left" if name == "method" else "right", overflow="fold")
     for name in ("forwards", "backwards", "scorer calls", "time", "peak memory"):
@@ -53,8 +55,8 @@ def _scores(results: Results, start: int, names: Sequence[str], smoke: str | Non
     return table
 
 
-def _comparisons(title: str, smoke: str | None, rows: Sequence[wording.ComparisonRow]) -> Table:
-    table = _table(title, smoke)
+def _comparisons(title: str, rows: Sequence[wording.ComparisonRow]) -> Table:
+    table = _table(title)
     for name in ("method", "against", "metric"):
         table.add_column(name, overflow="fold")
     for name in ("mean gain", "winning rate", "ties", "p"):
@@ -70,8 +72,5 @@ def _comparisons(title: str, smoke: str | None, rows: Sequence[wording.Compariso
     return table
 
 
-def _table(title: str, smoke: str | None) -> Table:
-    heading = cell(title)
-    if smoke:
-        heading.append_text(cell(f"\n{smoke}", style="bold reverse"))
-    return Table(title=heading, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(title: str) -> Table:
+    return Table(title=cell(title), title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)

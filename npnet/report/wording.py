@@ -13,6 +13,8 @@ DAGGER = "†"
 MARKED = f"{DAGGER} optimised: the method searched or was trained with this metric, so a gain on it proves little"
 """Follows a number whose metric was used to select or optimise."""
 NULL_CONTROL = "null control: in distribution a fresh draw, so what is seen for it is the noise of the comparison"
+PAPER_PAIRS = 100
+"""The fewest pairs of a published table; with fewer, things are shown to run and no more."""
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "no clear difference"}
@@ -39,10 +41,11 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One method's mean scores, in the order of the metrics, and what a picture cost."""
+    """One method's mean scores, in the order of the metrics, its gains on standard, and what a picture cost."""
 
     method: str
     scores: tuple[str, ...]
+    gains: tuple[float | None, ...]
     forwards: str
     backwards: str
     scorer_calls: str
@@ -51,11 +54,18 @@ class ScoreRow:
 
 
 def banner(results: Results) -> str | None:
-    """Return the words that stand across a table too small to tell methods apart."""
+    """Return the words that stand once above tables too small to tell methods apart, or what such a number can show."""
     if not results["smoke"]:
         return None
+    pairs, prompts = results["num_pairs"], results["num_prompts"]
     random = [name for name, facts in results["metrics"].items() if facts["random_weights"]]
-    reasons = [f"only {count(results['num_pairs'], 'pair')}, fewer than 400"] if results["num_pairs"] < 400 else []
+    if not random and pairs >= PAPER_PAIRS:
+        points = 98 / math.sqrt(prompts)  # half a 95 % interval of a share of one half
+        return (
+            f"{pairs} pairs, as in the papers' tables ({PAPER_PAIRS} or 200): a winning rate near one half is known to "
+            f"about {points:.0f} points on either side, so only larger differences can be told."
+        )
+    reasons = [f"only {count(pairs, 'pair')}, fewer than {PAPER_PAIRS}"] if pairs < PAPER_PAIRS else []
     reasons += [f"random weights in {', '.join(random)}"] if random else []
     return f"SMOKE: {'; '.join(reasons)}. This shows that things run, not which is better."
 
@@ -80,6 +90,10 @@ def score_rows(results: Results) -> list[ScoreRow]:
             ScoreRow(
                 method=shown(results, label),
                 scores=tuple(score_text(results, label, name) for name in results["metrics"]),
+                gains=tuple(
+                    method["versus_standard"][name]["mean_difference"] if "versus_standard" in method else 0.0
+                    for name in results["metrics"]
+                ),
                 forwards=f"{cost['forwards']:.4g}",
                 backwards=f"{cost['backwards']:.4g}",
                 scorer_calls=f"{cost['scorer_calls']:.4g}",
@@ -217,11 +231,6 @@ def p_text(p_value: float | None) -> str:
 def seconds_text(seconds: float) -> str:
     """Write seconds a picture, as milliseconds where that reads better."""
     return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def picked_from(num_kept: int, num_pairs: int) -> str:
-    """Say among which pairs the report looks for pictures, where ``keep_images`` kept only some."""
-    return "all pairs" if num_kept == num_pairs else f"the first {count(num_kept, 'pair')}, whose pictures were kept"
 
 
 def in_short(results: Results) -> list[str]:

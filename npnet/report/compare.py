@@ -1,0 +1,205 @@
+"""Methods of several evaluations against each other, on the samples and metrics that the evaluations have in common.
+
+    npnet compare outputs/a outputs/b [num_resamples=N]
+
+A RUN is a folder that ``npnet evaluate`` left, or its ``results.json`` with ``samples.jsonl`` beside it. Prints
+Markdown: a table for each group of runs that share samples. Imports torch, for the statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from npnet.arguments import describe, parse
+from npnet.data.json_lines import read_json_lines
+from npnet.description import Description, imported
+from npnet.errors import UserError
+from npnet.evaluation.contract import CostEntry, Results, read_results
+from npnet.fields import Count, NotEmpty
+from npnet.report import markdown
+from npnet.text import markdown as escaped
+
+SUMMARY = "Pair methods of several evaluations on their common samples."
+POSITIONAL = ("runs",)
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class CompareSettings(Description):
+    """The keys of ``compare``.
+
+    Attributes:
+        runs: what ``npnet evaluate`` left.
+        num_resamples: of prompts, for the intervals.
+    """
+
+    runs: Annotated[tuple[Path, ...], NotEmpty()]
+    num_resamples: Count = 10000
+
+
+@dataclass(frozen=True)
+class Run:
+    """An evaluation: ``lines`` holds method -> network -> sample -> its line of ``samples.jsonl``."""
+
+    name: str
+    results: Results
+    lines: dict[str, dict[str, dict[Key, Any]]]
+
+    @property
+    def samples(self) -> list[Key]:
+        """Return the samples, in order."""
+        return list(next(iter(next(iter(self.lines.values())).values())))
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """What the statistics ask of a metric; nothing that a file names is built."""
+
+    display_scale: float
+    pairwise: bool = False
+
+
+def read_run(path: Path) -> Run:
+    """Read an evaluation.
+
+    Raises:
+        UserError: a file is missing, cannot be read, or the two do not belong together.
+    """
+    folder = path.parent if path.name == "results.json" else path
+    if not (folder / "results.json").is_file():
+        raise UserError(f"{path}: no finished evaluation there (results.json is missing)")
+    file, results = folder / "samples.jsonl", read_results(folder / "results.json")
+    if not file.is_file():
+        raise UserError(
+            f"{path}: samples.jsonl is missing (an earlier version made this evaluation); npnet sweep shows its table"
+        )
+    lines: dict[str, dict[str, dict[Key, Any]]] = {}
+    for number, line in read_json_lines(file, str(file)):
+        try:
+            method, key = str(line["method"]), (str(line["prompt"]), int(line["seed"]))
+            scores = {name: _number(line["scores"][name]) for name in results["metrics"]}
+            forwards = float(line["cost"]["forwards"])
+            network = str(line.get("network", method))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{file}: line {number} is not of an evaluation") from error
+        lines.setdefault(method, {}).setdefault(network, {})[key] = {"scores": scores, "forwards": forwards}
+    whole = {len(samples) for networks in lines.values() for samples in networks.values()}
+    if lines.keys() != results["methods"].keys() or whole != {results["num_pairs"]}:
+        raise UserError(f"{file}: is not of the results.json beside it")
+    return Run(str(folder), results, lines)
+
+
+def groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Divide runs into those that share samples and metrics, all of a group in common."""
+    found: list[list[Run]] = []
+    for run in runs:
+        home = next((group for group in found if _common([*group, run]) and _metrics([*group, run])), None)
+        if home is None:
+            found.append([run])
+        else:
+            home.append(run)
+    return found
+
+
+def compare(runs: Sequence[Run], num_resamples: int) -> Results:
+    """Return the results of all methods of runs that share samples, on these alone, as if they were one evaluation."""
+    samples, names, first = _common(runs), _metrics(runs), runs[0].results
+    methods = _methods(runs, samples, names)
+    make = imported("npnet.engine.methods:MethodScores")
+    records, optimised, costs, marks = {}, {}, {}, {}
+    for label, (run, own) in methods.items():
+        members = [own[network] for network in sorted(own)]
+        records[label] = [make({n: [one[key]["scores"][n] for key in samples] for n in names}) for one in members]
+        told = run.results["methods"][label if label in run.lines else label.partition(" @ ")[0]]
+        optimised[label] = [name for name in names if told["metrics"][name]["optimised"]]
+        forwards = sum(one[key]["forwards"] for one in members for key in samples) / (len(members) * len(samples))
+        costs[label] = cast(CostEntry, {**told["cost"], "forwards": forwards})
+        marks[label] = told
+    metrics = {name: _Metric(first["metrics"][name]["display_scale"]) for name in names}
+    prompts = [prompt for prompt, _ in samples]
+    statistics = imported("npnet.evaluation.comparison:compare_methods")
+    found = statistics(records, prompts, metrics, optimised, num_resamples)
+    for label, method in found.items():
+        method["cost"] = costs[label]
+        for key in ("null_control", "members"):
+            if key in marks[label]:
+                method[key] = marks[label][key]
+    smoke = len(samples) < 400 or any(run.results["metrics"][n]["random_weights"] for run in runs for n in names)
+    facts = {n: {**first["metrics"][n], "notes": _notes(runs, n)} for n in names}
+    of = {"num_pairs": len(samples), "num_prompts": len(set(prompts)), "smoke": smoke, "methods": found}
+    return imported("npnet.evaluation.results:plain")({**first, **of, "metrics": facts})
+
+
+def table(runs: Sequence[Run], num_resamples: int) -> str:
+    """Return the tables of runs that share samples."""
+    results = compare(runs, num_resamples)
+    asked = [str(run.results["num_pairs"]) for run in runs]
+    pairs, prompts = results["num_pairs"], results["num_prompts"]
+    above = f"{', '.join(run.name for run in runs)}: {pairs} common pairs ({prompts} prompts) of {', '.join(asked)}"
+    return markdown.tables(results, above)
+
+
+def _methods(
+    runs: Sequence[Run], samples: Sequence[Key], names: Sequence[str]
+) -> dict[str, tuple[Run, dict[str, dict[Key, Any]]]]:
+    """Return every method once: one that two runs call alike and score alike is the same, others get the run's name."""
+    found: dict[str, tuple[Run, dict[str, dict[Key, Any]]]] = {}
+    for run in runs:
+        for label, own in run.lines.items():
+            if label in found and _alike(found[label][1], own, samples, names):
+                continue
+            found[label if label not in found else f"{label} @ {run.name}"] = run, own
+    return found
+
+
+def _alike(
+    one: Mapping[str, Mapping[Key, Any]], other: Mapping[str, Mapping[Key, Any]], samples: Sequence[Key], names: Any
+) -> bool:
+    def numbers(networks: Mapping[str, Mapping[Key, Any]]) -> list[str]:
+        return [repr(networks[n][key]["scores"][name]) for n in sorted(networks) for key in samples for name in names]
+
+    return numbers(one) == numbers(other)
+
+
+def _common(runs: Sequence[Run]) -> list[Key]:
+    others = [set(run.samples) for run in runs[1:]]
+    return [key for key in runs[0].samples if all(key in other for other in others)]
+
+
+def _metrics(runs: Sequence[Run]) -> list[str]:
+    """Return the metrics that all runs have under the same name and with the same settings."""
+    nodes = [run.results["settings"].get("metric", {}) for run in runs]
+    return [
+        name
+        for name in runs[0].results["metrics"]
+        if all(name in run.results["metrics"] for run in runs) and all(n.get(name) == nodes[0].get(name) for n in nodes)
+    ]
+
+
+def _notes(runs: Sequence[Run], name: str) -> list[str]:
+    return list(dict.fromkeys(note for run in runs for note in run.results["metrics"][name]["notes"]))
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, or see ``read_run``.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(describe(CompareSettings, "compare", SUMMARY, POSITIONAL))
+        return 0
+    settings = parse(CompareSettings, arguments, POSITIONAL)
+    found = groups([read_run(path) for path in settings.runs])
+    if len(found) > 1:
+        told = "; ".join(", ".join(run.name for run in group) for group in found)
+        print(escaped(f"{len(found)} tables, as these share no samples or no metrics: {told}.") + "\n")
+    print("\n".join(table(group, settings.num_resamples) for group in found), end="")
+    return 0

@@ -1,0 +1,75 @@
+import json
+import shutil
+
+import pytest
+from omegaconf import OmegaConf
+
+from npnet.report.command import evaluate
+from npnet.report.compare import compare, groups, main, read_run
+from tests.commands import exit_code
+from tests.evaluation.extra_fakes import PROMPTS, config
+
+
+def run(folder, noise, prompts=PROMPTS, per_prompt=2, **changes):
+    value = config(list(prompts), per_prompt, noise, output_dir=str(folder), keep_images=0, **changes)
+    evaluate(OmegaConf.create(value))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return run(folder / "one", ("standard", "redraw")), run(folder / "other", ("standard", "best"))
+
+
+def test_two_runs_say_what_one_run_of_both_says(two, finished):
+    found = compare([read_run(folder) for folder in two], 500)
+    whole = json.loads((finished / "results.json").read_text())
+    assert list(found["methods"]) == ["standard", "redraw", "best"]
+    for label, method in whole["methods"].items():
+        assert found["methods"][label]["metrics"] == method["metrics"]
+        assert found["methods"][label]["versus"] == method["versus"]
+
+
+def test_only_common_samples_are_paired(two, tmp_path):
+    less = read_run(run(tmp_path, ("standard", "again"), PROMPTS[2:5], per_prompt=1))
+    found = compare([read_run(two[0]), less], 100)
+    assert (found["num_pairs"], found["num_prompts"]) == (3, 3)
+    assert list(found["methods"]) == ["standard", "redraw", "again"]
+
+
+def test_runs_of_other_samples_are_told_apart(two, tmp_path, capsys):
+    other = run(tmp_path, ("standard",), ["a thing of its own"])
+    capsys.readouterr()
+    assert [len(group) for group in groups([read_run(folder) for folder in (*two, other)])] == [2, 1]
+    assert exit_code(main, *map(str, (*two, other)), "num_resamples=50") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("2 tables, as these share no samples")
+    assert said.count("**Mean score**") == 2
+
+
+def test_a_method_that_scores_otherwise_under_the_same_label_keeps_its_runs_name(two, tmp_path):
+    third = run(tmp_path / "third", ("standard",), num_inference_steps=2)
+    found = compare([read_run(two[0]), read_run(third)], 50)
+    assert list(found["methods"]) == ["standard", "redraw", f"standard @ {third}"]
+
+
+def test_a_metric_of_other_settings_is_another_metric(two):
+    one, other = read_run(two[0]), read_run(two[1])
+    other.results["settings"]["metric"]["close"]["_target_"] = "elsewhere.Close"
+    assert list(compare([one, other], 50)["metrics"]) == ["target"]
+
+
+@pytest.mark.parametrize("harm", ["results.json", "samples.jsonl", "a line"])
+def test_a_run_that_cannot_be_paired_is_one_line(two, tmp_path, capsys, harm):
+    folder = tmp_path / "run"
+    shutil.copytree(two[0], folder)
+    if harm == "a line":
+        (folder / "samples.jsonl").write_text('{"prompt": 1}')
+    else:
+        (folder / harm).unlink()
+    capsys.readouterr()
+    assert exit_code(main, str(folder)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
