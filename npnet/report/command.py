@@ -48,7 +48,7 @@ def evaluate(cfg: DictConfig) -> None:
     if (output_dir / "chunks").is_dir():
         raise UserError(
             f"output_dir={output_dir}: was made by an earlier version, whose evaluations do not grow; its results can "
-            "still be read and compared (npnet compare). Choose another output_dir"
+            "still be shown (npnet sweep). Choose another output_dir"
         )
     folders = sorted({f"{FOLDER}/{method[:DIGITS]}" for method in plan.methods.values()})
     with lock.hold(output_dir, plan.folder_request(), workers.share, folders=folders):
