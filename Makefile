@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install test test-all lint format docs demo shapes clean
+.PHONY: help install test test-all lint format docs demo paper paper-all shapes clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,6 +43,15 @@ demo: $(STAMP) ## collect, train and evaluate on the built-in Shapes model, into
 	$(BIN)/python train.py experiment=demo_train output_dir=outputs/demo/train
 	$(BIN)/python evaluate.py experiment=demo_evaluate output_dir=outputs/demo/evaluate
 	@echo "open outputs/demo/evaluate/report.html"
+
+paper: $(STAMP) ## the tables that need no training, on Shapes, into outputs/papers
+	for table in table2 table10 table11_guidance table16 figure4 noise_diffusion semantic_erasure; do \
+		$(BIN)/python -m npnet paper $$table setting=shapes || exit $$?; done
+	for table in table6 table7; do $(BIN)/python -m npnet paper $$table setting=shapes_b || exit $$?; done
+
+paper-all: paper ## and those that train their networks (hours)
+	for table in table4 table9 table11 table14 table15; do \
+		$(BIN)/python -m npnet paper $$table setting=shapes || exit $$?; done
 
 shapes: $(STAMP) ## make the Shapes weights again, from their seed (under an hour on 2 cores)
 	$(BIN)/python -m npnet.shapes.build
