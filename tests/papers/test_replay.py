@@ -7,6 +7,7 @@ import pytest
 from npnet.papers.command import main
 from npnet.papers.setting import settings
 from npnet.papers.table import tables
+from npnet.report.wording import NONE
 
 
 @pytest.mark.slow
@@ -27,7 +28,7 @@ def test_a_table_is_made_from_nothing_and_is_there_the_second_time(tmp_path, mon
     assert main(command) == 0
     text = (tmp_path / "shapes" / "table9" / "README.md").read_text()
     assert "| shapes_held_out | margin_0_005 | shapes_judge |" in text
-    assert "| shapes_held_out | margin_0_005_equal_steps | shapes_scorer | – |" in text
+    assert f"| shapes_held_out | margin_0_005_equal_steps | shapes_scorer | {NONE} |" in text
     assert "| shapes_held_out | margin_0_005 | shapes_scorer | 28.79 | +0.11 |" in text
     capfd.readouterr()
     assert main(command) == 0
