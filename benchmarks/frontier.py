@@ -25,5 +25,10 @@ if __name__ == "__main__":
             low, high = found.difference_interval
             gain = 100 * found.mean_difference
             print(f"judge, {one} less {other}: {gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
+    for label, method in methods.items():
+        for space in SPACES:
+            share, ends, count = frontier.share_where_right(method, methods["standard"], space, "shapes_judge")
+            low, high = (100 * end for end in ends)
+            print(f"{label}, {space}, {count} prompts all right: {100 * share:.0f} % [{low:.0f}, {high:.0f}]")
     frontier.plot(table, "shapes_judge", "shapes_positions", docs / "frontier.png")
     frontier.contact_sheet(methods, 3, "shapes_judge", docs / "frontier_sheet.png")

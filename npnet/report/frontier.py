@@ -70,6 +70,31 @@ def diversity(method: Method, space: str) -> tuple[list[str], list[float], list[
     return list(groups), distances, [vendi_score(kind.similarity(found[rows])) for rows in groups.values()]
 
 
+def share_where_right(method: Method, standard: Method, space: str, metric: str) -> tuple[float, Any, int]:
+    """Return a method's share of standard's distance over the prompts whose every picture is right by both.
+
+    Where pictures are wrong a space that reads them can see distances that mean nothing.
+
+    Args:
+        method: of the share.
+        standard: what it is a share of, on the same samples.
+        space: a key of ``SPACES``.
+        metric: which says 1 of what is right.
+
+    Returns:
+        The share, its interval, and the number of prompts.
+    """
+    right = [min(pair) == 1 for pair in zip(method.scores[metric], standard.scores[metric], strict=True)]
+    kept = {prompt: own for prompt, own in by_prompt(method.prompts).items() if all(right[row] for row in own)}
+    spreads = []
+    for side in (method, standard):
+        found = SPACES[space].features(side.pictures, side.prompts)
+        spreads.append([mean_pairwise_distance(found[own]) for own in kept.values()])
+    ours, theirs = spreads
+    interval = statistics.ratio_interval(ours, theirs, list(kept)) if kept else (None, None)
+    return sum(ours) / sum(theirs) if kept else float("nan"), interval, len(kept)
+
+
 def rows(methods: Mapping[str, Method], metrics: Sequence[str], spaces: Sequence[str]) -> list[dict[str, Any]]:
     """Return a row for each method: means, differences to standard, and shares of its diversity, with intervals."""
     standard = {space: diversity(methods[REFERENCE], space) for space in spaces}

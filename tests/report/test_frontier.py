@@ -7,7 +7,7 @@ import torch
 
 from npnet.drawing.webp import encode_webp
 from npnet.errors import UserError
-from npnet.report.frontier import contact_sheet, plot, read_methods, rows, to_markdown
+from npnet.report.frontier import contact_sheet, plot, read_methods, rows, share_where_right, to_markdown
 
 PROMPTS = ["a red circle above a blue square", "a green cross below a red square"]
 SEEDS = [30, 7, 12]
@@ -48,6 +48,16 @@ def test_a_method_is_as_diverse_as_itself_and_one_picture_for_every_seed_is_not_
     assert table["one"]["m gain"].mean_difference == 1
     # two uniform numbers differ by 1/6 in the mean square
     assert table["standard"]["pixels"].mean == pytest.approx((1 / 6) ** 0.5, abs=0.01)
+
+
+def test_the_share_where_all_is_right_leaves_out_prompts_with_a_wrong_picture(folder):
+    methods = read_methods(folder)
+    standard, same = methods["standard"], methods["same"]
+    assert share_where_right(same, standard, "pixels", "m")[2] == 0
+    for method in (standard, same):
+        method.scores["m"] = [1, 1, 1, 1, 0, 1]
+    share, _, count = share_where_right(same, standard, "pixels", "m")
+    assert (share, count) == (1.0, 1)
 
 
 def test_the_table_the_plot_and_the_sheet_are_made(folder, tmp_path):
