@@ -31,6 +31,7 @@ class ShardWriter:
 
     def __init__(self, path: Path) -> None:
         self.file = atomic.AtomicFile(path)
+        self._tar: Any = None  # written only inside the block
 
     def __enter__(self) -> Self:
         self.file.__enter__()

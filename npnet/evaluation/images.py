@@ -13,7 +13,6 @@ from npnet.instantiate import build
 from npnet.metrics import Metric
 from npnet.pictures.layout import Picture, find_pictures
 from npnet.settings import read, resolved
-from npnet.shapes.grammar import parse
 from npnet.work import lock
 from npnet.work.folder import OutputFolder
 from npnet.work.job import WorkSettings
@@ -75,8 +74,7 @@ def score_images(cfg: DictConfig) -> None:
     for label, metric in settings.metric.items():
         with under(f"metric.{label}"):
             metric.check()
-        if metric.domain == "shapes":
-            require_shapes(label, pictures)
+        require_readable(label, metric, pictures)
     if settings.dry_run:
         prompts = len({picture.prompt for picture in pictures})
         metrics = ", ".join(settings.metric)
@@ -86,15 +84,16 @@ def score_images(cfg: DictConfig) -> None:
         imported("npnet.evaluation.images_job:run")(settings, asked, pictures, workers)
 
 
-def require_shapes(label: str, pictures: Sequence[Picture]) -> None:
-    """Refuse pictures that the metrics of the built-in model cannot judge."""
+def require_readable(label: str, metric: Metric, pictures: Sequence[Picture]) -> None:
+    """Refuse pictures that a metric cannot judge: it has no words for the prompt, or reads another size only."""
     for picture in pictures:
         try:
-            parse(picture.prompt)
+            metric.check_prompt(picture.prompt)
         except ValueError as error:
             raise UserError(
-                f"metric.{label} judges pictures of the built-in model only: {one_line(error)}: "
+                f"metric.{label} judges pictures of backbone={metric.domain} only: {one_line(error)}: "
                 "choose other metrics with metric=[...]"
             ) from error
-        if picture.size != (32, 32):
-            raise UserError(f"metric.{label} judges pictures of 32 x 32, got {picture.size} in {picture.path}")
+        if metric.picture_size not in (None, picture.size):
+            needed = " x ".join(map(str, metric.picture_size or ()))
+            raise UserError(f"metric.{label} judges pictures of {needed}, got {picture.size} in {picture.path}")

@@ -71,6 +71,7 @@ class ImagesJob:
                 seen[label].add(names[label])
             if lacking:
                 self.todo.append((picture, lacking))
+        self._scorers: Mapping[str, Any] = {}  # of the worker, once it is set up
         self.size = settings.chunk_size
         self.num_chunks = -(-len(self.todo) // self.size)
 
@@ -88,7 +89,7 @@ class ImagesJob:
 
     def setup(self, worker: int, device: str) -> None:
         """See ``Job.setup``."""
-        self.scorers = load_metrics(self.settings.metric, device)
+        self._scorers = load_metrics(self.settings.metric, device)
 
     def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
         """See ``Job.run``: one cache file, named by what it holds."""
@@ -97,7 +98,7 @@ class ImagesJob:
         for start in range(0, len(work), self.settings.batch_size):
             batch = work[start : start + self.settings.batch_size]
             opened = [open_picture(picture.path, f"images: {picture.path}") for picture, _ in batch]
-            for label, scorer in self.scorers.items():
+            for label, scorer in self._scorers.items():
                 new = [i for i, (_, lacking) in enumerate(batch) if label in lacking]
                 if new:
                     found = scorer.score_pil([opened[i] for i in new], [batch[i][0].prompt for i in new])
@@ -108,7 +109,7 @@ class ImagesJob:
         prompts = {picture.prompt for picture, _ in work}
         facts = {
             self.keys[label]: {"truncated": sorted(prompts & scorer.meter.truncated), "smoke": scorer.smoke}
-            for label, scorer in self.scorers.items()
+            for label, scorer in self._scorers.items()
         }
         named = hashlib.sha256(json.dumps(scores, sort_keys=True).encode()).hexdigest()
         atomic.write_json(self.settings.output_dir / "cache" / f"{named[:24]}.json", {"scores": scores, "facts": facts})

@@ -18,24 +18,19 @@ from torch import Tensor
 
 from npnet.metrics.runtime.base import Scorer
 from npnet.seeding import named_seed
-from npnet.shapes import prompts as shapes_prompts
 
 Law = Callable[[Scorer], None]
 BATCH = 3
-SHAPES_SIZE = (32, 32)
-"""Of the pictures that a metric of the built-in model judges."""
 
 
 def texts(scorer: Scorer) -> list[str]:
     """Return ``BATCH`` different prompts that the metric can read."""
-    if scorer.metric.domain == "shapes":
-        return list(shapes_prompts())[:BATCH]
-    return ["a red cube", "two dogs on a boat", ""]
+    return list(scorer.metric.example_prompts)
 
 
 def pictures(scorer: Scorer, size: tuple[int, int] = (44, 36), name: str = "law") -> Tensor:
     """Return ``(BATCH, 3, H, W)`` of noise in [0, 1], of a size that the metric can read; equal for equal ``name``."""
-    height, width = SHAPES_SIZE if scorer.metric.domain == "shapes" else size
+    width, height = scorer.metric.picture_size or (size[1], size[0])
     generator = torch.Generator().manual_seed(named_seed(0, name) % 2**63)
     return torch.rand(BATCH, 3, height, width, generator=generator)
 
@@ -129,7 +124,8 @@ def pictures_of_pil_and_tensors_score_alike(scorer: Scorer) -> None:
     gap = float((scorer.score_pil(files, texts(scorer)) - scores).abs().max())
     allowed = 0.05 * max(1.0, float(scores.abs().max()))
     _require(gap <= allowed, f"the two lie {gap:.3g} apart")
-    sizes = [SHAPES_SIZE] * 2 if scorer.metric.domain == "shapes" else [(40, 40), (64, 30)]
+    only = scorer.metric.picture_size
+    sizes = [(40, 40), (64, 30)] if only is None else [only] * 2
     plain = [
         Image.fromarray(np.full((h, w, 3), shade, np.uint8)) for (w, h), shade in zip(sizes, (40, 200), strict=True)
     ]
@@ -153,7 +149,7 @@ def every_picture_scored_is_counted(scorer: Scorer) -> None:
     before = scorer.meter.calls
     scorer.score(pictures(scorer)[:2], texts(scorer)[:2])
     _require(scorer.meter.calls == before + 2, f"counted {scorer.meter.calls - before} of 2 pictures")
-    scorer.score_pil([Image.new("RGB", SHAPES_SIZE)], texts(scorer)[:1])
+    scorer.score_pil([Image.new("RGB", scorer.metric.picture_size or (32, 32))], texts(scorer)[:1])
     _require(scorer.meter.calls == before + 3, "does not count PIL pictures")
 
 

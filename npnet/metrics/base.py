@@ -41,6 +41,18 @@ class Metric(Description):
     text_length: ClassVar[int | None] = None
     """Tokens that the published text model reads, its own marks included; what is longer is cut, as published."""
 
+    picture_size: ClassVar[tuple[int, int] | None] = None
+    """(width, height) of the only pictures that it reads; None where it reads any."""
+    example_prompts: ClassVar[tuple[str, str, str]] = ("a red cube", "two dogs on a boat", "")
+    """Prompts that it can read, for the laws."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that the metric has no words for.
+
+        Raises:
+            ValueError: says what it expects.
+        """
+
     def load(self, device: torch.device | str = "cpu") -> Scorer:
         """Load the weights onto ``device`` and return what scores with them; a call more loads once more.
 

@@ -48,6 +48,7 @@ class Inert:
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self.arguments = arguments
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from npnet.errors import FieldError
 from npnet.fields import Name
-from npnet.metrics.base import Metric
+from npnet.metrics.shapes_metric import ShapesMetric
 from npnet.paths import shapes_weights
 from npnet.weights.files import local_path
 from npnet.weights.sources import check_local
 
 
 @dataclass(frozen=True)
-class ShapesScorer(Metric):
+class ShapesScorer(ShapesMetric):
     """Cosine similarity of a dual encoder of Shapes pictures and prompts, in [-1, 1].
 
     It plays the part that HPSv2 plays on real models, so on Shapes it is the metric that selects: whatever was
@@ -23,8 +23,6 @@ class ShapesScorer(Metric):
 
     runtime = "npnet.metrics.runtime.shapes_scorer:ShapesScorerScorer"
     differentiable = True
-    display_scale = 100.0
-    domain = "shapes"
 
     path: Name | None = None
 

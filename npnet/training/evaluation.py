@@ -100,6 +100,7 @@ class Evaluation(Callback):
             raise UserError("the evaluation during training needs num_inference_steps and guidance_scale")
         self.sampling, self.seed = Sampling(int(steps), float(scale), sampler, seed), seed
         self.samples: list[Sample] = []
+        self._scorers: Mapping[str, Any] = {}  # loaded with the backbone
         self._standard: MethodScores | None = None
         self._pictures: dict[str, list[Tensor]] = {"standard": [], "npnet": []}
         self._evaluated = -1
@@ -128,7 +129,7 @@ class Evaluation(Callback):
             if isinstance(self.backbone, Backbone):
                 with under("backbone"):
                     self.backbone = self.backbone.load()
-            self.scorers = load_metrics(self.metrics, self.backbone.device)
+            self._scorers = load_metrics(self.metrics, self.backbone.device)
         shape = trainer.datamodule.first().source_noise.shape
         expected = {"latent_shape": list(shape), **pl_module.network.sizes, "latent_channels": shape[0]}
         there = self.backbone.latent_shape()
@@ -181,7 +182,14 @@ class Evaluation(Callback):
         for label in methods:
             self._pictures[label] = []
         records = evaluate_methods(
-            self.backbone, methods, self.scorers, self.samples, self.sampling, self.batch_size, self._kept(), self._take
+            self.backbone,
+            methods,
+            self._scorers,
+            self.samples,
+            self.sampling,
+            self.batch_size,
+            self._kept(),
+            self._take,
         )
         if self._standard is not None:
             records.setdefault("standard", self._standard)

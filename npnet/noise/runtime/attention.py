@@ -48,10 +48,10 @@ class AttentionMaps:
 
     def __init__(self, unet: Any, grid: tuple[int, int]) -> None:
         self.unet, self.grid = unet, grid
+        self._processors = dict(unet.attn_processors)
         self._found: dict[bool, list[Tensor]] = {False: [], True: []}
 
     def __enter__(self) -> Self:
-        self._processors = dict(self.unet.attn_processors)
         self.unet.set_attn_processor({name: _Capture(inner, self) for name, inner in self._processors.items()})
         return self
 
