@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from npnet.backbones.samplers import check_sampler
 from npnet.errors import FieldError, UserError, under
+from npnet.noise.npnet import Network
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ def check_parts(
     for label, method in settled.items():
         check_method(label, method, backbone)
         check_scorers(label, method, metrics)
+        if isinstance(method, Network):
+            with part(f"noise.{label}"):
+                method.check_fit(backbone)
     return settled
 
 

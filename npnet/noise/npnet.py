@@ -68,9 +68,16 @@ class Network(NoiseMethod):
             raise FieldError("network_path", self.network_path, f"no network there (config.json is missing){near}")
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """See ``NoiseMethod.check_backbone``: what the folder's ``config.json`` says must fit; only Shapes ships one.
+        """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""
+        self.folder(backbone)
+
+    def check_fit(self, backbone: Backbone) -> None:
+        """Refuse a network whose ``config.json`` says that it does not fit; asked before anything is loaded.
 
         A network that was trained for another model, or for latents of another size, is told by a warning.
+
+        Raises:
+            FieldError: says what it was trained for.
         """
         file = Path(self.folder(backbone)) / "config.json"
         if self.network is not None or not file.is_file():

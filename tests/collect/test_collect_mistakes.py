@@ -162,7 +162,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(capsys, monkeypatch):
 def test_help_and_the_composed_configuration_are_printed(flag, capsys, monkeypatch):
     code, out, err = command(capsys, monkeypatch, *flag)
     assert code in (0, None)
-    assert "batch_size: 64" in out
+    assert "batch_size: ${oc.select:backbone.settings.batch_size.collect,64}" in out
     assert err == ""
 
 

@@ -229,7 +229,10 @@ def test_another_request_in_the_same_folder_is_refused(folder, prompts, tmp_path
 
 
 def test_metrics_of_the_built_in_model_refuse_other_pictures(folder, prompts, tmp_path):
-    with pytest.raises(UserError, match="backbone=shapes only"), initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with (
+        pytest.raises(UserError, match="backbone=shapes only"),
+        initialize_config_dir(str(config_dir()), version_base="1.3"),
+    ):
         plain = compose("evaluate")
         key = f"images={folder}" if "images" in plain else f"+images={folder}"
         score_images(compose("evaluate", [key, *prompts, "metric=[shapes_judge]", f"output_dir={tmp_path / 'out'}"]))

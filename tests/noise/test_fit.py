@@ -30,22 +30,22 @@ def sdxl():
 
 def test_other_embeddings_are_refused_without_the_weights(folder):
     with pytest.raises(FieldError, match=r"was trained for prompt_embed_dim 96.*has prompt_embed_dim 2048"):
-        Network(folder()).check_backbone(sdxl())
+        Network(folder()).check_fit(sdxl())
 
 
 def test_other_latents_are_refused_without_the_weights(folder):
     with pytest.raises(FieldError, match=r"was trained for latents \(16, h, w\)"):
-        Network(folder(latent_channels=16, text_term="off")).check_backbone(sdxl())
+        Network(folder(latent_channels=16, text_term="off")).check_fit(sdxl())
 
 
 def test_a_network_without_its_text_is_never_applied_to_another_model_in_silence(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        Network(folder(), text_term="off").check_backbone(sdxl())
+        Network(folder(), text_term="off").check_fit(sdxl())
     assert "was trained for latents of 16 x 16 and is applied in windows to 128 x 128" in caplog.text
     caplog.clear()
     trained = {PURPOSE: {"backbone": {"_target_": "npnet.backbones.Shapes"}}}
     with caplog.at_level(logging.WARNING):
-        Network(folder(**trained), text_term="off").check_backbone(sdxl())
+        Network(folder(**trained), text_term="off").check_fit(sdxl())
     assert "was trained for Shapes and is used with StableDiffusionXL" in caplog.text
 
 
@@ -54,5 +54,5 @@ def test_a_network_without_its_text_is_never_applied_to_another_model_in_silence
 )
 def test_on_its_own_model_nothing_is_said(folder, caplog, trained):
     with caplog.at_level(logging.WARNING):
-        Network(folder(**trained)).check_backbone(Shapes(device="cpu", settings={}))
+        Network(folder(**trained)).check_fit(Shapes(device="cpu", settings={}))
     assert not caplog.text

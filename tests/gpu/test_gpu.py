@@ -1,0 +1,79 @@
+"""What a GPU would refuse or wait for, shown on a fake one: no device is mixed, and the host reads no number."""
+
+import pytest
+import torch
+
+from npnet import seeding
+from npnet.networks import NPNet
+from npnet.noise import ErasureInjection, Inversion, Repaint, SemanticErasure, Standard
+from tests.backbones.members import YAMLS
+from tests.gpu.fake import CUDA, backbone_on_gpu, empty, move, noise_on_gpu
+
+STEPS, GUIDANCE = 3, 2.0
+BACKBONES = [name for name in YAMLS if not name.startswith("shapes")]
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+
+
+@pytest.fixture(scope="module", params=[(name, dtype) for name in BACKBONES for dtype in DTYPES], ids=str)
+def on_gpu(request):
+    return backbone_on_gpu(*request.param)
+
+
+@torch.no_grad()
+def test_sampling_and_decoding_stay_on_the_gpu_and_the_host_reads_nothing(on_gpu):
+    mode, backbone, conditioning = on_gpu
+    noise = noise_on_gpu(mode, backbone)
+    with mode:
+        latents = backbone.sample(noise, conditioning, STEPS, GUIDANCE)
+        images = backbone.decode(latents)
+    assert (latents.device, latents.dtype, latents.shape) == (CUDA, torch.float32, noise.shape)
+    assert (images.device, images.dtype, len(images)) == (CUDA, torch.float32, 2)
+
+
+METHODS = {
+    "standard": Standard(),
+    "inversion": Inversion(guidance_scale=2.0, inversion_guidance_scale=1.0, num_inference_steps=STEPS),
+    "repaint": Repaint(guidance_scale=2.0, num_inference_steps=STEPS),
+    "semantic_erasure": SemanticErasure(),
+    "erasure_injection": ErasureInjection(guidance_scale=2.0, num_inference_steps=STEPS),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@torch.no_grad()
+def test_a_noise_method_stays_on_the_gpu_and_the_host_reads_nothing(method):
+    mode, backbone, conditioning = backbone_on_gpu("sdxl", torch.float16)
+    loaded = METHODS[method].load(backbone)
+    noise = noise_on_gpu(mode, backbone)
+    with mode:
+        better = loaded(noise, conditioning, backbone, seeding.streams([0, 1], "law")).noise
+    assert (better.device, better.dtype, better.shape) == (CUDA, noise.dtype, noise.shape)
+
+
+TRUNK = {"img_size": 32, "patch_size": 2, "embed_dim": 12, "depths": [2, 2], "num_heads": [3, 6], "window_size": 4}
+FORMS = {
+    "the paper's": {"trunk": TRUNK, "feature_layout": "official"},
+    "spatial text": {"trunk": TRUNK, "feature_layout": "spatial", "text_term": "spatial"},
+    "no singular values": {"trunk": TRUNK, "feature_layout": "spatial", "singular_value_branch": "off"},
+    "U-Net": {"trunk": {"widths": [8, 16]}, "singular_value_branch": "off", "text_term": "spatial"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@torch.no_grad()
+def test_a_network_stays_on_the_gpu_and_the_host_reads_only_whether_the_noise_is_finite(form, monkeypatch):
+    checked = []
+    monkeypatch.setattr("npnet.networks.npnet.check_noise", lambda *given: checked.append(given))  # the one read
+    mode, backbone, conditioning = backbone_on_gpu("sdxl", torch.float16)
+    network = NPNet(latent_size=[32, 48], **backbone.embed_dims(), **FORMS[form])
+    shape = (2, 4, 32, 48)
+    given = {}
+    if network.singular_values is not None:  # decomposed on the CPU, ahead of the network or once a batch
+        parts = network.decomposer()(torch.randn(shape))
+        given = {"decomposition": [empty(mode, part) for part in parts]}
+    move(mode, network)
+    with mode:
+        noise = torch.empty(shape, device=CUDA)
+        better = network(noise, conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, **given)
+    assert (better.device, better.shape) == (CUDA, noise.shape)
+    assert len(checked) == 1
