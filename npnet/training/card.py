@@ -88,7 +88,7 @@ def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None)
     head: dict[str, Any] = {
         "tags": ["npnet", "golden-noise", "initial-noise"],
         "library_name": "npnet",
-        "pipeline_tag": "text-to-image",
+        "pipeline_tag": "text-to-video" if "num_frames" in (purpose.get("backbone") or {}) else "text-to-image",
     }
     path = (purpose.get("backbone") or {}).get("path")
     if isinstance(path, str) and HUB_ID.fullmatch(path):
@@ -100,7 +100,7 @@ def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None)
             if measured[name]["value"] is not None
         ]
         data = {"name": "validation pairs", "type": "noise-pairs"}
-        task = {"type": "text-to-image", "name": "golden noise"}
+        task = {"type": head["pipeline_tag"], "name": "golden noise"}
         results = [{"task": task, "dataset": data, "metrics": metrics}]
         head["model-index"] = [{"name": "NPNet", "results": results}]
     return yaml.safe_dump(head, sort_keys=False)
