@@ -9,11 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from collect.settings import CollectSettings
-from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, read_prompts, settled_nodes
 from npnet.data.prompt_text import MAX_TOKENS, count_long
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
-from npnet.errors import under
 from npnet.settings import read, resolved
 from npnet.work.request import require_finite
 
@@ -96,11 +95,7 @@ def make_plan(cfg: Any) -> CollectionPlan:
     check_network_path(config, settings.noise)
     noise = check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps)
     settings = replace(settings, noise=noise)
-    with under("prompts"):  # after what costs nothing to check: reading may fetch a published file
-        settings.prompts.check()
-        prompts = settings.prompts.read()
-    settings.seeds.number(prompts)
-    check_prompts(settings.backbone, prompts.prompts)
+    prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
     asked = {key: value for key, value in config.items() if key not in NOT_REQUESTED}
     asked["backbone"] = {key: value for key, value in config["backbone"].items() if key != "device"}
     asked["noise"] = settled_nodes(

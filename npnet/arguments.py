@@ -71,6 +71,13 @@ def _value(key: str, text: str) -> Any:
         return text
 
 
+def quoted(text: str) -> str:
+    """Return a text as a quoted value of Hydra's grammar, so that no character of it means anything else."""
+    escaped = re.sub(r"(\\*)'", lambda match: 2 * match.group(1) + r"\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return "'" + escaped + "\\" * trailing + "'"
+
+
 def describe(cls: type, command: str, summary: str, positional: Sequence[str] = ()) -> str:
     """Return the help of a command whose keys are the fields of ``cls``."""
     words = " ".join(f"[{name}=]{name.upper()}" for name in positional)

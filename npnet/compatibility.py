@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from npnet.backbones.samplers import check_sampler
 from npnet.errors import FieldError, UserError, under
-from npnet.noise.npnet import Network
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
+    from npnet.data.prompts import Prompts, PromptSet
+    from npnet.data.seeds import Seeds
     from npnet.metrics.base import Metric
     from npnet.noise.base import NoiseMethod
 
@@ -113,9 +114,9 @@ def check_parts(
     for label, method in settled.items():
         check_method(label, method, backbone)
         check_scorers(label, method, metrics)
-        if isinstance(method, Network):
+        if method.applied_network is not None:
             with part(f"noise.{label}"):
-                method.check_fit(backbone)
+                method.applied_network.check_fit(backbone)
     return settled
 
 
@@ -176,6 +177,22 @@ def check_scorers(label: str, method: NoiseMethod, metrics: Mapping[str, Metric]
             if not metrics[name].differentiable:
                 able = ", ".join(other for other, metric in metrics.items() if metric.differentiable) or "none"
                 raise UserError(f"noise.{label} follows gradients, which metric.{name} does not have; have: {able}")
+
+
+def read_prompts(backbone: Backbone, prompts: Prompts, seeds: Seeds) -> PromptSet:
+    """Read a run's prompts, and check that they can have seeds and that the model has words for them.
+
+    Called after what costs nothing to check: reading may fetch a published file.
+
+    Raises:
+        UserError: the prompts cannot be read, have no seed, or are not the model's.
+    """
+    with under("prompts"):
+        prompts.check()
+        found = prompts.read()
+    seeds.number(found)
+    check_prompts(backbone, found.prompts)
+    return found
 
 
 def check_prompts(backbone: Backbone, prompts: Iterable[str]) -> None:

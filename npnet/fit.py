@@ -53,28 +53,6 @@ def misfit(
     return f"was trained for {got}, {backbone} has {there}{without}"
 
 
-def purpose(request: Mapping[str, Any], digest: str) -> dict[str, Any]:
-    """Return what a network is for, from the request of the collection that made its pairs.
-
-    Args:
-        request: of the collection; empty where the shards came without one.
-        digest: of the request, which names the data set.
-    """
-    if not request:
-        return {}
-    names = ("_target_", "path", "height", "width", "num_frames", "denoiser", "lora")
-    node = request.get("backbone") or {}
-    found = {
-        "backbone": {name: node[name] for name in names if node.get(name) is not None},
-        "noise": request.get("noise"),
-        "num_inference_steps": request.get("num_inference_steps"),
-        "guidance_scale": request.get("guidance_scale"),
-        "selected_by": request.get("selected_by"),
-        "collection_sha256": digest,
-    }
-    return {name: value for name, value in found.items() if value}
-
-
 def elsewhere(trained_for: Any, target: type, path: str | None) -> str | None:
     """Say that a network was trained for another model than the one it is used with; None where it was not.
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from npnet import paths
 from npnet.backbones.samplers import check_sampler
-from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, read_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
-from npnet.errors import under, unknown
+from npnet.errors import unknown
 from npnet.evaluation.identity import method_digest, metric_digest, setting_of
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
@@ -150,12 +150,7 @@ def make_plan(cfg: Any) -> EvaluationPlan:
     for name in settings.optimised:
         if name not in settings.metric:
             raise unknown("optimised metric", name, settings.metric)
-    # after what costs nothing to check: reading may fetch a published file
-    with under("prompts"):
-        settings.prompts.check()
-        prompts = settings.prompts.read()
-    settings.seeds.number(prompts)
-    check_prompts(settings.backbone, prompts.prompts)
+    prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
     optimised = {
         label: optimised_for(method, settings.metric, settings.optimised) for label, method in settings.noise.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from npnet.arguments import quoted
 from npnet.errors import UserError
 
 HYDRA = ("config-dir", "config-name", "config-path", "cfg", "info", "package")
@@ -62,10 +63,3 @@ def translated(arguments: Sequence[str]) -> list[str]:
 def _is_other(word: str) -> bool:
     """Say whether a word is an option or an override, and so no value."""
     return word.startswith("-") or (OVERRIDE.match(word) is not None and "=" in word)
-
-
-def quoted(text: str) -> str:
-    """Return a text as a quoted value of Hydra's grammar, so that no character of it means anything else."""
-    escaped = re.sub(r"(\\*)'", lambda match: 2 * match.group(1) + r"\'", text)
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return "'" + escaped + "\\" * trailing + "'"

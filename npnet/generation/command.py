@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import __version__
-from npnet.compatibility import check_network_path, check_parts, check_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, read_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
-from npnet.data.sidecars import file_sha256
 from npnet.description import imported
 from npnet.errors import under
+from npnet.evaluation.identity import network_contents
 from npnet.generation.settings import GenerateSettings
-from npnet.noise import Network
 from npnet.settings import read, resolved
 from npnet.text import count
 from npnet.work.request import require_finite
@@ -69,12 +68,9 @@ class GenerationPlan:
 
     @cached_property
     def _networks(self) -> dict[str, str | None]:
-        """The digest of each method's network, where it lies on this machine."""
-        files = {
-            label: method.weights_file(self.settings.backbone) if isinstance(method, Network) else None
-            for label, method in self.settings.noise.items()
-        }
-        return {label: None if file is None else file_sha256(file) for label, file in files.items()}
+        """The digest of the weights of each method's network, where they lie on this machine."""
+        found = {label: network_contents(m, self.settings.backbone) for label, m in self.settings.noise.items()}
+        return {label: contents[-1] if contents else None for label, contents in found.items()}
 
 
 def generate(cfg: DictConfig) -> None:
@@ -109,11 +105,7 @@ def make_plan(cfg: Any) -> GenerationPlan:
     check_network_path(config, settings.noise)
     parts = settings.backbone, settings.noise, settings.metric
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
-    with under("prompts"):
-        settings.prompts.check()
-        prompts = settings.prompts.read()
-    settings.seeds.number(prompts)
-    check_prompts(settings.backbone, prompts.prompts)
+    prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
     sampling = {key: config[key] for key in SAMPLING} | {"run_seed": settings.seed}
     sampling["backbone"] = {key: value for key, value in sampling["backbone"].items() if key != "device"}
     return GenerationPlan(settings, prompts, settled_nodes(config["noise"], settings.noise), sampling)

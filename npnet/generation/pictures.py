@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from npnet.engine.methods import MethodScores, evaluate_methods
 from npnet.engine.writing import Writer
 from npnet.errors import UserError, under
 from npnet.metrics import load_metrics
+from npnet.metrics.runtime.base import to_tensor
 from npnet.noise import load_methods
 from npnet.pictures.opener import open_picture
 from npnet.text import count
@@ -134,8 +133,7 @@ def _write(path: Path, picture: Tensor, facts: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path) -> Tensor:
-    picture = open_picture(path, str(path))
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+    return to_tensor(open_picture(path, str(path)))
 
 
 def _notes(scores: Mapping[str, list[float]], plan: GenerationPlan, number: int) -> list[str]:

@@ -14,6 +14,7 @@ from npnet.data.sidecars import list_shards
 from npnet.description import imported
 from npnet.errors import UserError
 from npnet.evaluation.contract import read_results
+from npnet.fit import PURPOSE
 from npnet.untrusted import read_json
 
 DISTRIBUTION = "npnet-lightning"
@@ -88,7 +89,7 @@ def network(folder: Path) -> dict[str, Any]:
     trained = _mapping(folder / "training.json") if (folder / "training.json").is_file() else {}
     weights = folder / "model.safetensors"
     known = {
-        "backbone": _at(trained, "request", "backbone", "_target_") or _at(trained, "backbone"),
+        PURPOSE: config.get(PURPOSE),
         "selected_by": trained.get("selected_by"),
         "pairs": trained.get("pairs"),
         **_measured(trained),
@@ -162,12 +163,6 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no keys")
     return found
-
-
-def _at(table: Any, *keys: str) -> Any:
-    for key in keys:
-        table = table.get(key) if isinstance(table, Mapping) else None
-    return table
 
 
 def _version(name: str) -> str | None:

@@ -35,7 +35,8 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
 
     Attributes:
         config: the same.
-        trained_for: what the pairs were made with that trained it (``npnet.fit.purpose``); empty where it is not known.
+        trained_for: what the pairs were made with that trained it (``training.export.purpose``); empty where it is not
+            known.
     """
 
     spatial_axes: ClassVar[int] = 2

@@ -113,16 +113,6 @@ class Network(NoiseMethod):
             raise FieldError("network_path", None, "a network's folder is needed (only the Shapes model ships one)")
         return str(paths.shapes_weights(getattr(described, "variant", "a")) / "network")
 
-    def weights_file(self, backbone: Backbone) -> Path | None:
-        """Return the file of weights that is applied on ``backbone``; None for one that does not lie on this machine.
-
-        Raises:
-            FieldError: see ``folder``.
-        """
-        path = Path(self.folder(backbone))
-        path = path / "model.safetensors" if path.is_dir() else path
-        return path if path.is_file() else None
-
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``: the diffusion model is not evaluated."""
         return 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npnet.arguments import quoted
 from npnet.papers.setting import Setting
 
 FINISHED = {"collect": "README.md", "filter": "README.md", "train": "network/config.json"}
@@ -59,7 +60,7 @@ def grammar(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(grammar, value)) + "]"
     if isinstance(value, str) and (not value.replace("_", "").isalnum() or value in ("off", "on", "null")):
-        return "'" + value.replace("'", "\\'") + "'"
+        return quoted(value)
     return str(value)
 
 

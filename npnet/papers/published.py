@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from omegaconf import OmegaConf
-
 from npnet.description import Description
-from npnet.errors import FieldError, UserError, unknown
-from npnet.fields import Name, NotEmpty, from_mapping
+from npnet.errors import FieldError
+from npnet.fields import Name, NotEmpty
+from npnet.papers.files import named, read_all
 
 FOLDER = Path(__file__).parent / "published"
 Key = str | int | float
@@ -132,7 +131,7 @@ def published() -> Mapping[str, Published]:
     Raises:
         UserError: a file is not of this form; names it.
     """
-    return {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml"))}
+    return read_all(Published, sorted(FOLDER.glob("*.yaml")))
 
 
 def table(name: str) -> Published:
@@ -141,18 +140,4 @@ def table(name: str) -> Published:
     Raises:
         UserError: there is none of this name.
     """
-    if name not in published():
-        raise unknown("published table", name, published())
-    return published()[name]
-
-
-def read(path: Path) -> Published:
-    """Return a published table from its file.
-
-    Raises:
-        UserError: it is not of this form.
-    """
-    try:
-        return from_mapping(Published, OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return named("published table", name, published())

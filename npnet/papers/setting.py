@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from npnet.bounds import Guidance
 from npnet.data.seeds import Seeds
 from npnet.description import Description
-from npnet.errors import UserError, unknown
-from npnet.fields import Count, Name, from_mapping
+from npnet.fields import Count, Name
+from npnet.papers.files import named, read_all
 from npnet.paths import config_dir, options
 
 Keys = Mapping[str, Any]
@@ -121,7 +119,7 @@ def settings() -> Mapping[str, Setting]:
     Raises:
         UserError: a file is not of this form; names it.
     """
-    return read_all("setting", Setting)
+    return read_all(Setting, options("setting", [config_dir()]).values())
 
 
 def setting(name: str) -> Setting:
@@ -130,21 +128,4 @@ def setting(name: str) -> Setting:
     Raises:
         UserError: there is none of this name.
     """
-    if name not in settings():
-        raise unknown("setting", name, settings())
-    return settings()[name]
-
-
-def read_all(group: str, cls: type) -> dict[str, Any]:
-    """Return every file of a folder of the configuration, checked as a ``cls``, by its name.
-
-    Raises:
-        UserError: a file is not of this form; names it.
-    """
-    found: dict[str, Any] = {}
-    for name, path in options(group, [config_dir()]).items():
-        try:
-            found[name] = from_mapping(cls, OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-    return found
+    return named("setting", name, settings())

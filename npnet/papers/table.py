@@ -8,9 +8,11 @@ from functools import cache
 from typing import Any
 
 from npnet.description import Description
-from npnet.errors import FieldError, unknown
+from npnet.errors import FieldError
 from npnet.fields import Name
-from npnet.papers.setting import Keys, Setting, read_all
+from npnet.papers.files import named, read_all
+from npnet.papers.setting import Keys, Setting
+from npnet.paths import config_dir, options
 
 WHOLE = "npnet"
 """The role of the network that the tables are about: the published form, on the selected pairs, by the recipe."""
@@ -116,7 +118,7 @@ def tables() -> Mapping[str, Table]:
     Raises:
         UserError: a file is not of this form; names it.
     """
-    return read_all("table", Table)
+    return read_all(Table, options("table", [config_dir()]).values())
 
 
 def table(name: str) -> Table:
@@ -125,6 +127,4 @@ def table(name: str) -> Table:
     Raises:
         UserError: there is none of this name.
     """
-    if name not in tables():
-        raise unknown("table", name, tables())
-    return tables()[name]
+    return named("table", name, tables())

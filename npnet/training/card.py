@@ -82,7 +82,7 @@ def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None)
     """Return the head of a card in the form that the hub reads.
 
     Args:
-        purpose: see ``npnet.fit.purpose``.
+        purpose: see ``npnet.training.export.purpose``.
         measured: the figures on the validation pairs, see ``Measurement.figures``; None where there are none.
     """
     head: dict[str, Any] = {

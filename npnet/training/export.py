@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from npnet.data.places import backbone_facts
 from npnet.errors import UserError
-from npnet.fit import PURPOSE, purpose
+from npnet.fit import PURPOSE
 from npnet.networks import NoiseNetwork
 from npnet.training.accuracy import Measurement, measure, say, worse
 from npnet.training.card import CURVES, draw_curves, write_card
@@ -69,7 +70,7 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
     network = result.network.to("cpu").eval()
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run's
-    network.trained_for = purpose(data.request, digest(data.request))
+    network.trained_for = purpose(data.request)
     network.save_pretrained(temporary, dtype=getattr(torch, settings.export_dtype))
     finite = {name: round(value, 6) for name, value in result.metrics.items() if math.isfinite(value)}
     training = {
@@ -91,6 +92,19 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
         shutil.rmtree(folder)
     temporary.rename(folder)
     log.info(f"network: {folder}")
+
+
+def purpose(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a network is for, from the request of the collection that made its pairs; empty without one."""
+    if not request:
+        return {}
+    kept = ("noise", "num_inference_steps", "guidance_scale", "selected_by")
+    found = {
+        "backbone": backbone_facts(dict(request)),
+        **{key: request.get(key) for key in kept},
+        "collection_sha256": digest(request),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import logging
 import pytest
 
 from npnet.backbones import Shapes, StableDiffusionXL
+from npnet.compatibility import check_parts
 from npnet.errors import FieldError
 from npnet.fit import PURPOSE
-from npnet.noise import Network
+from npnet.noise import BestOfN, Network
 from npnet.paths import shapes_weights
+from tests.noise.scorers import Ramp
 
 CONFIG = json.loads((shapes_weights() / "network" / "config.json").read_text())
 SDXL = {"_target_": "npnet.backbones.StableDiffusionXL", "path": "owner/model"}
@@ -56,3 +58,9 @@ def test_on_its_own_model_nothing_is_said(folder, caplog, trained):
     with caplog.at_level(logging.WARNING):
         Network(folder(**trained)).check_fit(Shapes(device="cpu", settings={}))
     assert not caplog.text
+
+
+def test_the_network_of_a_searchs_proposals_is_asked_too(folder):
+    search = BestOfN(scorer="hpsv2", num_inference_steps=2, guidance_scale=1.0, proposal="npnet", network_path=folder())
+    with pytest.raises(FieldError, match=r"noise.search.network_path=.*was trained for prompt_embed_dim 96"):
+        check_parts(sdxl(), {"search": search}, {"hpsv2": Ramp()})

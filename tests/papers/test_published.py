@@ -3,7 +3,8 @@
 import pytest
 
 from npnet.errors import UserError
-from npnet.papers.published import published, read
+from npnet.papers.files import read
+from npnet.papers.published import Published, published
 
 TABLES = published()
 FACTS = [(name, fact) for name, table in TABLES.items() for fact in table.facts]
@@ -86,4 +87,4 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text("paper: p\nwhere: w\ntitle: t\nkeys: [a]\nmetrics: [m]\nrows: [[x, 1], [x, 2]]\n")
     with pytest.raises(UserError, match=r"wrong\.yaml: .*two rows have the same"):
-        read(path)
+        read(Published, path)
