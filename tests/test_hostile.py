@@ -12,11 +12,11 @@ from PIL import Image
 from collect.npz import read_npz
 from collect.published import read_lines
 from npnet.data import schema
-from npnet.data.embeddings import EmbeddingCache
 from npnet.data.json_lines import read_json_lines
 from npnet.data.prompts import PromptFile
 from npnet.data.shards import iterate_shard
 from npnet.data.sidecars import CHECKSUM, list_shards, sidecar_path
+from npnet.data.tensor_cache import TensorCache
 from npnet.errors import UserError
 from npnet.evaluation.cells import Damaged, read_cell
 from npnet.evaluation.contract import read_results
@@ -198,14 +198,14 @@ def test_every_hostile_file_is_refused_in_one_line_at_once_and_runs_nothing(good
 
 @pytest.mark.parametrize("name", hostile.JSON)
 def test_a_damaged_cached_embedding_is_made_again(tmp_path, name):
-    cache = EmbeddingCache(tmp_path, "model")
+    cache = TensorCache(tmp_path, "model")
     cache.write("a", pairs.embeds("a"))
     cache.path("a").write_bytes(hostile.JSON[name])
     assert cache.read("a") is None
 
 
 def test_a_cached_embedding_of_an_odd_dtype_is_made_again(tmp_path):
-    cache = EmbeddingCache(tmp_path, "model")
+    cache = TensorCache(tmp_path, "model")
     for data in hostile.safetensors_files(pairs.embeds("a")).values():
         cache.write("a", pairs.embeds("a"))
         cache.path("a").write_bytes(data)

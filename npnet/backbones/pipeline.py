@@ -43,7 +43,7 @@ class PipelineBackbone(Backbone):
         vae_slicing: decode one picture at a time.
         text_encoder_batch_size: prompts encoded at once.
         offload_text_encoders: keep the text encoders off the GPU except while they encode.
-        embedding_cache: a folder; see ``npnet.data.embeddings``.
+        embedding_cache: a folder; see ``npnet.data.tensor_cache``.
         channels_last: memory layout of the denoiser and the VAE.
         compile: compile the denoiser with ``torch.compile``, at its first call.
     """

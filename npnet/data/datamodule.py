@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from npnet.data.decompositions import KeptDecompositions
 from npnet.data.found import FoundPairs
 from npnet.data.index import TRAINING, VALIDATION
 from npnet.data.stream import Embeddings, PairStream
@@ -84,6 +85,7 @@ class PairData(FoundPairs, L.LightningDataModule):
         shuffle_buffer_bytes: of them at most; fewer samples are held where they are large.
         seed: of the order.
         embeddings_cache: where embeddings are kept for shards that hold none; read by the command.
+        decompositions_cache: where decompositions are kept, see ``decompositions``; None: they are made in every epoch.
         decompose: see ``PairStream``; set by the command, so that this package need not know the network.
 
     Attributes:
@@ -103,6 +105,7 @@ class PairData(FoundPairs, L.LightningDataModule):
         shuffle_buffer_bytes: int = 1_000_000_000,
         seed: int = 0,
         embeddings_cache: str | None = None,
+        decompositions_cache: str | None = None,
         decompose: Callable[[torch.Tensor], Any] | None = None,
     ) -> None:
         L.LightningDataModule.__init__(self)
@@ -110,7 +113,7 @@ class PairData(FoundPairs, L.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers, self.seed = num_workers, seed
         self.shuffle_buffer, self.shuffle_buffer_bytes = shuffle_buffer, shuffle_buffer_bytes
-        self.embeddings_cache = embeddings_cache
+        self.embeddings_cache, self.decompositions_cache = embeddings_cache, decompositions_cache
         self.decompose = decompose
         self.embeddings: Embeddings | None = None
         self.position = (0, 0)
@@ -152,7 +155,9 @@ class PairData(FoundPairs, L.LightningDataModule):
         return max(1, min(self.shuffle_buffer, self.shuffle_buffer_bytes // max(1, self.pair_bytes)))
 
     def _stream(self, split: int) -> PairStream:
-        ranks = (0, 1)
+        ranks, decompose = (0, 1), self.decompose
+        if decompose is not None and self.decompositions_cache is not None:
+            decompose = KeptDecompositions(decompose, self.decompositions_cache)
         if self.trainer is not None and split == TRAINING:
             ranks = (self.trainer.global_rank, self.trainer.world_size)
         return PairStream(
@@ -162,7 +167,7 @@ class PairData(FoundPairs, L.LightningDataModule):
             self.seed,
             self._held() if split == TRAINING else 0,
             *ranks,
-            decompose=self.decompose,
+            decompose=decompose,
             embeddings=self.embeddings,
             form=self._first,
             validation_share=self.validation_share,

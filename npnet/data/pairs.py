@@ -28,6 +28,8 @@ class Pairs(Description):
         shuffle_buffer: pairs held for shuffling, in all loader processes; 0 keeps the order.
         shuffle_buffer_bytes: of them at most; fewer pairs are held where they are large.
         embeddings_cache: where embeddings are kept for shards that hold none.
+        decompositions_cache: where decompositions of large noise are kept, see ``decompositions``; None: they are made
+            in every epoch.
         seed: of the order.
     """
 
@@ -42,6 +44,7 @@ class Pairs(Description):
     shuffle_buffer: Whole = 4096
     shuffle_buffer_bytes: Count = 1_000_000_000
     embeddings_cache: Name | None = None
+    decompositions_cache: Name | None = None
     seed: Seed = 0
 
     def check(self) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from npnet import backbones
 from npnet.data import places, schema
-from npnet.data.embeddings import EmbeddingCache
+from npnet.data.tensor_cache import TensorCache
 from npnet.errors import UserError, under
 from npnet.instantiate import build
 from npnet.work.job import Advance
@@ -38,7 +38,7 @@ def provide(settings: TrainSettings, data: PairData) -> None:
     node = backbone_node(settings, data)
     facts = places.backbone_facts(data.request) or places.backbone_facts({"backbone": node})
     text_facts = {name: facts.get(name) for name in ("_target_", "path", "revision")}
-    cache = EmbeddingCache(str(data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
+    cache = TensorCache(str(data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
     data.embeddings = cache.read
     missing = [prompt for prompt in data.prompts() if not cache.holds(prompt)]
     if missing:
@@ -71,7 +71,7 @@ def backbone_node(settings: TrainSettings, data: PairData) -> dict[str, Any]:
     return {k: v for k, v in asked.items() if isinstance(v, plain) and "${" not in str(v)}
 
 
-def fill(cache: EmbeddingCache, prompts: list[str], node: dict[str, Any], batch_size: int) -> None:
+def fill(cache: TensorCache, prompts: list[str], node: dict[str, Any], batch_size: int) -> None:
     """Encode ``prompts`` and write them to ``cache``, as shards hold them; a killed run goes on where it was."""
     with torch.random.fork_rng(devices=[]):
         described = build(node, "backbone")

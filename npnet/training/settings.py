@@ -110,6 +110,8 @@ def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
     asked: dict[str, Any] = plain({key: value for key, value in config.items() if key not in NOT_REQUESTED})
     asked["data"].pop("embeddings_cache", None)
+    if asked["data"].get("decompositions_cache") is not None:  # where they are kept decides nothing, that they are does
+        del asked["data"]["decompositions_cache"]
     return asked
 
 

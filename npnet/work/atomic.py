@@ -23,13 +23,17 @@ TEMPORARY_SUFFIX = ".partial"
 class AtomicFile:
     """A file being written; appears under its name when the ``with`` block ends without an exception.
 
+    Args:
+        path: its name.
+        durable: wait until it is on the disk. False: a power cut may leave it empty, under its name.
+
     Attributes:
         num_bytes: bytes written so far.
         sha256: hexadecimal digest of the bytes written so far.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, durable: bool = True) -> None:
+        self.path, self.durable = Path(path), durable
         # host and process keep apart two that compute the same file for a moment (a killed run's last breath)
         writer = f"{socket.gethostname()}-{os.getpid()}"
         self._temporary = self.path.with_name(f".{self.path.name}.{writer}{TEMPORARY_SUFFIX}")
@@ -75,12 +79,13 @@ class AtomicFile:
         if file is None:
             return
         try:
-            if kind is None:
+            if kind is None and self.durable:
                 file.flush()
                 os.fsync(file.fileno())
             file.close()
             if kind is None:
                 self._temporary.replace(self.path)
+            if kind is None and self.durable:
                 _sync_folder(self.path.parent)
         except OSError as failure:
             if kind is None:
@@ -89,13 +94,13 @@ class AtomicFile:
             self._temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all.
+def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write ``data`` to ``path``, whole or not at all; see ``AtomicFile``.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    with AtomicFile(path) as file:
+    with AtomicFile(path, durable) as file:
         file.write(data)
 
 

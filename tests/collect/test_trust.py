@@ -13,9 +13,9 @@ import torch
 from collect.filtering import FilterJob
 from collect.status import main as status
 from npnet.data import schema
-from npnet.data.embeddings import EmbeddingCache
 from npnet.data.shards import file_sha256, iterate_shard, list_shards, read_pairs
 from npnet.data.sidecars import CHECKSUM, sidecar_path
+from npnet.data.tensor_cache import TensorCache
 from npnet.errors import UserError
 from tests.collected import collect_small, contents, filter_small
 
@@ -193,7 +193,7 @@ def test_a_request_of_wrong_types_is_one_line(copy, wrong, capsys):
 
 @pytest.mark.parametrize("bit", [-1, -40, -100])
 def test_a_flipped_bit_in_a_cached_embedding_is_found_and_it_is_made_again(tmp_path, bit):
-    cache = EmbeddingCache(tmp_path, "a model")
+    cache = TensorCache(tmp_path, "a model")
     tensors = {"prompt_embeds": torch.randn(8, 16).half()}
     cache.write("a cat", tensors)
     data = bytearray(cache.path("a cat").read_bytes())

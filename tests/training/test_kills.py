@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from npnet.data import decompositions
 from npnet.errors import UserError
 from npnet.training import checkpoints
 from npnet.training.callbacks import FiniteLoss
@@ -114,6 +115,24 @@ def test_a_run_killed_once_at_any_hook_ends_alike(kind, event, pairs, undisturbe
     life(event, pairs, tmp_path / "run", *KINDS[kind])
     assert life(10**6, pairs, tmp_path / "run", *KINDS[kind])
     assert ends_alike(tmp_path / "run", undisturbed(kind))
+
+
+def test_kept_decompositions_give_the_same_weights_whatever_the_folder_held(pairs, undisturbed, tmp_path, monkeypatch):
+    not_kept = undisturbed("plain")
+    monkeypatch.setattr(decompositions, "LEAST_NUMBERS", 0)
+    kept = f"data.decompositions_cache={tmp_path / 'kept'}"
+    assert life(10**6, pairs, tmp_path / "own", *KINDS["plain"])
+    assert not life(25, pairs, tmp_path / "killed", kept, *KINDS["plain"])
+    files = sorted((tmp_path / "kept").rglob("*.safetensors"))
+    assert files
+    for path in files[::2]:
+        path.write_bytes(b"damaged")
+    for path in files[1::4]:
+        path.unlink()
+    assert life(10**6, pairs, tmp_path / "killed", kept, *KINDS["plain"])
+    ours, theirs = weights(tmp_path / "own"), weights(not_kept)
+    assert same(weights(tmp_path / "killed"), ours)
+    assert 0 < max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-2  # half precision
 
 
 def test_a_run_that_is_moved_copied_and_spelled_otherwise_goes_on(pairs, undisturbed, tmp_path, monkeypatch):

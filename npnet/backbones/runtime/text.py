@@ -14,7 +14,7 @@ from npnet.backbones.files import INDEX
 from npnet.backbones.layout import text_files
 from npnet.backbones.runtime.adopted import Adopted
 from npnet.backbones.runtime.parts import TextEncoder, negative
-from npnet.data.embeddings import EmbeddingCache
+from npnet.data.tensor_cache import TensorCache
 from npnet.records import Conditioning
 from npnet.weights.files import local_path
 from npnet.weights.sources import cached_file
@@ -34,7 +34,7 @@ class PipelineText(TextEncoder):
         self.offload = description.offload_text_encoders
         self._unconditional: dict[str, Tensor] | None = None
         cached = description.embedding_cache if adopted.loaded_from_path else None
-        self._cache = EmbeddingCache(cached, self.identity()) if cached else None
+        self._cache = TensorCache(cached, self.identity()) if cached else None
 
     returned: ClassVar[tuple[str, ...]] = ("prompt_embeds", "negative_prompt_embeds")
     """What the pipeline's ``encode_prompt`` returns, by the names of ``Conditioning``; what it returns after is not."""

@@ -1,12 +1,12 @@
 import torch
 
-from npnet.data.embeddings import EmbeddingCache
+from npnet.data.tensor_cache import TensorCache
 
 TENSORS = {"prompt_embeds": torch.randn(3, 4).half(), "extras.prompt_mask_2": torch.tensor([1, 1, 0])}
 
 
 def test_what_is_written_is_read(tmp_path):
-    cache = EmbeddingCache(tmp_path, "a model")
+    cache = TensorCache(tmp_path, "a model")
     assert cache.read("a cat") is None
     cache.write("a cat", TENSORS)
     back = cache.read("a cat")
@@ -16,7 +16,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_a_row_of_a_batch_is_stored_alone(tmp_path):
-    cache = EmbeddingCache(tmp_path, "a model")
+    cache = TensorCache(tmp_path, "a model")
     batch = torch.randn(8, 77, 64)
     cache.write("a cat", {"prompt_embeds": batch[3]})
     assert cache.path("a cat").stat().st_size < 2 * batch[3].numel() * 4
@@ -24,12 +24,12 @@ def test_a_row_of_a_batch_is_stored_alone(tmp_path):
 
 
 def test_models_do_not_share_embeddings(tmp_path):
-    EmbeddingCache(tmp_path, "a model").write("a cat", TENSORS)
-    assert EmbeddingCache(tmp_path, "another model").read("a cat") is None
+    TensorCache(tmp_path, "a model").write("a cat", TENSORS)
+    assert TensorCache(tmp_path, "another model").read("a cat") is None
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path):
-    cache = EmbeddingCache(tmp_path, "a model")
+    cache = TensorCache(tmp_path, "a model")
     cache.write("a cat", TENSORS)
     whole = cache.path("a cat").read_bytes()
     for damaged in (b"", whole[:-3], b"\xff" * 40):
@@ -40,7 +40,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path):
 
 
 def test_nothing_but_whole_files_is_left(tmp_path):
-    cache = EmbeddingCache(tmp_path, "a model")
+    cache = TensorCache(tmp_path, "a model")
     for prompt in ("a cat", "a cat", "\n", "", "ü" * 5000):
         cache.write(prompt, TENSORS)
         assert cache.read(prompt) is not None
