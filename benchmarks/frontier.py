@@ -9,26 +9,21 @@ Prints the table as Markdown; writes ``frontier.png`` and ``frontier_sheet.png``
 import sys
 from pathlib import Path
 
-from npnet.report import frontier
+from npnet.report import diversity, frontier, markdown
 
-METRICS = {"shapes_judge": 100, "shapes_scorer": 100}
-SPACES = ("shapes_positions", "pixels")
+METRICS = ("shapes_judge", "shapes_scorer")
 
 if __name__ == "__main__":
     folder, docs = map(Path, sys.argv[1:])
-    methods = frontier.read_methods(folder)
-    table = frontier.rows(methods, list(METRICS), SPACES)
-    print(frontier.to_markdown(table, METRICS, SPACES))
+    results = frontier.read(folder)
+    print(frontier.to_markdown(results, METRICS))
+    print(markdown.table(diversity.heading(results), diversity.rows(results)))
+    print(markdown.table(diversity.noise_heading(), diversity.noise_rows(results)))
     for one, other in (("unet_best_of_2", "best_of_5"), ("unet", "best_of_5"), ("unet", "npnet")):
-        if {one, other} <= set(methods):
-            found = frontier.paired(methods, one, other, "shapes_judge")
-            low, high = found.difference_interval
-            gain = 100 * found.mean_difference
+        if {one, other} <= results["methods"].keys():
+            found = results["methods"][one]["versus"][other]["shapes_judge"]
+            low, high = found["difference_interval"]
+            gain = 100 * found["mean_difference"]
             print(f"judge, {one} less {other}: {gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
-    for label, method in methods.items():
-        for space in SPACES:
-            share, ends, count = frontier.share_where_right(method, methods["standard"], space, "shapes_judge")
-            low, high = (100 * end for end in ends)
-            print(f"{label}, {space}, {count} prompts all right: {100 * share:.0f} % [{low:.0f}, {high:.0f}]")
-    frontier.plot(table, "shapes_judge", "shapes_positions", docs / "frontier.png")
-    frontier.contact_sheet(methods, 3, "shapes_judge", docs / "frontier_sheet.png")
+    frontier.plot(results, "shapes_judge", "shapes_positions", docs / "frontier.png")
+    frontier.contact_sheet(folder, results, 3, "shapes_judge", docs / "frontier_sheet.png")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from npnet.data.prompts import Prompts, PromptSet
     from npnet.data.seeds import Seeds
     from npnet.metrics.base import Metric
+    from npnet.metrics.spaces import FeatureSpace
     from npnet.noise.base import NoiseMethod
 
 
@@ -70,9 +71,9 @@ def _with_scorer(label: str, method: SearchMethod, backbone: Backbone, metrics: 
     raise FieldError(f"noise.{label}.scorer", None, f"{needed}; this run has: {', '.join(metrics) or 'none'}")
 
 
-def fits(metric: Metric, backbone: Backbone) -> bool:
-    """Say whether a metric judges the pictures of a backbone."""
-    return metric.domain in ("any", backbone.domain)
+def fits(reader: Metric | FeatureSpace, backbone: Backbone) -> bool:
+    """Say whether a metric, or a space of features, reads the pictures of a backbone."""
+    return reader.domain in ("any", backbone.domain)
 
 
 def check_parts(
@@ -118,6 +119,22 @@ def check_parts(
             with part(f"noise.{label}"):
                 method.applied_network.check_fit(backbone)
     return settled
+
+
+def check_spaces(backbone: Backbone, spaces: Mapping[str, FeatureSpace]) -> None:
+    """Refuse spaces of features that do not read the pictures of ``backbone``, or whose files are not there.
+
+    Raises:
+        UserError: names the space.
+    """
+    for label, space in spaces.items():
+        if not fits(space, backbone):
+            raise UserError(
+                f"diversity.{label} reads pictures of backbone={space.domain} only, got {backbone.name}: "
+                "choose other spaces with diversity=[...]"
+            )
+        with under(f"diversity.{label}"):
+            space.check()
 
 
 def check_network_path(config: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) -> None:

@@ -1,4 +1,4 @@
-"""Text on its way to a reader: what strangers wrote made harmless, once and here, and counts in words.
+"""Text on its way to a reader: what strangers wrote made harmless, once and here; counts and decimals.
 
 Names of files, members of a tar, labels of metrics, prompts and the words of a lock come from other people, and may
 hold what a terminal obeys (escape sequences), what hides or turns letters round, or what a page reads as markup.
@@ -8,8 +8,10 @@ do so with what they were given, and ``markdown`` also takes a page's markup its
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from collections.abc import Iterable
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories that are written as escapes: controls, invisible formatting, surrogates, private use."""
@@ -61,3 +63,9 @@ def code(text: object) -> str:
 def count(value: int, noun: str) -> str:
     """Write ``1,152 pairs``, ``1 prompt``."""
     return f"{value:,} {noun}" + ("" if value == 1 else "s")
+
+
+def decimals(widths: Iterable[float]) -> int:
+    """Return the decimals that show the uncertainty of numbers with two digits, from their intervals' widths."""
+    known = sorted(width for width in widths if width > 0)
+    return min(max(1 - math.floor(math.log10(known[len(known) // 2] / 2)), 1), 5) if known else 2

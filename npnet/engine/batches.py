@@ -80,6 +80,7 @@ class Task:
         measures: measure what it costs.
         alone: compute nothing beside it, so that its peak of memory is its own.
         metrics: labels of those that score it; None: all.
+        spaces: labels of the spaces whose features are taken; None: all.
     """
 
     label: str
@@ -89,6 +90,7 @@ class Task:
     measures: bool = False
     alone: bool = False
     metrics: Collection[str] | None = None
+    spaces: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,13 @@ class Scored:
         scores: metric label -> R scores; NaN where the noise or the picture is not finite.
         pictures: R pictures in the form of ``Kept``; None where it is not kept.
         spent: in all.
+        features: label of a space -> R texts, see ``diversity.to_texts``.
+        noise: measure of ``whiteness`` -> B values of the method's noise, where ``Task.measures``.
     """
 
     denoised: Denoised
     scores: dict[str, list[float]]
     pictures: list[Tensor | None]
     spent: Spent
+    features: dict[str, list[str]] = field(default_factory=dict)
+    noise: dict[str, list[float]] = field(default_factory=dict)

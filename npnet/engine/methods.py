@@ -23,6 +23,7 @@ from npnet.engine.batches import Kept, Sampling, Scored, Task
 from npnet.engine.denoising import Denoising
 from npnet.engine.pipeline import Pipeline
 from npnet.engine.scoring import Scoring
+from npnet.metrics.runtime.features import LoadedSpace
 from npnet.records import Cost, NoiseResult
 
 Take = Callable[[str, Sample, Tensor], None]
@@ -47,6 +48,8 @@ class MethodScores:
         batches: (number of samples, seconds) of each batch.
         peak_bytes: the most memory held during a batch, weights included, see ``measure``; None where it is unknown.
         traces: one for each batch, where the method searches.
+        features: label of a space -> N texts, see ``diversity.to_texts``.
+        noise: measure of ``whiteness`` -> N values of the method's noise.
     """
 
     scores: dict[str, list[float]]
@@ -54,11 +57,17 @@ class MethodScores:
     batches: list[tuple[int, float]] = field(default_factory=list)
     peak_bytes: int | None = None
     traces: list[Trace] = field(default_factory=list)
+    features: dict[str, list[str]] = field(default_factory=dict)
+    noise: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, scored: Scored) -> None:
         """Add what was computed of some samples, their traces excepted."""
         for name, found in scored.scores.items():
             self.scores[name] += found
+        for name, texts in scored.features.items():
+            self.features.setdefault(name, []).extend(texts)
+        for name, values in scored.noise.items():
+            self.noise.setdefault(name, []).extend(values)
         self.cost += scored.spent.cost
         self.batches.append((len(scored.denoised.batch), scored.spent.seconds))
         if scored.spent.peak_bytes is not None:
@@ -79,6 +88,7 @@ class Evaluator:
         sampling: how noise becomes a picture.
         batch_size: samples computed at once; values change by rounding alone.
         kept: which pictures are handed to ``take`` of ``run``; None: none.
+        spaces: loaded spaces of features by label.
     """
 
     def __init__(
@@ -89,11 +99,12 @@ class Evaluator:
         sampling: Sampling,
         batch_size: int = 64,
         kept: Kept | None = None,
+        spaces: Mapping[str, LoadedSpace] | None = None,
     ) -> None:
         self.backbone, self.methods, self.scorers = backbone, dict(methods), dict(scorers)
         self.sampling, self.batch_size = sampling, batch_size
         self.denoising = Denoising(backbone, sampling, self._streams, list(scorers.values()))
-        self.scoring = Scoring(backbone, scorers, kept)
+        self.scoring = Scoring(backbone, scorers, kept, spaces)
         self.pipeline = Pipeline(self.denoising, self.scoring)
         self._begun: set[str] = set()
 
@@ -104,6 +115,7 @@ class Evaluator:
         watch: Watch | None = None,
         labels: Collection[str] | None = None,
         metrics: Collection[str] | None = None,
+        spaces: Collection[str] | None = None,
     ) -> dict[str, MethodScores]:
         """Make and score every method's pictures of ``samples``.
 
@@ -113,6 +125,7 @@ class Evaluator:
             watch: see ``Watch``.
             labels: of the methods; None: all.
             metrics: labels of those that score; None: all.
+            spaces: labels of those whose features are taken; None: all.
 
         Returns:
             The scores and costs of each method, by label.
@@ -123,7 +136,7 @@ class Evaluator:
         counted = dict.fromkeys(chosen, 0)
         searched: NoiseResult | None = None
         said = 0
-        for scored in self.pipeline.run(self._tasks(samples, chosen, names)):
+        for scored in self.pipeline.run(self._tasks(samples, chosen, names, spaces)):
             label, batch = scored.denoised.task.label, scored.denoised.batch
             records[label].add(scored)
             if scored.denoised.result is not searched:  # a batch that was divided after the search has one trace
@@ -140,13 +153,20 @@ class Evaluator:
                 said = done
         return records
 
-    def _tasks(self, samples: Sequence[Sample], methods: Mapping[str, Any], metrics: Collection[str]) -> Iterator[Task]:
+    def _tasks(
+        self,
+        samples: Sequence[Sample],
+        methods: Mapping[str, Any],
+        metrics: Collection[str],
+        spaces: Collection[str] | None,
+    ) -> Iterator[Task]:
         conditioning = self.denoising.encode(samples)
         for start in range(0, len(samples), self.batch_size):
             part = slice(start, start + self.batch_size)
             batch = self.denoising.draw(samples[part], conditioning[part])
             for label, method in methods.items():
-                yield Task(label, method, batch, measures=True, alone=self._is_first(label), metrics=metrics)
+                first = self._is_first(label)
+                yield Task(label, method, batch, measures=True, alone=first, metrics=metrics, spaces=spaces)
 
     def _is_first(self, label: str) -> bool:
         first = label not in self._begun

@@ -15,6 +15,9 @@ from npnet.data.prompts import Sample
 from npnet.engine import measure
 from npnet.engine.batches import Denoised, Kept, Scored, Spent
 from npnet.memory import SMALLER, Limit
+from npnet.metrics.diversity import to_texts
+from npnet.metrics.runtime.features import LoadedSpace
+from npnet.noise.runtime import whiteness
 from npnet.records import Cost
 
 
@@ -25,16 +28,26 @@ class Scoring:
         backbone: loaded.
         scorers: loaded metrics by label.
         kept: which pictures leave the device; None: none.
+        spaces: loaded spaces of features by label.
     """
 
-    def __init__(self, backbone: Any, scorers: Mapping[str, Any], kept: Kept | None = None) -> None:
-        self.backbone, self.scorers, self.kept = backbone, dict(scorers), kept
+    def __init__(
+        self,
+        backbone: Any,
+        scorers: Mapping[str, Any],
+        kept: Kept | None = None,
+        spaces: Mapping[str, LoadedSpace] | None = None,
+    ) -> None:
+        self.backbone, self.scorers, self.kept, self.spaces = backbone, dict(scorers), kept, dict(spaces or {})
         self.decoding = Limit("picture to decode", SMALLER)
         self.limits = {
             name: Limit("picture to score", f"leave the metric {name} out of metric=[...], or run it by itself")
             for name in self.scorers
         }
         """Of the scorers, by label."""
+        self.space_limits = {
+            name: Limit("picture to read", f"leave the space {name} out of diversity=[...]") for name in self.spaces
+        }
 
     @torch.no_grad()  # of this thread: the mode is not inherited
     def finish(self, denoised: Denoised, stream: torch.cuda.Stream | None = None, learns: bool = True) -> Scored:
@@ -49,6 +62,8 @@ class Scoring:
         prompts = [sample.prompt for sample in batch.samples] * (2 if both else 1)
         asked = denoised.task.metrics
         scores: dict[str, list[float]] = {name: [] for name in self.scorers if asked is None or name in asked}
+        wanted = denoised.task.spaces
+        features: dict[str, list[str]] = {name: [] for name in self.spaces if wanted is None or name in wanted}
         pictures: list[Tensor | None] = []
         spent, has_peak = denoised.spent, denoised.has_peak
         with torch.cuda.stream(stream) if stream is not None else contextlib.nullcontext():
@@ -57,6 +72,8 @@ class Scoring:
             # half precision is what a pair is stored in
             fine = _finite(torch.cat([batch.noise, denoised.noise.half()]) if both else denoised.noise)
             decode = self._decoder(denoised)
+            measures = whiteness.MEASURES if denoised.task.measures else {}
+            noise = {name: measure(denoised.noise).cpu().tolist() for name, measure in measures.items()}
             for rows, images, seconds in self.decoding.pieces(len(prompts), decode, learns=learns):
                 # later slices of the same size would add the scoring before them
                 peak = measure.peak_bytes(self.backbone.device) if has_peak else None
@@ -64,8 +81,10 @@ class Scoring:
                 finite = (fine[rows] & _finite(images)).nonzero().flatten().tolist()
                 for name, found in scores.items():
                     found += self._scores(name, images, finite, prompts[rows], learns)
+                for name, texts in features.items():
+                    texts += self._features(name, images, finite, prompts[rows], learns)
                 pictures += self._kept(images, [batch.samples[i % len(batch)] for i in range(rows.start, rows.stop)])
-        return Scored(denoised, scores, pictures, spent)
+        return Scored(denoised, scores, pictures, spent, features, noise)
 
     def _decoder(self, denoised: Denoised) -> Callable[[slice], tuple[slice, Tensor, float]]:
         def decode(rows: slice) -> tuple[slice, Tensor, float]:
@@ -93,6 +112,21 @@ class Scoring:
                 scores[row] = score
         return scores
 
+    def _features(
+        self, name: str, images: Tensor, finite: Sequence[int], prompts: Sequence[str], learns: bool
+    ) -> list[str]:
+        """Read the features of a slice; a picture that is not finite has none."""
+        found = [""] * len(images)
+        space, prompts = self.spaces[name], [prompts[row] for row in finite]
+        chosen = middle_frames(images[list(finite)])
+        if prompts:
+            pieces = self.space_limits[name].pieces(
+                len(prompts), lambda rows: to_texts(space.features(chosen[rows], prompts[rows])), learns=learns
+            )
+            for row, text in zip(finite, (text for piece in pieces for text in piece), strict=True):
+                found[row] = text
+        return found
+
     def _kept(self, images: Tensor, samples: Sequence[Sample]) -> list[Tensor | None]:
         pictures: list[Tensor | None] = [None] * len(samples)
         if self.kept is not None:
@@ -102,6 +136,11 @@ class Scoring:
                 for row, picture in zip(wanted, chosen, strict=True):
                     pictures[row] = picture
         return pictures
+
+
+def middle_frames(images: Tensor) -> Tensor:
+    """Return of videos ``(B, F, 3, H, W)`` the frame in the middle, which is what is kept of them."""
+    return images[:, images.shape[1] // 2] if images.ndim == 5 else images
 
 
 def _finite(batch: Tensor) -> Tensor:

@@ -84,6 +84,56 @@ class TraceEntry(TypedDict):
     points: list[TracePointEntry]
 
 
+class Average(TypedDict):
+    """A mean over prompts."""
+
+    mean: float
+    interval: list[float]
+    count: int
+    missing: int
+
+
+class Spread(Average):
+    """A measure of diversity, one value for each prompt; the rest is against the method that ``Diversity`` names.
+
+    ``share`` is the ratio of the means over the ``shared_prompts`` that have a value with both methods.
+    """
+
+    difference: float
+    difference_interval: list[float]
+    share: float
+    share_interval: list[float]
+    shared_prompts: int
+
+
+class DiversityEntry(TypedDict):
+    """How different the pictures of one prompt are, in one space."""
+
+    distance: Spread
+    vendi: Spread
+
+
+class SpaceFacts(TypedDict):
+    """What a reader should know of a space."""
+
+    unit: str
+    random_weights: bool
+
+
+class Diversity(TypedDict):
+    """What diversity was measured on; ``absent`` says why it was not.
+
+    ``against`` is the method whose diversity that of the others is compared with. ``num_pictures`` are of a prompt, the
+    fewest and the most among the ``num_prompts`` that have several.
+    """
+
+    spaces: dict[str, SpaceFacts]
+    against: str
+    num_pictures: list[int]
+    num_prompts: int
+    absent: str | None
+
+
 class MethodResults(TypedDict):
     """What is said of one method."""
 
@@ -93,6 +143,8 @@ class MethodResults(TypedDict):
     cost: NotRequired[CostEntry]
     null_control: NotRequired[bool]
     trace: NotRequired[TraceEntry]
+    diversity: NotRequired[dict[str, DiversityEntry]]
+    noise: NotRequired[dict[str, Average]]
     members: NotRequired[dict[str, MethodResults]]
 
 
@@ -114,6 +166,7 @@ class Results(TypedDict):
     smoke: bool
     methods: dict[str, MethodResults]
     metrics: dict[str, MetricFacts]
+    diversity: NotRequired[Diversity]
     settings: dict[str, Any]
     device: list[str]
     versions: dict[str, str]
@@ -135,6 +188,8 @@ def read_results(path: Path) -> Results:
         versus = [*method["versus"].values(), *([method["versus_standard"]] if "versus_standard" in method else [])]
         if any(table.keys() != metrics.keys() for table in (method["metrics"], *versus)):
             fault = f"methods.{label}: has other metrics than the file"
+        if "diversity" in method and method["diversity"].keys() != found.get("diversity", {}).get("spaces", {}).keys():
+            fault = f"methods.{label}.diversity: has other spaces than the file"
         if not method["versus"].keys() <= found["methods"].keys():
             fault = f"methods.{label}.versus: names a method that is not there"
     if fault is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from npnet.data.prompts import Sample
@@ -13,12 +14,15 @@ from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import Evaluator, MethodScores
 from npnet.engine.writing import Writer
 from npnet.errors import under
-from npnet.evaluation.cells import Cell, Drawn, Key, Noted, folder_of, sha256, stored_picture, write_cell
+from npnet.evaluation.cells import Cell, Drawn, Key, Noted, Value, folder_of, sha256, stored_picture, write_cell
 from npnet.evaluation.lacking import Work, lacking
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.store import Store
 from npnet.evaluation.versions import versions
 from npnet.metrics import load_metrics
+from npnet.metrics.diversity import to_texts
+from npnet.metrics.runtime.base import to_tensor
+from npnet.metrics.spaces import load_spaces
 from npnet.noise import load_methods
 from npnet.pictures.opener import open_picture
 from npnet.work import atomic
@@ -43,6 +47,7 @@ class EvaluationJob:
 
     def __init__(self, plan: EvaluationPlan, output_dir: Path | str) -> None:
         self.settings, self.samples, self.wanted = plan.settings, plan.samples, plan.wanted()
+        self.spaces = plan.loaded_spaces()
         self.output_dir = Path(output_dir)
         self.num_chunks = -(-len(self.samples) // self.settings.chunk_size)
         self.store = Store(self.output_dir, self.wanted.methods.values(), mends=True)
@@ -72,7 +77,8 @@ class EvaluationJob:
         sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
         wanted = self.wanted.kept
         kept = Kept(lambda sample: sample.key in wanted) if wanted else None
-        self._evaluator = Evaluator(backbone, methods, scorers, sampling, settings.batch_size, kept)
+        spaces = load_spaces(self.spaces, backbone.device)
+        self._evaluator = Evaluator(backbone, methods, scorers, sampling, settings.batch_size, kept, spaces)
 
     def run(self, chunk: int, advance: Callable[[Advance], None]) -> None:
         """See ``Job.run``."""
@@ -105,7 +111,7 @@ class EvaluationJob:
 
         with Writer() as writer:
             records = evaluator.run(
-                work.samples, lambda *given: writer.submit(save, *given), watch, work.labels, work.metrics
+                work.samples, lambda *given: writer.submit(save, *given), watch, work.labels, work.metrics, work.spaces
             )
         keys = [(sample.prompt, sample.seed) for sample in work.samples]
         for label, record in records.items():
@@ -119,23 +125,37 @@ class EvaluationJob:
                 pictures=[pictures.get((label, key)) for key in keys],
             )
             self._begun.add(label)
-            self._write(work, label, record.scores, making)
+            self._write(work, label, record.scores, record.features, making, record.noise)
 
     def _score_pictures(self, work: Work) -> None:
-        """Score kept pictures by metrics that were added later."""
+        """Score kept pictures by metrics, and read them in spaces, that were added later."""
         assert self._evaluator is not None, "setup comes first"
         for label in work.labels:
             scores: dict[str, list[float]] = {name: [] for name in work.metrics}
+            features: dict[str, list[str]] = {name: [] for name in work.spaces}
             for start in range(0, len(work.samples), self.settings.batch_size):
                 batch = work.samples[start : start + self.settings.batch_size]
                 paths = [self._stored(label, sample) for sample in batch]
                 opened = [open_picture(path, str(path)) for path in paths]
+                prompts = [sample.prompt for sample in batch]
                 for name, found in scores.items():
                     scorer = self._evaluator.scorers[name]
-                    found += scorer.score_pil(opened, [sample.prompt for sample in batch]).double().cpu().tolist()
-            self._write(work, label, scores, None)
+                    found += scorer.score_pil(opened, prompts).double().cpu().tolist()
+                for name, texts in features.items():
+                    images = torch.stack([to_tensor(picture.convert("RGB")) for picture in opened])
+                    with torch.no_grad():
+                        texts += to_texts(self._evaluator.scoring.spaces[name].features(images, prompts))
+            self._write(work, label, scores, features, None, {})
 
-    def _write(self, work: Work, label: str, scores: Mapping[str, list[float]], making: Drawn | None) -> None:
+    def _write(
+        self,
+        work: Work,
+        label: str,
+        scores: Mapping[str, list[float]],
+        features: Mapping[str, list[str]],
+        making: Drawn | None,
+        noise: Mapping[str, list[float]],
+    ) -> None:
         assert self._evaluator is not None
         prompts = {sample.prompt for sample in work.samples}
         scorers = {name: self._evaluator.scorers[name] for name in work.metrics}
@@ -144,12 +164,15 @@ class EvaluationJob:
             for name, scorer in scorers.items()
         }
         digests = self.wanted.metrics
+        values: dict[str, list[Value]] = {name: list(found) for name, found in noise.items()}
+        values |= {self.wanted.spaces[name]: list(texts) for name, texts in features.items()}
         cell = Cell(
             samples=[(sample.prompt, sample.seed) for sample in work.samples],
             scores={digests[name]: list(found) for name, found in scores.items()},
             metrics={digests[name]: found for name, found in noted.items()},
             versions=versions(),
             drawn=making,
+            values=values,
         )
         write_cell(folder_of(self.output_dir, self.wanted.methods[label]), cell)
 

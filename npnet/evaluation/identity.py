@@ -32,6 +32,11 @@ def metric_digest(node: Mapping[str, Any]) -> str:
     return digest({"metric": dict(node), "files": local_files(node)})
 
 
+def space_digest(node: Mapping[str, Any]) -> str:
+    """Return the digest of a space of features, likewise."""
+    return digest({"space": dict(node), "files": local_files(node)})
+
+
 def method_digest(
     setting: Mapping[str, Any],
     node: Mapping[str, Any],

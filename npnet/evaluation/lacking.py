@@ -19,40 +19,51 @@ class Work:
     Attributes:
         labels: of the methods, each digest once.
         metrics: labels of those whose scores are missing.
+        spaces: labels of those whose features are missing.
         samples: in order.
         draws: make the pictures; else score those that were kept.
     """
 
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
+    spaces: tuple[str, ...]
     samples: tuple[Sample, ...]
     draws: bool
 
 
+Needs = tuple[tuple[str, ...], tuple[str, ...], bool]
+"""Metrics and spaces that a sample lacks, and whether its picture is made."""
+
+
 def lacking(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> list[Work]:
     """Return what of ``samples`` is not in the store, in as few pieces as share their noise and prompts."""
-    groups: dict[tuple[tuple[Sample, ...], tuple[str, ...], bool], list[str]] = defaultdict(list)
+    groups: dict[tuple[tuple[Sample, ...], Needs], list[str]] = defaultdict(list)
     for method, label in {digest: label for label, digest in reversed(wanted.methods.items())}.items():
-        needs: dict[tuple[tuple[str, ...], bool], list[Sample]] = defaultdict(list)
+        needs: dict[Needs, list[Sample]] = defaultdict(list)
         for sample in samples:
-            metrics, draws = _of_sample(store, wanted, method, sample)
-            if metrics or draws:
-                needs[metrics, draws].append(sample)
-        for (metrics, draws), found in needs.items():
-            groups[tuple(found), metrics, draws].append(label)
+            lacks = _of_sample(store, wanted, method, sample)
+            if lacks is not None:
+                needs[lacks].append(sample)
+        for lacks, found in needs.items():
+            groups[tuple(found), lacks].append(label)
     order = list(wanted.methods)
     return [
-        Work(tuple(sorted(labels, key=order.index)), metrics, found, draws)
-        for (found, metrics, draws), labels in groups.items()
+        Work(tuple(sorted(labels, key=order.index)), metrics, spaces, found, draws)
+        for (found, (metrics, spaces, draws)), labels in groups.items()
     ]
 
 
-def _of_sample(store: Store, wanted: Wanted, method: str, sample: Sample) -> tuple[tuple[str, ...], bool]:
+def _of_sample(store: Store, wanted: Wanted, method: str, sample: Sample) -> Needs | None:
+    """Return what a sample lacks; None where it lacks nothing."""
     key = sample.prompt, sample.seed
     metrics = tuple(label for label, digest in wanted.metrics.items() if store.score(method, digest, key) is None)
+    spaces = tuple(label for label, digest in wanted.spaces.items() if store.value(method, digest, key) is None)
+    missed = metrics or (spaces if sample.prompt in wanted.repeated else ())
     if store.drawn(method, key) is None or (sample.key in wanted.kept and not store.has_picture(method, key)):
-        return metrics, True
-    return metrics, bool(metrics) and not (wanted.from_pictures and store.has_picture(method, key))
+        return metrics, spaces, True
+    if not missed:
+        return None
+    return metrics, spaces, not (wanted.from_pictures and store.has_picture(method, key))
 
 
 def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
@@ -66,8 +77,8 @@ def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
         parts = [f"{total - drawn - scored} of {count(total, 'pair')} there"]
         parts += [f"{drawn} to be made"] if drawn else []
         parts += [f"{scored} kept pictures to be scored"] if scored else []
-        for name in wanted.metrics:
-            again = [work for work in own if work.draws and name in work.metrics]
+        for name in (*wanted.metrics, *wanted.spaces):
+            again = [work for work in own if work.draws and name in (*work.metrics, *work.spaces)]
             again_for = sum(
                 store.drawn(digest, (sample.prompt, sample.seed)) is not None
                 for work in again

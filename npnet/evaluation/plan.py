@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,15 +12,16 @@ from typing import Any
 
 from npnet import paths
 from npnet.backbones.samplers import check_sampler
-from npnet.compatibility import check_network_path, check_parts, read_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, check_spaces, read_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
 from npnet.errors import unknown
-from npnet.evaluation.identity import method_digest, metric_digest, setting_of
+from npnet.evaluation.identity import method_digest, metric_digest, setting_of, space_digest
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
 from npnet.fields import checked
 from npnet.metrics import Metric
+from npnet.metrics.spaces import FeatureSpace
 from npnet.noise import NoiseMethod
 from npnet.settings import read, resolved
 from npnet.text import count
@@ -39,12 +41,16 @@ class Wanted:
         metrics: label -> digest.
         kept: keys of the samples whose pictures are kept.
         from_pictures: a metric that was added later scores the kept pictures.
+        spaces: label -> digest, of the spaces of features that are loaded.
+        repeated: the prompts that have several seeds; only their features are missed where they are not there.
     """
 
     methods: dict[str, str]
     metrics: dict[str, str]
     kept: frozenset[str]
     from_pictures: bool = False
+    spaces: dict[str, str] = field(default_factory=dict)
+    repeated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,25 @@ class EvaluationPlan:
             for label, method in self.settings.noise.items()
         }
 
+    @cached_property
+    def spaces(self) -> dict[str, str]:
+        """Return the digest of each space of features, by its label."""
+        return {label: space_digest(node) for label, node in self.asked.get("diversity", {}).items()}
+
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """Return the prompts that have several seeds."""
+        seeds = Counter(sample.prompt for sample in self.samples)
+        return frozenset(prompt for prompt, number in seeds.items() if number > 1)
+
+    def loaded_spaces(self) -> dict[str, FeatureSpace]:
+        """Return the spaces of features to load: without any weights, all; with weights, where they are needed.
+
+        What costs nothing is kept of every picture, so that a second seed of its prompt can be added later.
+        """
+        spaces = self.settings.diversity
+        return {label: space for label, space in spaces.items() if self.repeated or not space.has_weights}
+
     def folder_request(self) -> dict[str, Any]:
         """Return what a folder is made for; methods, metrics, prompts and seeds come and go."""
         return setting_of(self.asked)
@@ -92,14 +117,16 @@ class EvaluationPlan:
     def request(self) -> dict[str, Any]:
         """Return what decides the results and the report: the configuration, and the contents behind its paths."""
         samples = digest({"samples": [[sample.prompt, sample.seed] for sample in self.samples]})
-        contents = {"methods": self.methods, "metrics": self.metrics, "samples": samples}
+        contents = {"methods": self.methods, "metrics": self.metrics, "spaces": self.spaces, "samples": samples}
         return {**self.asked, **self.folder_request(), "contents": contents}
 
     def wanted(self) -> Wanted:
         """Return which cells the results need."""
         kept = self.samples[: self.settings.num_kept(len(self.samples))]
         keys = frozenset(sample.key for sample in kept)
-        return Wanted(self.methods, self.metrics, keys, self.settings.added_metrics == "kept")
+        spaces = {label: self.spaces[label] for label in self.loaded_spaces()}
+        from_pictures = self.settings.added_metrics == "kept"
+        return Wanted(self.methods, self.metrics, keys, from_pictures, spaces, self.repeated)
 
     def describe(self) -> str:
         """Return what a dry run prints: how much would be computed."""
@@ -146,6 +173,7 @@ def make_plan(cfg: Any) -> EvaluationPlan:
     check_sampler(settings.sampler)  # the name first, which needs nothing else
     parts = settings.backbone, settings.noise, settings.metric
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
+    check_spaces(settings.backbone, settings.diversity)
     config["noise"] = settled_nodes(config["noise"], settings.noise)
     for name in settings.optimised:
         if name not in settings.metric:

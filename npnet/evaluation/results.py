@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from npnet.engine.methods import MethodScores, Trace
+from npnet.evaluation import diversity
 from npnet.evaluation.comparison import compare_methods
 from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, TracePointEntry
 from npnet.evaluation.gathering import Gathered
@@ -39,6 +40,11 @@ NOTES = (
     "missing counts NaN and infinite scores, which are in no mean.",
     "members: a method of several training seeds is their mean, pair by pair; count is that of the pairs, and two such "
     "methods are compared member by member.",
+    "diversity: distance is the mean distance of two pictures of a prompt, vendi the effective number of different "
+    "ones, each in the named space, over the prompts whose pictures all have a place in it; share and difference are "
+    "against the method named by diversity.against, over the prompts that have a value with both.",
+    "noise is what the methods' noise is like, white noise having correlation 0, norm and variance 1; norm is over the "
+    "root of the number of values; low_frequency_share is the power below a sixth of a cycle a cell.",
     "cost is per picture, measured, with the sampling, without encoding prompts and this evaluation's scoring; seconds "
     "leave out each worker's first batch where there are others; peak_bytes is what was allocated on the GPU; on the "
     "CPU it is the resident memory of the process, all models included; null where it is unknown.",
@@ -59,7 +65,9 @@ def make_results(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> Resu
         if trace:
             metric = method.scorers[0] if len(method.scorers) == 1 else None
             methods[label]["trace"] = {"metric": metric, "points": trace}
+    _add_diversity(methods, plan, gathered, plan.members)
     _add_members(methods, plan, records)
+    spaces = plan.settings.diversity
     used: dict[str, set[str]] = {}
     for name, number in {item for found in gathered.values() for item in found.versions}:
         used.setdefault(name, set()).add(number)
@@ -70,12 +78,36 @@ def make_results(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> Resu
         "smoke": len(prompts) < SMOKE_PAIRS or any(facts["random_weights"] for facts in metrics.values()),
         "methods": methods,
         "metrics": metrics,
+        "diversity": diversity.facts(
+            {label: {"unit": space.unit, "random_weights": space.is_smoke()} for label, space in spaces.items()},
+            list(plan.members),
+            prompts,
+        ),
         "settings": plan.asked,
         "device": sorted({device for found in gathered.values() for device in found.devices}),
         "versions": {name: ", ".join(sorted(used[name])) for name in sorted(used)},
         "notes": list(NOTES),
     }
     return plain(results)
+
+
+def _add_diversity(
+    methods: dict[str, MethodResults],
+    plan: EvaluationPlan,
+    gathered: Mapping[str, Gathered],
+    members: Mapping[str, Sequence[str]],
+) -> None:
+    """Add how different the pictures of a prompt are, and what the noise is like, of methods with these members."""
+    columns = {
+        label: [
+            {**found.values, **{space: found.values[digest] for space, digest in plan.spaces.items()}}
+            for found in map(gathered.__getitem__, names)
+        ]
+        for label, names in members.items()
+    }
+    kernels = {label: space.kernel_width for label, space in plan.settings.diversity.items()}
+    prompts = [sample.prompt for sample in plan.samples]
+    diversity.add_diversity(methods, columns, kernels, prompts, plan.settings.num_resamples)
 
 
 def _compare(

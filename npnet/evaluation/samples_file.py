@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from npnet.evaluation.cells import finite
 from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
+from npnet.noise.runtime.whiteness import MEASURES
 
 NAME = "samples.jsonl"
 
@@ -17,6 +18,7 @@ def to_lines(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> bytes:
 
     ``scores`` are on the metrics' own scales, null where one is missing. ``cost`` is that of one picture; of samples
     that were computed together it is their mean. ``network`` names one of several training seeds.
+    ``noise`` says what its noise is like, null where an earlier version drew the picture.
     """
     rows = [(method, label) for method, labels in plan.members.items() for label in labels]
     lines = []
@@ -36,6 +38,7 @@ def to_lines(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> bytes:
                     "scorer_calls": scorer_calls,
                     "seconds": found.seconds[index],
                 },
+                "noise": {name: found.values[name][index] for name in MEASURES},
             }
             lines.append(json.dumps(finite(line), ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()

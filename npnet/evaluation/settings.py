@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from npnet.backbones import Backbone
@@ -12,6 +12,7 @@ from npnet.data.seeds import Seeds
 from npnet.errors import FieldError
 from npnet.fields import Count, Name, Seed, Whole
 from npnet.metrics import Metric
+from npnet.metrics.spaces import FeatureSpace
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
 from npnet.work.job import WorkSettings
@@ -25,6 +26,7 @@ class EvaluateSettings(WorkSettings):
         backbone: the model.
         noise: label -> noise method; networks of several training seeds have a label each, see ``training_seeds``.
         metric: label -> metric.
+        diversity: label -> space of features in which the pictures of one prompt are told apart.
         prompts: what the pictures are of.
         seeds: of each prompt.
         seed: of the run.
@@ -51,6 +53,7 @@ class EvaluateSettings(WorkSettings):
     num_inference_steps: Count
     guidance_scale: Guidance
     seeds: Seeds
+    diversity: dict[str, FeatureSpace] = field(default_factory=dict)
     seed: Seed = 0
     sampler: Name = "default"
     batch_size: Count = 64

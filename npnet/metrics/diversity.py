@@ -1,8 +1,8 @@
 """How different the pictures of one prompt are: Vendi score and mean pairwise distance in a space of features.
 
-A space is a function from pictures to feature vectors: pixels, a vision model's embedding, what a judge reads. What is
-a large distance depends on the space, so figures of one space are compared with one another only, and best as a share
-of what fresh standard noise gives.
+A space turns pictures into feature vectors (``spaces``): pixels, a vision model's embedding, what a judge reads. What
+is a large distance depends on the space, so figures of one space are compared with one another only, and best as a
+share of what fresh standard noise gives.
 
 The Vendi score (Friedman and Dieng, "The Vendi Score", TMLR 2023, arXiv 2210.02410) of n pictures is the exponential
 of the entropy of the eigenvalues of K / n, where K holds their similarities, 1 on the diagonal: 1 where all are the
@@ -12,10 +12,30 @@ they are biased, alike for every method with as many.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def similarity(features: Tensor, kernel_width: float | None) -> Tensor:
+    """Return the similarities of ``(n, d)`` features, ``(n, n)``, as ``FeatureSpace.kernel_width`` says."""
+    return cosine_similarity(features) if kernel_width is None else gaussian_similarity(features, kernel_width)
+
+
+def to_texts(features: Tensor) -> list[str]:
+    """Return a text for each row of ``(n, d)`` features: base64 of half precision; empty where one is not finite."""
+    rows = features.detach().cpu().numpy().astype("<f2")
+    return [base64.b64encode(row.tobytes()).decode() if np.isfinite(row).all() else "" for row in rows]
+
+
+def from_text(text: str) -> Tensor | None:
+    """Return the features ``(d,)`` that ``to_texts`` wrote, float64; None for a picture without any."""
+    if not text:
+        return None
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f2").astype(np.float64))
 
 
 def cosine_similarity(features: Tensor) -> Tensor:

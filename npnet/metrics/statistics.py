@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from npnet.metrics.resampling import Floats, Interval, blocks, ratio_intervals
+from npnet.metrics.resampling import UNKNOWN, Floats, Interval, blocks, ratio_intervals
 
 NUM_RESAMPLES = 10_000
 EXACT_CLUSTERS = 13
@@ -92,15 +92,31 @@ def means(scores: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RE
     return results
 
 
-def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, prompts: Sequence[str]) -> Interval:
-    """Return the 95 % interval of ``sum(numerators) / sum(denominators)``, both ``(N,)`` of the N pairs' prompts.
+def ratios(
+    numerators: ArrayLike, denominators: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RESAMPLES
+) -> list[tuple[float, Interval]]:
+    """Return ``sum(numerators) / sum(denominators)`` and its 95 % interval, row by row; NaN without a denominator.
+
+    Args:
+        numerators: ``(M, N)`` of N pairs; a pair counts where both numbers are finite.
+        denominators: the same.
+        prompts: the N pairs' prompts; equal texts form one cluster.
+        num_resamples: of prompts, for the intervals.
 
     Raises:
         ValueError: the lengths differ, or there is no pair.
     """
-    rows, index = _rows_and_clusters(np.stack([np.asarray(numerators), np.asarray(denominators)]), prompts)
-    sums = _cluster_sums(rows, index)
-    return ratio_intervals(sums[:, :1], sums[:, 1:], NUM_RESAMPLES)[0]
+    above, index = _rows_and_clusters(numerators, prompts)
+    below, _ = _rows_and_clusters(denominators, prompts)
+    finite = np.isfinite(above) & np.isfinite(below)
+    sums, counts = (_cluster_sums(np.where(finite, rows, 0.0), index) for rows in (above, below))
+    found = [(float("nan"), UNKNOWN)] * len(above)
+    defined = np.flatnonzero(counts.sum(axis=0))
+    if len(defined):
+        intervals = ratio_intervals(sums[:, defined], counts[:, defined], num_resamples)
+        for row, interval in zip(defined, intervals, strict=True):
+            found[row] = float(sums[:, row].sum() / counts[:, row].sum()), interval
+    return found
 
 
 def compare(

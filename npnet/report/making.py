@@ -11,6 +11,7 @@ from npnet.evaluation.gathering import gather
 from npnet.evaluation.pictures import show_pictures
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import make_results, to_json
+from npnet.noise.runtime.whiteness import MEASURES
 from npnet.report import exports
 from npnet.report.markdown import tables
 from npnet.report.page import write_report
@@ -31,7 +32,10 @@ def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
     if missing:
         print(f"{workers.share}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
         return
-    gathered = {label: gather(job.store, method, plan.metrics, plan.samples) for label, method in plan.methods.items()}
+    measures = [*MEASURES, *plan.spaces.values()]
+    gathered = {
+        label: gather(job.store, method, plan.metrics, plan.samples, measures) for label, method in plan.methods.items()
+    }
     results = make_results(plan, gathered)
     (output_dir / FINISHED).unlink(missing_ok=True)
     show_pictures(plan, output_dir)

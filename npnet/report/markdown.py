@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from npnet.evaluation.contract import Results
-from npnet.report import wording
+from npnet.report import diversity, wording
 from npnet.text import markdown
 
 
@@ -15,9 +15,11 @@ def tables(results: Results, above: str = "") -> str:
     parts = [f"{markdown(above or wording.headline(results))}. [95 % interval over prompts]."]
     smoke = wording.banner(results)
     parts += [markdown(smoke)] if smoke else []
-    scores = [[row.method, *row.scores, row.forwards] for row in wording.score_rows(results)]
+    spread = [diversity.cells(results, label) for label in results["methods"]]
+    rows = zip(wording.score_rows(results), spread, strict=True)
+    scores = [[row.method, *row.scores, *own, row.forwards] for row, own in rows]
     headings = [wording.metric_heading(results, name) for name in names]
-    parts += _titled("Mean score", ["method", *headings, "forwards a picture"], scores)
+    parts += _titled("Mean score", ["method", *headings, *diversity.columns(results), "forwards a picture"], scores)
 
     versus_standard = wording.pairs_versus_standard(results)
     if versus_standard:
@@ -31,10 +33,14 @@ def tables(results: Results, above: str = "") -> str:
         parts += _titled("Winning rate against standard; ties are no wins", ["method", *names], rates)
     among = wording.comparison_rows(results, wording.pairs_among_others(results))
     if among:
-        rows = [[row.method, row.other, row.metric, row.gain, row.winning_rate, row.p_value] for row in among]
+        others = [[row.method, row.other, row.metric, row.gain, row.winning_rate, row.p_value] for row in among]
         heading = ["method", "against", "metric", "mean gain", "winning rate", "p"]
-        parts += _titled("Against each other", heading, rows)
-    notes = map(markdown, [*wording.method_notes(results), *wording.metric_notes(results)])
+        parts += _titled("Against each other", heading, others)
+    spreads, noises = diversity.rows(results), diversity.noise_rows(results)
+    parts += _titled(diversity.TITLE, diversity.heading(results), spreads) if spreads else []
+    parts += _titled(diversity.NOISE_TITLE, diversity.noise_heading(), noises) if noises else []
+    said = [*wording.method_notes(results), *wording.metric_notes(results), *diversity.notes(results)]
+    notes = map(markdown, said)
     return "\n\n".join([*parts, *notes]) + "\n"
 
 

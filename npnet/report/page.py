@@ -19,7 +19,7 @@ from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.contract import Results
 from npnet.evaluation.plan import EvaluationPlan
-from npnet.report import exhibits, plots, wording
+from npnet.report import diversity, exhibits, plots, wording
 from npnet.text import count, visible
 from npnet.work import atomic
 
@@ -66,6 +66,8 @@ def render(
     return template.render(
         results=results,
         wording=wording,
+        diversity=diversity,
+        labels=list(results["methods"]),
         headline=wording.headline(results),
         smoke=wording.banner(results),
         in_short=wording.in_short(results),
@@ -112,6 +114,7 @@ def settings_rows(results: Results) -> list[tuple[str, str]]:
     rows = [("backbone", target({k: v for k, v in settings["backbone"].items() if k != "settings"}))]
     rows += [(f"noise.{label}", target(node)) for label, node in settings["noise"].items()]
     rows += [(f"metric.{label}", target(node)) for label, node in settings["metric"].items()]
+    rows += [(f"diversity.{label}", target(node)) for label, node in settings.get("diversity", {}).items()]
     rows += [("prompts", target(settings["prompts"]))]
     rows += [(key, json.dumps(settings[key])) for key in SETTINGS_ABOVE if key in settings]
     rows += [("device", ", ".join(results["device"]))]

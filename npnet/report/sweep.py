@@ -22,7 +22,7 @@ from npnet.ending import end
 from npnet.errors import UserError, one_line
 from npnet.evaluation.contract import Results, read_results
 from npnet.fields import NotEmpty
-from npnet.report import markdown, wording
+from npnet.report import diversity, markdown, wording
 from npnet.text import markdown as escaped
 
 SUMMARY = "Show a sweep's finished evaluations as one table."
@@ -80,7 +80,9 @@ def table(runs: Sequence[Run]) -> str:
     headings = [wording.metric_heading(first, name) for name in names]
     keys = list(runs[0].varied)
     has_standard = any("standard" in run.results["methods"] for run in runs)
-    heading = [*keys, "method", *headings, *(f"{name}, gain on standard" for name in names if has_standard)]
+    spread = max((diversity.columns(run.results) for run in runs), key=len)
+    gained = [f"{name}, gain on standard" for name in names if has_standard]
+    heading = [*keys, "method", *headings, *gained, *spread]
     rows: list[list[str]] = []
     notes: dict[str, None] = {}
     for run in runs:
@@ -90,13 +92,22 @@ def table(runs: Sequence[Run]) -> str:
             pair = [(label, "standard")] if (label, "standard") in against else []
             gains = [row.gain + row.mark for row in wording.comparison_rows(run.results, pair)]
             gains += [""] * (len(names) * has_standard - len(gains))
-            rows.append([*run.varied.values(), wording.shown(run.results, label), *scores, *gains])
+            own = _by_space(run.results, label, spread)
+            rows.append([*run.varied.values(), wording.shown(run.results, label), *scores, *gains, *own])
         notes |= dict.fromkeys([*wording.method_notes(run.results), *wording.metric_notes(run.results)])
     counts = sorted({wording.count(run.results["num_pairs"], "pair") for run in runs})
     smoke = _smoke(runs)
     above = [f"{' to '.join(counts)} in each evaluation. [95 % interval over prompts]."]
     above += [escaped(smoke)] if smoke else []
     return "\n\n".join([*above, markdown.table(heading, rows), *map(escaped, notes)]) + "\n"
+
+
+def _by_space(results: Results, label: str, spread: Sequence[str]) -> list[str]:
+    """Return a method's diversity under the headings ``spread``; an evaluation without says why in the first."""
+    found = dict(zip(diversity.columns(results), diversity.cells(results, label), strict=True))
+    if found.keys() <= set(spread):
+        return [found.get(name, wording.NONE) for name in spread]
+    return [next(iter(found.values())), *[wording.NONE] * (len(spread) - 1)]
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:

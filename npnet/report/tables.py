@@ -10,7 +10,7 @@ from rich.table import Table
 
 from npnet.drawing.terminal import add_row, cell, console
 from npnet.evaluation.contract import Results
-from npnet.report import wording
+from npnet.report import diversity, wording
 
 METRICS_ABREAST = 3
 """More metrics go into further tables, each with the costs."""
@@ -30,6 +30,12 @@ def print_tables(results: Results, file: IO[str] | None = None) -> None:
     for start in range(0, len(names), METRICS_ABREAST):
         screen.print(_scores(results, start, names[start : start + METRICS_ABREAST]))
 
+    for title, heading, rows in (
+        (diversity.TITLE, diversity.heading(results), diversity.rows(results)),
+        (diversity.NOISE_TITLE, diversity.noise_heading(), diversity.noise_rows(results)),
+    ):
+        if rows:
+            screen.print(_plain(title, heading, rows))
     versus_standard = wording.comparison_rows(results, wording.pairs_versus_standard(results))
     if versus_standard:
         screen.print(_comparisons("Against standard", versus_standard))
@@ -39,7 +45,20 @@ def print_tables(results: Results, file: IO[str] | None = None) -> None:
     elif among:
         screen.print(_comparisons("Against each other", among))
     lines = ["[95 % interval over prompts]; winning rate is strict, ties are no wins; p corrected for several metrics"]
-    screen.print(cell("\n".join([*lines, *wording.method_notes(results), *wording.metric_notes(results)]), style="dim"))
+    screen.print(cell("\n".join([*lines, *_notes(results)]), style="dim"))
+
+
+def _notes(results: Results) -> list[str]:
+    return [*wording.method_notes(results), *wording.metric_notes(results), *diversity.notes(results)]
+
+
+def _plain(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = _table(title)
+    for name in heading:
+        table.add_column(cell(name), justify="left" if name in ("method", "space") else "right", overflow="fold")
+    for row in rows:
+        add_row(table, row)
+    return table
 
 
 def _scores(results: Results, start: int, names: Sequence[str]) -> Table:
@@ -47,10 +66,12 @@ def _scores(results: Results, start: int, names: Sequence[str]) -> Table:
     table = _table("Mean score and cost of a picture")
     for name in ("method", *names):
         table.add_column(cell(name), justify="left" if name == "method" else "right", overflow="fold")
+    for name in diversity.columns(results):
+        table.add_column(cell(name), justify="right", overflow="fold")
     for name in ("forwards", "backwards", "scorer calls", "time", "peak memory"):
         table.add_column(name, justify="right", style="dim")
-    for row in wording.score_rows(results):
-        scores = row.scores[start : start + len(names)]
+    for row, label in zip(wording.score_rows(results), results["methods"], strict=True):
+        scores = (*row.scores[start : start + len(names)], *diversity.cells(results, label))
         add_row(table, [row.method, *scores, row.forwards, row.backwards, row.scorer_calls, row.seconds, row.peak])
     return table
 

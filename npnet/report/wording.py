@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from npnet.evaluation.contract import Results, Versus
-from npnet.text import count
+from npnet.text import count, decimals
 
 DAGGER = "†"
 MARKED = f"{DAGGER} optimised: the method searched or was trained with this metric, so a gain on it proves little"
@@ -197,10 +197,7 @@ def metric_decimals(results: Results, name: str) -> int:
         intervals = [method["metrics"][name]["interval"]]
         intervals += [other[name]["difference_interval"] for other in method["versus"].values()]
         widths += [scale * (high - low) for low, high in intervals if low is not None and high is not None]
-    widths = sorted(width for width in widths if width > 0)
-    if not widths:
-        return 2
-    return min(max(1 - math.floor(math.log10(widths[len(widths) // 2] / 2)), 1), 5)
+    return decimals(widths)
 
 
 def with_interval(

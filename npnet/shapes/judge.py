@@ -17,7 +17,7 @@ from npnet.shapes import IMAGE_SIZE
 from npnet.shapes.grammar import COLOURS, RELATIONS, SHAPES, parse
 from npnet.shapes.scenes import AREAS, PALETTE, TILT, coverage, pixel_centres
 
-__all__ = ["Reading", "Verdict", "judge", "positions", "read"]
+__all__ = ["Reading", "Verdict", "judge", "read"]
 
 MIN_CONTRAST = 0.15
 """A pixel counts as far as it departs from the ground by more than this (Euclidean, RGB in [0, 1])."""
@@ -63,12 +63,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which parts of a prompt a picture shows, (B,) bool each; the last two are false where the colours are wrong."""
+    """Which parts of a prompt a picture shows, (B,) bool each; the last two are false where the colours are wrong.
+
+    ``positions`` (B, 4) are where the objects are, in pixels: x and y of the prompt's first, then of its second.
+    """
 
     all_correct: Tensor
     colours: Tensor
     shapes: Tensor
     relation: Tensor
+    positions: Tensor
 
 
 @torch.no_grad()
@@ -129,22 +133,8 @@ def judge(images: Tensor, prompts: Sequence[str]) -> Verdict:
     dx, dy = x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]
     seen = torch.where(dx.abs() > dy.abs(), torch.where(dx > 0, 0, 1), torch.where(dy > 0, 2, 3))
     relation_right = colours_right & (seen == relation)
-    return Verdict(colours_right & shapes_right & relation_right, colours_right, shapes_right, relation_right)
-
-
-def positions(images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Return where the two objects are, in the prompt's order: (B, 4) pixels, x and y of the first, then the second.
-
-    Args:
-        images: (B, 3, 32, 32) RGB in [0, 1].
-        prompts: B prompts of the grammar.
-
-    Raises:
-        ValueError: a prompt is not of the grammar, or the shapes do not fit.
-    """
-    first = torch.tensor([[COLOURS.index(parse(prompt).colour)] for prompt in prompts]).reshape(-1, 1)
-    _, _, x, y = _in_order(read(images), first)
-    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+    places = torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+    return Verdict(colours_right & shapes_right & relation_right, colours_right, shapes_right, relation_right, places)
 
 
 def _in_order(reading: Reading, first: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -55,8 +55,8 @@ class Measurement:
         rows = self.errors.T.numpy()
         intervals = {
             "mse": statistics.means(rows[MSE], self.prompts)[0].interval,
-            "relative_mse": statistics.ratio_interval(rows[MSE], rows[TRIVIAL], self.prompts),
-            "direction_share": statistics.ratio_interval(rows[RECOVERED], rows[TRIVIAL], self.prompts),
+            "relative_mse": statistics.ratios(rows[MSE], rows[TRIVIAL], self.prompts)[0][1],
+            "direction_share": statistics.ratios(rows[RECOVERED], rows[TRIVIAL], self.prompts)[0][1],
         }
         values = summarise(self.errors)
         return {

@@ -85,6 +85,7 @@ def config(prompts=None, per_prompt=2, noise=("standard", "redraw", "best"), **c
             "target": {"_target_": "tests.fakes.TargetScorer"},
             "close": {"_target_": "tests.evaluation.extra_fakes.Close"},
         },
+        "diversity": {"pixels": {"_target_": "npnet.metrics.spaces.Pixels", "width": 0.1}},
         "prompts": {
             "_target_": "npnet.data.prompts.PromptList",
             "list": list(PROMPTS if prompts is None else prompts),

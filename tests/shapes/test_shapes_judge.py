@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from npnet.shapes.grammar import Scene, hard_negatives, parse, prompts, scenes
-from npnet.shapes.judge import judge, positions
+from npnet.shapes.judge import judge
 from npnet.shapes.scenes import draw, place, render
 
 
@@ -110,7 +110,7 @@ def test_pictures_of_another_size_and_foreign_prompts_are_refused():
 
 def test_positions_are_the_drawn_centres_in_the_prompts_order(drawn):
     layout = place(drawn[0], torch.Generator().manual_seed(1))
-    read = positions(render(layout), [scene.text() for scene in drawn[0]])
+    read = judge(render(layout), [scene.text() for scene in drawn[0]]).positions
     assert ((read - layout.centres.flatten(1)).abs() < 0.5).float().mean() > 0.98
-    turned = positions(render(layout), [scene.reversed().text() for scene in drawn[0]])
+    turned = judge(render(layout), [scene.reversed().text() for scene in drawn[0]]).positions
     assert torch.equal(turned, read[:, [2, 3, 0, 1]])

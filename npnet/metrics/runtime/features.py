@@ -1,42 +1,91 @@
-"""Spaces in which pictures of one prompt are told apart; see ``npnet.metrics.diversity``."""
+"""What computes the features of ``npnet.metrics.spaces``, in which pictures of one prompt are told apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+from transformers import Dinov2Config, Dinov2Model
 
-from npnet.metrics.diversity import gaussian_similarity
-from npnet.shapes.judge import positions
+from npnet.metrics.runtime.clip import half_on_gpu, load_clip
+from npnet.metrics.runtime.pixels import Preprocess
+from npnet.metrics.spaces import CLIPImages, DINOv2, FeatureSpace
+from npnet.weights.files import WEIGHTS
+from npnet.weights.sources import read_config
+from npnet.weights.tensors import build_empty, load_strict, read_state, require_loaded
+
+GRID = 16
+"""Places in each direction whose mean colours ``PixelSpace`` reads."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DINOV2_SIZE = 224
 
 
-@dataclass(frozen=True)
-class FeatureSpace:
-    """A named space of features.
+class LoadedSpace(ABC):
+    """A loaded space: fixed weights.
 
     Attributes:
-        features: pictures ``(n, 3, H, W)`` in [0, 1] and their prompts to ``(n, d)``.
-        similarity: features to ``(n, n)``, 1 on the diagonal, for the Vendi score.
-        unit: of a distance.
+        space: its description.
+        device: where it computes; pictures may lie elsewhere.
     """
 
-    features: Callable[[Tensor, Sequence[str]], Tensor]
-    similarity: Callable[[Tensor], Tensor]
-    unit: str
+    def __init__(self, space: FeatureSpace, device: torch.device | str = "cpu") -> None:
+        self.space, self.device = space, torch.device(device)
+
+    @abstractmethod
+    def features(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Return the features of pictures, each by itself.
+
+        Args:
+            images: ``(B, 3, H, W)`` floating, in [0, 1].
+            prompts: B texts, for a space that reads a picture by its prompt.
+
+        Returns:
+            ``(B, D)`` float32, a row of NaN for a picture that has no place in the space. Where the space is
+            differentiable gradients flow from them to the pictures.
+        """
 
 
-def pixels(images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Return every value of a picture, such that a distance is the root of the mean squared difference of values."""
-    flat = images.flatten(1)
-    return flat / flat.shape[1] ** 0.5
+class PixelSpace(LoadedSpace):
+    """Mean colours of a grid, such that a distance is the root of the mean squared difference of values."""
+
+    def features(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """See ``LoadedSpace.features``: differentiable."""
+        colours = F.adaptive_avg_pool2d(images.float(), GRID).flatten(1)
+        return colours / colours.shape[1] ** 0.5
 
 
-SPACES: Mapping[str, FeatureSpace] = MappingProxyType(
-    {
-        "pixels": FeatureSpace(pixels, lambda found: gaussian_similarity(found, 0.1), "of the range of values"),
-        "shapes_positions": FeatureSpace(positions, lambda found: gaussian_similarity(found, 2.0), "pixels"),
-    }
-)
-"""By name. The widths of the kernels are our choice: near the median distance of standard noise's pictures."""
+class CLIPSpace(LoadedSpace):
+    """CLIP's projected embedding; one trunk with the metrics that name the same checkpoint."""
+
+    def __init__(self, space: CLIPImages, device: torch.device | str = "cpu") -> None:
+        super().__init__(space, device)
+        self.trunk = load_clip(space.path, device)
+        self.preprocess = Preprocess(self.trunk.image_size)
+
+    def features(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """See ``LoadedSpace.features``: differentiable, unit length."""
+        with half_on_gpu(self.device):
+            return self.trunk.embed_images(self.preprocess.tensor(images)).float()
+
+
+class DINOv2Space(LoadedSpace):
+    """DINOv2's class token."""
+
+    def __init__(self, space: DINOv2, device: torch.device | str = "cpu") -> None:
+        super().__init__(space, device)
+        config = read_config(space.path, "path") or {}
+        model: Any = build_empty(lambda: Dinov2Model(Dinov2Config.from_dict(config)))
+        load_strict(model, read_state(space.path, WEIGHTS, "path"), "path", space.path)
+        require_loaded(model)
+        self.model = model.to(device)
+        self.preprocess = Preprocess(DINOV2_SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+    def features(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """See ``LoadedSpace.features``: differentiable, unit length."""
+        with half_on_gpu(self.device):
+            found = self.model(pixel_values=self.preprocess.tensor(images).to(self.device)).pooler_output
+        return F.normalize(found.float(), dim=1)

@@ -7,6 +7,8 @@ network that helps must depart from it somewhere, and where says what kind of he
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -51,3 +53,14 @@ def low_frequencies(height: int, width: int) -> Tensor:
     """Return which frequencies of a ``(height, width)`` grid are low, in ``fft2``'s order."""
     rows, columns = (torch.fft.fftfreq(size).abs() < LOW_FREQUENCY for size in (height, width))
     return rows[:, None] & columns[None, :]
+
+
+MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "neighbour_correlation": neighbour_correlation,
+        "low_frequency_share": low_frequency_share,
+        "norm": norm_share,
+        "variance": variance,
+    }
+)
+"""By the names they have in results."""

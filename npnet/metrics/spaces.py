@@ -1,0 +1,131 @@
+"""Spaces of features, in which the pictures of one prompt are told apart: descriptions, which need no torch.
+
+A space turns a picture into numbers; ``diversity`` says how different the pictures of a prompt are by them. What is a
+large distance depends on the space, so every figure names its space. ``runtime.features`` computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from npnet.bounds import Positive
+from npnet.description import Description
+from npnet.errors import under
+from npnet.fields import Name
+from npnet.weights.files import WEIGHTS, is_smoke
+from npnet.weights.sources import check_source
+
+if TYPE_CHECKING:
+    import torch
+
+    from npnet.metrics.runtime.features import LoadedSpace
+
+
+@dataclass(frozen=True)
+class FeatureSpace(Description):
+    """A named space of features; a member is a description, a runtime and a YAML in ``conf/diversity/``."""
+
+    domain: ClassVar[str] = "any"
+    """The backbones whose pictures it reads: ``any``, or the ``domain`` that a backbone states."""
+    has_weights: ClassVar[bool] = False
+    """A model is loaded: it is computed only where some prompt has several pictures."""
+    unit: ClassVar[str] = ""
+    """Of a distance; texts without a unit are pure numbers."""
+
+    @property
+    def kernel_width(self) -> float | None:
+        """Return the width of the Gaussian kernel of the Vendi score; None: the cosine of two features is taken."""
+        return None
+
+    def is_smoke(self) -> bool:
+        """Say whether the weights are random, made for a test."""
+        return False
+
+    def load(self, device: torch.device | str = "cpu") -> LoadedSpace:
+        """Load what computes the features onto ``device``.
+
+        Raises:
+            UserError: files are missing or damaged, or do not fit.
+        """
+        return self.runtime_class()(self, device)
+
+
+@dataclass(frozen=True)
+class Pixels(FeatureSpace):
+    """Mean colours of a 16 x 16 grid; a distance is the root of the mean squared difference, in [0, 1].
+
+    Args:
+        width: of the Vendi score's Gaussian kernel. 0.1 is our choice, near the median distance of two pictures of
+            standard noise on the built-in model.
+    """
+
+    runtime = "npnet.metrics.runtime.features:PixelSpace"
+
+    width: Positive = 0.1
+
+    @property
+    def kernel_width(self) -> float:
+        """See ``FeatureSpace.kernel_width``."""
+        return self.width
+
+
+@dataclass(frozen=True)
+class CLIPImages(FeatureSpace):
+    """CLIP's embedding of the picture, of unit length: what is shown more than how.
+
+    Args:
+        path: local folder or hub id; the default is the model that ``clipscore`` loads, and is loaded once.
+    """
+
+    runtime = "npnet.metrics.runtime.features:CLIPSpace"
+    has_weights = True
+
+    path: Name = "openai/clip-vit-base-patch32"
+
+    def is_smoke(self) -> bool:
+        """See ``FeatureSpace.is_smoke``."""
+        return is_smoke(self.path)
+
+    def check(self) -> None:
+        """See ``Description.check``."""
+        check_source(self.path, "path", WEIGHTS)
+
+
+@dataclass(frozen=True)
+class DINOv2(FeatureSpace):
+    """DINOv2's class token of the picture (Oquab et al. 2023, arXiv 2304.07193), of unit length.
+
+    It was trained without texts, so that pose, place and texture count beside what is shown. The whole picture is read:
+    shortest side to 224 by a bicubic filter and the middle square, where the authors' transform cuts an eighth away.
+
+    Args:
+        path: local folder or hub id.
+    """
+
+    runtime = "npnet.metrics.runtime.features:DINOv2Space"
+    has_weights = True
+
+    path: Name = "facebook/dinov2-base"
+
+    def is_smoke(self) -> bool:
+        """See ``FeatureSpace.is_smoke``."""
+        return is_smoke(self.path)
+
+    def check(self) -> None:
+        """See ``Description.check``."""
+        check_source(self.path, "path", WEIGHTS)
+
+
+def load_spaces(spaces: Mapping[str, FeatureSpace], device: torch.device | str) -> dict[str, LoadedSpace]:
+    """Load each space, by its label.
+
+    Raises:
+        UserError: names the label, and what is wrong with which of its keys.
+    """
+    loaded = {}
+    for label, space in spaces.items():
+        with under(f"diversity.{label}"):
+            loaded[label] = space.load(device)
+    return loaded
