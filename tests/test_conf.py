@@ -17,10 +17,10 @@ PRIMARIES = ("collect", "train", "evaluate", "filter")
 GROUPS = {
     "collect": ("engine", "backbone", "noise", "metric", "prompts", "logger"),
     "train": ("network", "data", "trainer", "logger", "callbacks", "backbone", "metric", "prompts"),
-    "evaluate": ("engine", "backbone", "noise", "metric", "prompts"),
+    "evaluate": ("engine", "backbone", "noise", "metric", "diversity", "prompts"),
     "filter": ("metric",),
 }
-MULTIPLE = ("noise", "metric", "logger", "callbacks")
+MULTIPLE = ("noise", "metric", "diversity", "logger", "callbacks")
 
 
 def options(group):
@@ -83,12 +83,12 @@ def test_every_experiment_composes_with_a_command(experiment):
         assert set(cfg) <= {*plain, *GROUPS[command]}, f"{experiment} adds keys that {command} does not know"
 
 
-@pytest.mark.parametrize("group", ["noise", "metric", "logger", "callbacks"])
+@pytest.mark.parametrize("group", MULTIPLE)
 def test_a_file_of_a_labelled_group_carries_its_own_label(group):
     for option in options(group):
         content = OmegaConf.load(config_dir() / group / f"{option}.yaml")
         assert len(content) == 1, f"{group}/{option}.yaml"
-        if group in ("noise", "metric"):
+        if group in ("noise", "metric", "diversity"):
             assert list(content) == [option]
 
 
@@ -98,6 +98,7 @@ def test_groups_are_the_words_of_the_architecture():
         "backbone",
         "noise",
         "metric",
+        "diversity",
         "network",
         "prompts",
         "data",

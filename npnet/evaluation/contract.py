@@ -114,9 +114,10 @@ class DiversityEntry(TypedDict):
 
 
 class SpaceFacts(TypedDict):
-    """What a reader should know of a space."""
+    """What a reader should know of a space; ``kernel_width`` is the Vendi score's, None where cosines are taken."""
 
     unit: str
+    kernel_width: float | None
     random_weights: bool
 
 

@@ -73,10 +73,12 @@ def reference(labels: Sequence[str]) -> str:
     return "standard" if "standard" in labels else labels[0]
 
 
-def facts(spaces: Mapping[str, SpaceFacts], labels: Sequence[str], prompts: Sequence[str]) -> Diversity:
-    """Return what is said of diversity beside the methods."""
+def facts(
+    spaces: Mapping[str, SpaceFacts], labels: Sequence[str], prompts: Sequence[str], without: str = NO_SPACE
+) -> Diversity:
+    """Return what is said of diversity beside the methods; ``without`` says why there is no space."""
     numbers = sorted({len(own) for own in by_prompt(prompts).values()})
-    absent = ONE_SEED if not numbers else None if spaces else NO_SPACE
+    absent = ONE_SEED if not numbers else None if spaces else without
     return {
         "spaces": {} if absent else dict(spaces),
         "against": reference(labels),

@@ -143,6 +143,8 @@ class EvaluationPlan:
             marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
             lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
         chunks = -(-pairs // settings.chunk_size)
+        spaces = ", ".join(settings.diversity) or "none (diversity=[])"
+        lines.append(f"diversity in: {spaces}" if pairs > prompts else "diversity: not measured, one seed a prompt")
         return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {settings.chunk_size} pairs"])
 
     def _forwards(self, method: NoiseMethod) -> int | None:

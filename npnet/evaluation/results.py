@@ -18,7 +18,7 @@ import numpy as np
 from npnet.engine.methods import MethodScores, Trace
 from npnet.evaluation import diversity
 from npnet.evaluation.comparison import compare_methods
-from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, TracePointEntry
+from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, SpaceFacts, TracePointEntry
 from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.metrics import statistics
@@ -66,8 +66,7 @@ def make_results(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> Resu
             metric = method.scorers[0] if len(method.scorers) == 1 else None
             methods[label]["trace"] = {"metric": metric, "points": trace}
     _add_diversity(methods, plan, gathered, plan.members)
-    _add_members(methods, plan, records)
-    spaces = plan.settings.diversity
+    _add_members(methods, plan, records, gathered)
     used: dict[str, set[str]] = {}
     for name, number in {item for found in gathered.values() for item in found.versions}:
         used.setdefault(name, set()).add(number)
@@ -78,17 +77,20 @@ def make_results(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> Resu
         "smoke": len(prompts) < SMOKE_PAIRS or any(facts["random_weights"] for facts in metrics.values()),
         "methods": methods,
         "metrics": metrics,
-        "diversity": diversity.facts(
-            {label: {"unit": space.unit, "random_weights": space.is_smoke()} for label, space in spaces.items()},
-            list(plan.members),
-            prompts,
-        ),
+        "diversity": diversity.facts(_spaces(plan), list(plan.members), prompts),
         "settings": plan.asked,
         "device": sorted({device for found in gathered.values() for device in found.devices}),
         "versions": {name: ", ".join(sorted(used[name])) for name in sorted(used)},
         "notes": list(NOTES),
     }
     return plain(results)
+
+
+def _spaces(plan: EvaluationPlan) -> dict[str, SpaceFacts]:
+    return {
+        label: {"unit": space.unit, "kernel_width": space.kernel_width, "random_weights": space.is_smoke()}
+        for label, space in plan.settings.diversity.items()
+    }
 
 
 def _add_diversity(
@@ -98,16 +100,14 @@ def _add_diversity(
     members: Mapping[str, Sequence[str]],
 ) -> None:
     """Add how different the pictures of a prompt are, and what the noise is like, of methods with these members."""
-    columns = {
-        label: [
-            {**found.values, **{space: found.values[digest] for space, digest in plan.spaces.items()}}
-            for found in map(gathered.__getitem__, names)
-        ]
-        for label, names in members.items()
-    }
+
+    def columns(found: Gathered) -> diversity.Columns:
+        return {**found.values, **{space: found.values[digest] for space, digest in plan.spaces.items()}}
+
     kernels = {label: space.kernel_width for label, space in plan.settings.diversity.items()}
     prompts = [sample.prompt for sample in plan.samples]
-    diversity.add_diversity(methods, columns, kernels, prompts, plan.settings.num_resamples)
+    own = {label: [columns(gathered[name]) for name in names] for label, names in members.items()}
+    diversity.add_diversity(methods, own, kernels, prompts, plan.settings.num_resamples)
 
 
 def _compare(
@@ -123,12 +123,18 @@ def _compare(
     return compare_methods(parts, prompts, plan.settings.metric, optimised, plan.settings.num_resamples)
 
 
-def _add_members(methods: dict[str, MethodResults], plan: EvaluationPlan, records: Mapping[str, MethodScores]) -> None:
+def _add_members(
+    methods: dict[str, MethodResults],
+    plan: EvaluationPlan,
+    records: Mapping[str, MethodScores],
+    gathered: Mapping[str, Gathered],
+) -> None:
     """Add what each training seed's network did by itself, against the other methods' networks of the same seed."""
     num_seeds = max(len(members) for members in plan.members.values())
     for number in range(num_seeds if num_seeds > 1 else 0):
         alone = {label: [members[number % len(members)]] for label, members in plan.members.items()}
         found = _compare(plan, alone, records)
+        _add_diversity(found, plan, gathered, alone)
         for label, members in plan.members.items():
             if len(members) > 1:
                 methods[label].setdefault("members", {})[members[number]] = found[label]

@@ -10,6 +10,7 @@ from npnet.papers import published
 from npnet.papers.jobs import Job, point_of, published_place
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
+from npnet.report import diversity
 from npnet.report.markdown import table as markdown_table
 from npnet.report.wording import DAGGER, MARKED, NONE, banner
 from npnet.text import markdown as escaped
@@ -39,10 +40,13 @@ def page(table: Table, setting: Setting, jobs: Sequence[Job]) -> str:
         for row, said in _rows(table, setting, job, results):
             rows.append(row)
             slips |= dict.fromkeys(said)
-        costs += _costs(setting, job, results)
     smoke = {text for _, results in done if (text := banner(results))}
     parts += [escaped(text) for text in sorted(smoke)]
-    parts += [markdown_table(HEADING, rows), markdown_table(COSTS, costs)]
+    spread = diversity.common_columns([results for _, results in done])
+    for (job, results), label in [(found, label) for found in done for label in found[1]["methods"]]:
+        own = diversity.cells_under(spread, results, label)
+        costs.append([_where(setting, job), label, *_cost(results["methods"][label]), *own])
+    parts += [markdown_table(HEADING, rows), markdown_table([*COSTS, *spread], costs)]
     parts += ["\n".join(f"- Of the published figures: {escaped(text)}" for text in slips)] if slips else []
     if any(DAGGER in cell for row in rows for cell in row):
         parts.append(escaped(MARKED))
@@ -125,11 +129,6 @@ def _where(setting: Setting, job: Job) -> str:
     prompts = setting.prompts.get(str(job.place.get("prompts")))
     named = "" if prompts is None else job.place["prompts"] if prompts.use == "file" else prompts.use
     return f"{named} {point_of(job)}".strip()
-
-
-def _costs(setting: Setting, job: Job, results: Results) -> list[list[str]]:
-    where = _where(setting, job)
-    return [[where, label, *_cost(method)] for label, method in results["methods"].items()]
 
 
 def _cost(method: MethodResults) -> list[str]:

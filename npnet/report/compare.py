@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from npnet.arguments import describe, parse
-from npnet.data.json_lines import read_json_lines
 from npnet.description import Description, imported
-from npnet.errors import UserError
-from npnet.evaluation.contract import CostEntry, Results, read_results
+from npnet.evaluation.contract import CostEntry, Diversity, MethodResults, Results
 from npnet.fields import Count, NotEmpty
 from npnet.report import markdown
+from npnet.report.diversity import NOISE
+from npnet.report.runs import Key, Run, read_run
 from npnet.text import markdown as escaped
 
 SUMMARY = "Pair methods of several evaluations on their common samples."
 POSITIONAL = ("runs",)
-Key = tuple[str, int]
+NO_FEATURES = "no space whose features are in the cells/ of all runs"
 
 
 @dataclass(frozen=True)
@@ -41,55 +41,11 @@ class CompareSettings(Description):
 
 
 @dataclass(frozen=True)
-class Run:
-    """An evaluation: ``lines`` holds method -> network -> sample -> its line of ``samples.jsonl``."""
-
-    name: str
-    results: Results
-    lines: dict[str, dict[str, dict[Key, Any]]]
-
-    @property
-    def samples(self) -> list[Key]:
-        """Return the samples, in order."""
-        return list(next(iter(next(iter(self.lines.values())).values())))
-
-
-@dataclass(frozen=True)
 class _Metric:
     """What the statistics ask of a metric; nothing that a file names is built."""
 
     display_scale: float
     pairwise: bool = False
-
-
-def read_run(path: Path) -> Run:
-    """Read an evaluation.
-
-    Raises:
-        UserError: a file is missing, cannot be read, or the two do not belong together.
-    """
-    folder = path.parent if path.name == "results.json" else path
-    if not (folder / "results.json").is_file():
-        raise UserError(f"{path}: no finished evaluation there (results.json is missing)")
-    file, results = folder / "samples.jsonl", read_results(folder / "results.json")
-    if not file.is_file():
-        raise UserError(
-            f"{path}: samples.jsonl is missing (an earlier version made this evaluation); npnet sweep shows its table"
-        )
-    lines: dict[str, dict[str, dict[Key, Any]]] = {}
-    for number, line in read_json_lines(file, str(file)):
-        try:
-            method, key = str(line["method"]), (str(line["prompt"]), int(line["seed"]))
-            scores = {name: _number(line["scores"][name]) for name in results["metrics"]}
-            forwards = float(line["cost"]["forwards"])
-            network = str(line.get("network", method))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{file}: line {number} is not of an evaluation") from error
-        lines.setdefault(method, {}).setdefault(network, {})[key] = {"scores": scores, "forwards": forwards}
-    whole = {len(samples) for networks in lines.values() for samples in networks.values()}
-    if lines.keys() != results["methods"].keys() or whole != {results["num_pairs"]}:
-        raise UserError(f"{file}: is not of the results.json beside it")
-    return Run(str(folder), results, lines)
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -122,6 +78,7 @@ def compare(runs: Sequence[Run], num_resamples: int) -> Results:
     prompts = [prompt for prompt, _ in samples]
     statistics = imported("npnet.evaluation.comparison:compare_methods")
     found = statistics(records, prompts, metrics, optimised, num_resamples)
+    told_of = _add_diversity(found, runs, methods, samples, num_resamples)
     for label, method in found.items():
         method["cost"] = costs[label]
         for key in ("null_control", "members"):
@@ -129,7 +86,13 @@ def compare(runs: Sequence[Run], num_resamples: int) -> Results:
                 method[key] = marks[label][key]
     smoke = len(samples) < 400 or any(run.results["metrics"][n]["random_weights"] for run in runs for n in names)
     facts = {n: {**first["metrics"][n], "notes": _notes(runs, n)} for n in names}
-    of = {"num_pairs": len(samples), "num_prompts": len(set(prompts)), "smoke": smoke, "methods": found}
+    of = {
+        "num_pairs": len(samples),
+        "num_prompts": len(set(prompts)),
+        "smoke": smoke,
+        "methods": found,
+        "diversity": told_of,
+    }
     return imported("npnet.evaluation.results:plain")({**first, **of, "metrics": facts})
 
 
@@ -140,6 +103,41 @@ def table(runs: Sequence[Run], num_resamples: int) -> str:
     pairs, prompts = results["num_pairs"], results["num_prompts"]
     above = f"{', '.join(run.name for run in runs)}: {pairs} common pairs ({prompts} prompts) of {', '.join(asked)}"
     return markdown.tables(results, above)
+
+
+def _add_diversity(
+    found: Mapping[str, MethodResults],
+    runs: Sequence[Run],
+    methods: Mapping[str, tuple[Run, Mapping[str, Mapping[Key, Any]]]],
+    samples: Sequence[Key],
+    num_resamples: int,
+) -> Diversity:
+    """Add diversity in the spaces that all runs have, from the features in their cells, and the noise's measures."""
+    digests = [run.digests["spaces"] for run in runs]
+    spaces = {name: d for name, d in digests[0].items() if all(other.get(name) == d for other in digests)}
+    stores = {
+        run.name: imported("npnet.evaluation.store:Store")(Path(run.name), run.digests["methods"].values())
+        for run in runs
+    }
+    columns = {
+        label: [
+            {
+                **{measure: [own[network][key]["noise"].get(measure) for key in samples] for measure in NOISE},
+                **{
+                    space: [stores[run.name].value(run.digests["methods"][network], digest, key) for key in samples]
+                    for space, digest in spaces.items()
+                },
+            }
+            for network in sorted(own)
+        ]
+        for label, (run, own) in methods.items()
+    }
+    known = runs[0].results.get("diversity", {}).get("spaces", {})
+    facts = {space: known[space] for space in spaces if space in known}
+    prompts = [prompt for prompt, _ in samples]
+    kernels = {space: about["kernel_width"] for space, about in facts.items()}
+    imported("npnet.evaluation.diversity:add_diversity")(found, columns, kernels, prompts, num_resamples)
+    return cast(Diversity, imported("npnet.evaluation.diversity:facts")(facts, list(found), prompts, NO_FEATURES))
 
 
 def _methods(
@@ -181,10 +179,6 @@ def _metrics(runs: Sequence[Run]) -> list[str]:
 
 def _notes(runs: Sequence[Run], name: str) -> list[str]:
     return list(dict.fromkeys(note for run in runs for note in run.results["metrics"][name]["notes"]))
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def main(arguments: Sequence[str]) -> int:

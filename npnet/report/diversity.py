@@ -5,7 +5,7 @@ A figure names its space. Where nothing was measured the column stands all the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from npnet.evaluation.contract import Average, Diversity, Results, Spread
 from npnet.report import wording
@@ -36,6 +36,19 @@ def cells(results: Results, label: str) -> list[str]:
         return [found["absent"]]
     method = results["methods"][label]
     return [share_text(found, label, entry["distance"]) for entry in method.get("diversity", {}).values()]
+
+
+def common_columns(several: Sequence[Results]) -> list[str]:
+    """Return the headings of a table of several evaluations, for ``cells_under``: those of the one with most spaces."""
+    return max(map(columns, several), key=len, default=[])
+
+
+def cells_under(headings: Sequence[str], results: Results, label: str) -> list[str]:
+    """Return a method's cells under given ``headings``; an evaluation without them says why in the first."""
+    found = dict(zip(columns(results), cells(results, label), strict=True))
+    if found.keys() & set(headings):
+        return [found.get(name, wording.NONE) for name in headings]
+    return [next(iter(found.values())), *[wording.NONE] * (len(headings) - 1)]
 
 
 def share_text(found: Diversity, label: str, spread: Spread) -> str:
@@ -104,7 +117,12 @@ def noise_rows(results: Results) -> list[list[str]]:
 
 def notes(results: Results) -> list[str]:
     """Return what a reader of the tables should know."""
-    found = _found(results)
+    missing = sum(method["noise"]["norm"]["missing"] for method in results["methods"].values() if "noise" in method)
+    noise = [f"Of {count(missing, 'noise')} nothing is known: an earlier version drew the picture"] if missing else []
+    return [*_notes(results, _found(results)), *noise]
+
+
+def _notes(results: Results, found: Diversity) -> list[str]:
     if found["absent"] is not None:
         return [f"Diversity: {found['absent']}"]
     numbers = " to ".join(str(number) for number in dict.fromkeys(found["num_pictures"]))
@@ -122,8 +140,6 @@ def notes(results: Results) -> list[str]:
     said += (
         [f"{', '.join(random)}: smoke: random weights, made for a test; these figures mean nothing"] if random else []
     )
-    missing = sum(m["noise"]["norm"]["missing"] for m in results["methods"].values() if "noise" in m)
-    said += [f"Of {count(missing, 'noise')} nothing is known: an earlier version drew the picture"] if missing else []
     return said
 
 

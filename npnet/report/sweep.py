@@ -80,7 +80,7 @@ def table(runs: Sequence[Run]) -> str:
     headings = [wording.metric_heading(first, name) for name in names]
     keys = list(runs[0].varied)
     has_standard = any("standard" in run.results["methods"] for run in runs)
-    spread = max((diversity.columns(run.results) for run in runs), key=len)
+    spread = diversity.common_columns([run.results for run in runs])
     gained = [f"{name}, gain on standard" for name in names if has_standard]
     heading = [*keys, "method", *headings, *gained, *spread]
     rows: list[list[str]] = []
@@ -92,22 +92,15 @@ def table(runs: Sequence[Run]) -> str:
             pair = [(label, "standard")] if (label, "standard") in against else []
             gains = [row.gain + row.mark for row in wording.comparison_rows(run.results, pair)]
             gains += [""] * (len(names) * has_standard - len(gains))
-            own = _by_space(run.results, label, spread)
+            own = diversity.cells_under(spread, run.results, label)
             rows.append([*run.varied.values(), wording.shown(run.results, label), *scores, *gains, *own])
         notes |= dict.fromkeys([*wording.method_notes(run.results), *wording.metric_notes(run.results)])
+        notes |= dict.fromkeys(diversity.notes(run.results))
     counts = sorted({wording.count(run.results["num_pairs"], "pair") for run in runs})
     smoke = _smoke(runs)
     above = [f"{' to '.join(counts)} in each evaluation. [95 % interval over prompts]."]
     above += [escaped(smoke)] if smoke else []
     return "\n\n".join([*above, markdown.table(heading, rows), *map(escaped, notes)]) + "\n"
-
-
-def _by_space(results: Results, label: str, spread: Sequence[str]) -> list[str]:
-    """Return a method's diversity under the headings ``spread``; an evaluation without says why in the first."""
-    found = dict(zip(diversity.columns(results), diversity.cells(results, label), strict=True))
-    if found.keys() <= set(spread):
-        return [found.get(name, wording.NONE) for name in spread]
-    return [next(iter(found.values())), *[wording.NONE] * (len(spread) - 1)]
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:

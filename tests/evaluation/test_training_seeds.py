@@ -101,6 +101,7 @@ def test_the_method_is_the_mean_of_its_members(pooled):
 def test_three_copies_of_a_network_say_what_the_network_says(pooled):
     one, same = (pooled[1]["methods"][label] for label in ("one", "same"))
     assert same["metrics"] == one["metrics"]
+    assert (same["diversity"], same["noise"]) == (one["diversity"], one["noise"])
     assert same["versus_standard"] == one["versus_standard"]
     assert same["versus"]["one"]["target"]["ties"] == 1
     assert same["cost"]["forwards"] == one["cost"]["forwards"]

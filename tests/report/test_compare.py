@@ -5,7 +5,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from npnet.report.command import evaluate
-from npnet.report.compare import compare, groups, main, read_run
+from npnet.report.compare import NO_FEATURES, compare, groups, main
+from npnet.report.runs import read_run
 from tests.commands import exit_code
 from tests.evaluation.extra_fakes import PROMPTS, config
 
@@ -29,6 +30,18 @@ def test_two_runs_say_what_one_run_of_both_says(two, finished):
     for label, method in whole["methods"].items():
         assert found["methods"][label]["metrics"] == method["metrics"]
         assert found["methods"][label]["versus"] == method["versus"]
+        assert found["methods"][label]["diversity"] == method["diversity"]
+        assert found["methods"][label]["noise"] == method["noise"]
+
+
+def test_without_cells_the_column_says_why_it_is_empty(two, tmp_path):
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    for name in ("results.json", "samples.jsonl"):
+        shutil.copy(two[0] / name, folder)
+    found = compare([read_run(folder)], 50)
+    assert found["diversity"]["absent"] == NO_FEATURES
+    assert found["methods"]["redraw"]["noise"]["norm"]["count"] == 24
 
 
 def test_only_common_samples_are_paired(two, tmp_path):

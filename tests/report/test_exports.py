@@ -17,8 +17,8 @@ def test_the_csv_holds_the_numbers_of_the_results(finished):
 
 def test_the_latex_is_rectangular_and_escapes_what_latex_reads(finished):
     text = (finished / "results.tex").read_text()
-    first, second = (part.split(r"\end{tabular}")[0] for part in text.split(r"\begin{tabular}")[1:])
-    for part, ampersands in ((first, 3), (second, 2)):
+    parts = [part.split(r"\end{tabular}")[0] for part in text.split(r"\begin{tabular}")[1:]]
+    for part, ampersands in zip(parts, (4, 2, 7, 4), strict=True):
         rows = [line for line in part.splitlines() if line.endswith(r"\\")]
         assert {line.count(" & ") for line in rows} == {ampersands}
     assert r"close, \% right" in text

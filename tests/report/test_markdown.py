@@ -19,7 +19,10 @@ def rows_of(text, title):
 
 
 def test_every_table_is_rectangular_and_the_text_says_smoke_once_where_pairs_are_few(text):
-    for title in ("Mean score", "Mean gain on standard", "Winning rate against standard", "Against each other"):
+    for title in (
+        *("Mean score", "Mean gain on standard", "Winning rate against standard", "Against each other"),
+        *("Diversity of the pictures", "What the noise is like"),
+    ):
         rows = rows_of(text, title)
         assert len(rows) > 1
         assert len({len(row) for row in rows}) == 1
@@ -29,7 +32,8 @@ def test_every_table_is_rectangular_and_the_text_says_smoke_once_where_pairs_are
 def test_the_numbers_are_those_of_the_results(finished, text):
     methods = json.loads((finished / "results.json").read_text())["methods"]
     heading, *rows = rows_of(text, "Mean score")
-    assert heading == ["method", "target", "close, % right", "forwards a picture"]
+    spread = "diversity (pixels), % of standard's"
+    assert heading == ["method", "target", "close, % right", spread, "forwards a picture"]
     assert [row[0] for row in rows] == list(methods)
     for row in rows:
         assert float(row[2].split()[0]) == pytest.approx(100 * methods[row[0]]["metrics"]["close"]["mean"], abs=0.06)
@@ -43,4 +47,5 @@ def test_the_numbers_are_those_of_the_results(finished, text):
 def test_without_standard_or_others_their_tables_are_left_out(finished):
     results = json.loads((finished / "results.json").read_text())
     results["methods"] = {"best": {**results["methods"]["best"], "versus": {}}}
-    assert tables(results).count("**") == 2
+    results["diversity"]["against"] = "best"
+    assert tables(results).count("**") == 6  # scores, diversity and noise

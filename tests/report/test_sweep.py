@@ -34,7 +34,7 @@ def test_a_row_is_a_method_of_an_evaluation_in_the_order_of_what_differs(folders
     heading, rows = cells(table(read_runs(folders)))
     assert heading[:2] == ["num_inference_steps", "method"]
     assert [row[:2] for row in rows] == [[s, m] for s in ("3", "10") for m in ("standard", "inversion")]
-    assert {len(row) for row in rows} == {len(heading)} == {6}
+    assert {len(row) for row in rows} == {len(heading)} == {7}
     assert "SMOKE" in table(read_runs(folders))
 
 
