@@ -58,6 +58,13 @@ def share_text(found: Diversity, label: str, spread: Spread) -> str:
     return wording.with_interval(spread["share"], spread["share_interval"], 100, 0)
 
 
+def sentence(results: Results, label: str) -> str:
+    """Return a method's diversity as a sentence; nothing where none was measured."""
+    found = _found(results)
+    shares = [f"{text} % ({space})" for space, text in zip(found["spaces"], cells(results, label), strict=False)]
+    return f"Diversity, of {found['against']}'s: {', '.join(shares)}." if shares else ""
+
+
 def heading(results: Results) -> list[str]:
     """Return the heading of ``rows``."""
     of = f"% of {_found(results)['against']}'s"

@@ -70,7 +70,10 @@ def render(
         labels=list(results["methods"]),
         headline=wording.headline(results),
         smoke=wording.banner(results),
-        in_short=wording.in_short(results),
+        in_short=[
+            f"{sentence} {diversity.sentence(results, label)}".strip()
+            for (label, _), sentence in zip(versus_standard, wording.in_short(results), strict=True)
+        ],
         score_rows=wording.score_rows(results),
         versus_standard=wording.comparison_rows(results, versus_standard),
         among=wording.comparison_rows(results, among),
