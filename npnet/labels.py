@@ -3,6 +3,9 @@
 A file of ``conf/noise/`` or ``conf/metric/`` carries one label, ``npnet``, and Hydra knows no other. An override of
 ``npnet_30k`` asks for another member with the keys and defaults of ``npnet``; before Hydra reads the command line, the
 node is put in front of it as an override of its own.
+
+And the opposite: ``noise=[standard,npnet]`` with an experiment that tunes ``inversion`` compares those two; what the
+experiment says of a method that is not compared is taken away.
 """
 
 from __future__ import annotations
@@ -41,6 +44,42 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
             result.append(f"+{match['group']}.{match['label']}={_flow(_node(match['group'], known, folders))}")
         result.append(argument.removeprefix("+"))
     return result
+
+
+def without_tuned(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Return the command line without what its experiments tune of members that its ``noise=`` or ``metric=`` lacks.
+
+    Args:
+        arguments: what was typed.
+        folders: of the groups, see ``paths.config_dirs``.
+    """
+    pairs = [argument.lstrip("+").partition("=")[::2] for argument in arguments]
+    chosen = {key: re.findall(r"\w+", value) for key, value in pairs if key in GROUPS and "],[" not in value}
+    named = [name for key, value in pairs if key == "experiment" for name in re.findall(r"\w+", value)]
+    typed = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match}
+    unused = {
+        (group, label): f"~{group}.{label}"
+        for name in named
+        for group, label in _tuned(name, folders)
+        if group in chosen and label not in chosen[group] and (group, label) not in typed
+    }
+    return [*arguments, *unused.values()]
+
+
+def _tuned(experiment: str, folders: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return the labels of which an experiment, or one that it starts from, sets keys without making a node."""
+    file = options("experiment", folders).get(experiment)
+    if file is None:
+        return []  # the command says so
+    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    found = [
+        name
+        for default in content.get("defaults", [])
+        if isinstance(default, str) and default != "_self_"
+        for name in _tuned(default, folders)
+    ]
+    nodes = [(group, label, node) for group in GROUPS for label, node in (content.get(group) or {}).items()]
+    return found + [(group, str(label)) for group, label, node in nodes if "_target_" not in (node or {})]
 
 
 def _place(match: re.Match[str]) -> tuple[str, str]:

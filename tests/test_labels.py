@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from npnet.labels import with_new_labels
+from npnet.labels import with_new_labels, without_tuned
 from npnet.paths import config_dir
 
 LABELS = [(group, path.stem) for group in ("noise", "metric") for path in sorted((config_dir() / group).glob("*.yaml"))]
@@ -62,3 +62,25 @@ def test_everything_else_stays_as_it_was_typed(argument):
 def test_a_target_that_was_given_is_kept():
     arguments = ["+noise.npnet_own._target_=tests.fakes.Redraw", "+noise.npnet_own.other=1"]
     assert with_new_labels(arguments, [config_dir()]) == arguments
+
+
+EXPERIMENTS = sorted((config_dir() / "experiment").glob("*_evaluate.yaml"))
+
+
+@pytest.mark.parametrize("experiment", [path.stem for path in EXPERIMENTS])
+def test_fewer_methods_than_an_experiment_tunes_are_compared_as_they_are(experiment):
+    typed = [f"experiment={experiment}", "noise=[standard,npnet]", "network_path=a"]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        noise = compose("evaluate", without_tuned(typed, [config_dir()])).noise
+    assert {"standard", "npnet"} <= set(noise)
+    assert all("_target_" in node for node in noise.values()), "a node that nothing can be made of is left"
+
+
+def test_what_an_experiment_tunes_of_a_method_that_is_compared_stays():
+    typed = ["experiment=demo_evaluate", "noise=[standard,inversion]"]
+    assert without_tuned(typed, [config_dir()]) == typed
+
+
+def test_a_key_that_was_typed_is_not_taken_away_in_silence():
+    typed = ["experiment=demo_evaluate", "noise=[standard]", "noise.inversion.guidance_scale=2"]
+    assert without_tuned(typed, [config_dir()]) == typed

@@ -11,6 +11,9 @@ from npnet.networks import residual, svd
 from npnet.networks.text import AdaGroupNormText, SpatialText
 from npnet.networks.unet import UNetBranch, UNetSizes, is_unet
 
+WITHOUT = ("off", "left_out")
+"""Forms of a network without a singular-value branch: with the noise in its place, and with nothing there."""
+
 
 def checked_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments ``given`` to the constructor, as plain values.
@@ -28,7 +31,8 @@ def checked_arguments(function: Callable[..., Any], given: Mapping[str, Any]) ->
     if isinstance(trunk, Mapping):
         with under("trunk"):
             from_mapping(UNetSizes if is_unet(trunk) else residual.SwinSizes, trunk)
-    if (c["text_term"], c["singular_value_branch"], c["residual_branch"]) == ("off", "off", False):
+    branch = c["singular_value_branch"] in WITHOUT
+    if branch and (c["text_term"], c["residual_branch"]) == ("off", False):
         raise ValueError("text_term, singular_value_branch and residual_branch are all off: nothing is left to learn")
     c["latent_size"] = [size] * 2 if isinstance(size, int) else list(size)
     c["trunk"] = trunk if isinstance(trunk, str) else residual.plain_sizes(trunk)
@@ -46,7 +50,7 @@ def text_term(c: Mapping[str, Any]) -> AdaGroupNormText | SpatialText | None:
 
 def singular_value_branch(c: Mapping[str, Any]) -> svd.SingularValueBranch | None:
     """Build the branch of equation 6; None where there is none."""
-    if c["singular_value_branch"] == "off":
+    if c["singular_value_branch"] in WITHOUT:
         return None
     attends = c["singular_value_branch"] == "attention"
     return svd.SingularValueBranch(c["latent_channels"], c["latent_size"], attends)

@@ -41,7 +41,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         prompt_embed_dim: D of the prompt embeddings.
         prompt_length: L of the prompt embeddings; only ``ada_group_norm`` is tied to it.
         pooled_embed_dim: P of the pooled embeddings, 0 for none; only ``spatial`` uses them.
-        singular_value_branch: ``attention``, ``no_attention`` or ``off``, which puts the noise itself in its place.
+        singular_value_branch: ``attention``, ``no_attention``, ``off`` (the noise in its place), ``left_out`` (nothing).
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
         trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.SwinSizes``; or a
@@ -75,7 +75,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         prompt_embed_dim: Count = 2048,
         prompt_length: Count = 77,
         pooled_embed_dim: Whole = 0,
-        singular_value_branch: Literal["attention", "no_attention", "off"] = "attention",
+        singular_value_branch: Literal["attention", "no_attention", "off", "left_out"] = "attention",
         singular_vector_signs: svd.Signs = "canonical",
         residual_branch: bool = True,
         trunk: str | Mapping[str, Any] = "swin_tiny_patch4_window7_224",
@@ -135,7 +135,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         windows = Windows.of(noise.shape[-2:], self.config["latent_size"] if tied_to_size else None)
         source = windows.split(noise.float())
 
-        golden, text = source, None
+        golden, text = source * (self.config["singular_value_branch"] != "left_out"), None
         if self.text is not None:
             assert prompt_embeds is not None  # as ``check_prompt`` saw
             pooled = None if pooled_prompt_embeds is None else pooled_prompt_embeds.to(dtype)

@@ -1,15 +1,16 @@
 """The command ``npnet paper``: every table and figure of the papers, on any setting.
 
     npnet paper list
-    npnet paper TABLE setting=NAME [dry_run=true] [network_path=FILE] [prompts_folder=DIR] [methods=[...]] [train=true]
+    npnet paper TABLE setting=NAME [dry_run=true] [network_path=FILE] [inputs=DIR] [methods=[...]] [train=true]
+    npnet paper all [training=false] [smoke=true] [page=docs/paper.md]
 
 It plans the project's own commands, says what is there, what is missing and what it costs, runs what is missing (each
-command resumes by itself), and writes ``outputs/papers/SETTING/TABLE/README.md``.
+command resumes by itself), and writes ``outputs/papers/SETTING/TABLE/README.md``. ``all`` is every table and figure
+that the built-in models can make, and one page of them.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,12 +22,14 @@ from npnet.arguments import describe, parse
 from npnet.description import Description
 from npnet.errors import UserError
 from npnet.fields import Name
+from npnet.papers.asked import FOLDER, Asked
+from npnet.papers.book import book, listing, makeable
 from npnet.papers.costs import cost
 from npnet.papers.jobs import Job
 from npnet.papers.page import page
-from npnet.papers.planning import FOLDER, Asked, plan
-from npnet.papers.setting import Setting, setting, settings
-from npnet.papers.table import Table, table, tables
+from npnet.papers.planning import plan
+from npnet.papers.setting import setting
+from npnet.papers.table import shown_by, table, tables
 from npnet.text import count
 from npnet.work import atomic
 
@@ -39,26 +42,34 @@ class PaperSettings(Description):
     """The keys of ``paper``.
 
     Attributes:
-        table: its name, or list.
+        table: its name, or list, or all.
         setting: where it is made.
         dry_run: say what is there, what is missing and what it costs, and run nothing.
         network_path: the network, instead of the shipped or trained one: a folder of ours, or a released .pth.
-        prompts_folder: holds prompt files that are not fetched (simple_cases.json).
+        inputs: a folder of what is not fetched: simple_cases.json and complex_cases.json of Noise Diffusion; fish (a
+            folder of ImageNet's pictures) and inception.pth for figure 10; control (images and a metadata.jsonl) for
+            figure 14; training_pairs.json, published prompts with their seeds, for collections.
         methods: noise methods, instead of the table's.
         train: train the network even where one is shipped.
         folder: of all outputs.
         keys: further keys of every evaluation, as {prompts.limit: 8}.
+        smoke: a small try of every command, in FOLDER/smoke; shows that a table runs, and nothing else.
+        training: of all: with the tables that train networks first (hours).
+        page: of all: the file of the page.
     """
 
     table: Name
     setting: Name = "shapes"
     dry_run: bool = False
     network_path: str | None = None
-    prompts_folder: Path | None = None
+    inputs: Path | None = None
     methods: tuple[Name, ...] = ()
     train: bool = False
     folder: Path = FOLDER
     keys: dict[str, Any] = field(default_factory=dict)
+    smoke: bool = False
+    training: bool = True
+    page: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,27 +83,48 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     asked = parse(PaperSettings, arguments, POSITIONAL)
     if asked.table == "list":
-        print(listing(asked), end="")
-        return 0
-    wanted, where = table(asked.table), setting(asked.setting)
-    target = tables()[wanted.same_as] if wanted.same_as else wanted
-    if reason := wanted.why_not(asked.setting, where) or target.why_not(asked.setting, where):
-        raise UserError(f"{asked.table} setting={asked.setting}: not possible: {reason}")
-    jobs = plan(asked.table, wanted, asked.setting, _asked(asked))
+        print(listing(_asked(asked)), end="")
+    elif asked.table == "all":
+        _make_all(asked)
+    else:
+        _make(asked.table, asked.setting, asked)
+    return 0
+
+
+def _make(name: str, where: str, asked: PaperSettings) -> None:
+    """Plan a table, run what is missing, and write its page."""
+    wanted, target = table(name), shown_by(name)
+    setting(where)
+    said = _asked(asked)
+    if reason := wanted.why_not(where, said.setting(where)) or target.why_not(where, said.setting(where)):
+        raise UserError(f"{name} setting={where}: not possible: {reason}")
+    jobs = plan(name, wanted, where, said)
     print(_said(jobs))
     if asked.dry_run:
-        return 0
+        return
     if lacking := next((job.missing for job in jobs if job.missing and not job.is_done), None):
         raise UserError(lacking)
     for job in jobs:
         if not job.is_done:
             _run(job)
-    _write(asked, target, where, jobs)
-    return 0
+    path = said.root(where) / name / "README.md"
+    _write(path, page(target, where, jobs, said))
+
+
+def _make_all(asked: PaperSettings) -> None:
+    """Make every table that the built-in models can make, and one page of them."""
+    said = _asked(asked)
+    for name, where in makeable(said):
+        jobs = plan(name, tables()[name], where, said)
+        if asked.training or all(job.is_done for job in jobs if job.command == "train"):
+            print(f"\n{name} setting={where}")
+            _make(name, where, asked)
+    if not asked.dry_run:
+        _write(asked.page or said.folder / "README.md", book(said))
 
 
 def _asked(asked: PaperSettings) -> Asked:
-    return Asked(asked.network_path, asked.prompts_folder, asked.methods, asked.train, asked.folder, asked.keys)
+    return Asked(asked.network_path, asked.inputs, asked.methods, asked.train, asked.folder, asked.keys, asked.smoke)
 
 
 def _said(jobs: Sequence[Job]) -> str:
@@ -102,7 +134,7 @@ def _said(jobs: Sequence[Job]) -> str:
         price = cost(job)
         total += 0 if job.is_done else price.forwards or 0
         words = [count(price.pairs, "pair")] if price.pairs else []
-        if job.command in ("collect", "evaluate"):
+        if job.command in ("collect", "evaluate", "generate"):
             words += ["forwards depend on the data" if price.forwards is None else f"{price.forwards:,} forwards"]
         words += [f"{price.optimisation_steps:,} steps"] if price.optimisation_steps else []
         state = "there  " if job.is_done else "missing"
@@ -119,45 +151,7 @@ def _run(job: Job) -> None:
         raise UserError(f"stopped, with exit code {done.returncode}: {job}; the same command resumes")
 
 
-def _write(asked: PaperSettings, target: Table, where: Setting, jobs: Sequence[Job]) -> None:
-    evaluations = [job for job in jobs if job.command == "evaluate"]
-    path = asked.folder / asked.setting / asked.table / "README.md"
+def _write(path: Path, text: str) -> None:
     atomic.make_folder(path.parent)
-    atomic.write_bytes(path, page(target, where, evaluations).encode())
+    atomic.write_bytes(path, text.encode())
     print(f"\nwritten: {path}")
-
-
-def listing(asked: PaperSettings) -> str:
-    """Return every table and figure on every setting: done, ready, or not possible and why."""
-    lines = []
-    for name, wanted in sorted(tables().items(), key=_order):
-        lines.append(f"{name}  {wanted.title}" + (f" (made by {wanted.same_as})" if wanted.same_as else ""))
-        if isinstance(wanted.not_possible, str):
-            lines.append(f"  not possible: {wanted.not_possible}")
-            continue
-        others = []
-        for where, place in settings().items():
-            reason = wanted.why_not(where, place)
-            if where not in wanted.settings and where not in wanted.not_possible:
-                others.append(where)
-            elif reason:
-                lines.append(f"  {where}: not possible: {reason}")
-            else:
-                lines.append(f"  {where}: {_state(plan(name, wanted, where, _asked(asked)), where)}")
-        lines.append(f"  the paper has no such rows: {', '.join(others)}")
-    return "\n".join(lines) + "\n"
-
-
-def _order(named: tuple[str, Table]) -> list[int | str]:
-    """Return what sorts table2 before table10."""
-    words = re.split(r"(\d+)", named[1].title + named[0])
-    return [int(word) if word.isdigit() else word for word in words]
-
-
-def _state(jobs: Sequence[Job], where: str) -> str:
-    if all(job.is_done for job in jobs if job.command == "evaluate"):
-        return "done"
-    todo = count(sum(not job.is_done for job in jobs), "command")
-    if missing := next((job.missing for job in jobs if job.missing), None):
-        return f"ready, {todo} to run; {missing}"
-    return f"ready, {todo} to run" + ("" if where.startswith("shapes") else "; published weights are fetched")

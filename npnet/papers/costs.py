@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from npnet.description import imported
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
+from npnet.generation.settings import GenerateSettings
 from npnet.labels import with_new_labels
 from npnet.papers.jobs import Job
 from npnet.paths import config_dir, config_dirs
@@ -59,11 +60,15 @@ def cost(job: Job) -> Cost:
     if job.command == "collect":
         settings = read(imported("collect.settings:CollectSettings"), config)
         per_pair = imported("collect.dry_run:forwards_per_pair")(settings)
-        pairs = (job.prompts or 0) * settings.seeds.per_prompt
+        if job.prompts is None:
+            return Cost()
+        pairs = job.prompts * settings.seeds.per_prompt
         return Cost(pairs, None if per_pair is None else per_pair * pairs)
     config["noise"], _ = expand(config["noise"])
-    evaluation = read(EvaluateSettings, config)
+    evaluation = read(GenerateSettings if job.command == "generate" else EvaluateSettings, config)
     count = min(job.prompts or 0, evaluation.prompts.limit or 10**9) * evaluation.seeds.per_prompt
+    if isinstance(evaluation.seeds.list, tuple):
+        count = (job.prompts or 0) * len(evaluation.seeds.list)
     guided = evaluation.guidance_scale != 1 and "unconditional_branch" in evaluation.backbone.capabilities
     sampling = (2 if guided else 1) * evaluation.num_inference_steps
     found = [method.forwards(evaluation.backbone) for method in evaluation.noise.values()]

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from npnet.arguments import quoted
-from npnet.papers.setting import Setting
 
-FINISHED = {"collect": "README.md", "filter": "README.md", "train": "network/config.json"}
+FINISHED = {"collect": "README.md", "filter": "README.md", "train": "network/config.json", "generate": "sheet.png"}
 """What a finished command leaves in its folder."""
 
 
@@ -19,7 +18,7 @@ class Job:
     """One resumable command.
 
     Attributes:
-        command: collect, filter, train or evaluate.
+        command: collect, filter, train, evaluate or generate.
         output_dir: its folder.
         keys: dotted key -> value; ``+`` in front adds a key.
         prompts: number of its prompts; None where it reads none.
@@ -69,9 +68,9 @@ def word(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def published_place(job: Job, setting: Setting) -> dict[str, Any]:
-    """Return the keys by which a published table calls the rows of an evaluation."""
-    place = {"backbone": setting.published, **job.place}
+def published_place(job: Job, backbone: str) -> dict[str, Any]:
+    """Return the keys by which a published table calls the rows of an evaluation of ``backbone``."""
+    place = {"backbone": backbone, **job.place}
     if "seeds.range" in place:
         place["seeds"] = word(place.pop("seeds.range"))
     return place

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from npnet.description import imported
 from npnet.evaluation.contract import MethodResults, Results, read_results
 from npnet.papers import published
+from npnet.papers.asked import Asked
 from npnet.papers.jobs import Job, point_of, published_place
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
@@ -20,24 +22,38 @@ _NOTHING: tuple[str, float | None, list[str]] = (NONE, None, [])
 COSTS = ["prompts", "method", "forwards a picture", "seconds a picture", "peak memory, MB"]
 
 
-def page(table: Table, setting: Setting, jobs: Sequence[Job]) -> str:
+def page(table: Table, where: str, jobs: Sequence[Job], asked: Asked) -> str:
     """Return the page of a table on a setting, as Markdown.
 
     Args:
         table: what varies.
-        setting: where it was made.
-        jobs: its evaluations, finished ones; what is not finished is not on the page.
+        where: name of the setting on which it was made.
+        jobs: what it was made by; what is not finished is not on the page.
+        asked: what else was said.
 
     Raises:
         UserError: results that are there cannot be read.
     """
+    setting = asked.setting(where)
+    parts = [f"## {table.title}", f"On {setting.title}."]
+    if table.shows == "evaluations":
+        parts[-1:] = _scores(table, where, setting, [job for job in jobs if job.command == "evaluate"])
+    else:
+        parts += imported(f"npnet.papers.readings:{table.shows}")(table, where, setting, jobs, asked)
+    return "\n\n".join(parts) + "\n"
+
+
+def _scores(table: Table, where: str, setting: Setting, jobs: Sequence[Job]) -> list[str]:
+    """Return the parts of a page of evaluations."""
     done = [(job, read_results(job.output_dir / "results.json")) for job in jobs if job.is_done]
-    parts = [f"## {table.title}", f"On {setting.title}. {_extent(jobs, done)}"]
+    parts = [f"On {setting.title}. {_extent(jobs, done)}"]
+    backbone = table.published_backbone(where, setting)
+    reads = table.reads_on.get(where, setting.reads)
     rows: list[list[str]] = []
     costs: list[list[str]] = []
     slips: dict[str, None] = {}
     for job, results in done:
-        for row, said in _rows(table, setting, job, results):
+        for row, said in _rows(table, setting, backbone, reads, job, results):
             rows.append(row)
             slips |= dict.fromkeys(said)
     smoke = {text for _, results in done if (text := banner(results))}
@@ -50,10 +66,10 @@ def page(table: Table, setting: Setting, jobs: Sequence[Job]) -> str:
     parts += ["\n".join(f"- Of the published figures: {escaped(text)}" for text in slips)] if slips else []
     if any(DAGGER in cell for row in rows for cell in row):
         parts.append(escaped(MARKED))
-    if any(ours != theirs for ours, theirs in setting.reads.items()):
-        pairs = ", ".join(f"{ours} beside {theirs}" for ours, theirs in setting.reads.items())
+    if any(ours != theirs for ours, theirs in reads.items()):
+        pairs = ", ".join(f"{ours} beside {theirs}" for ours, theirs in reads.items())
         parts.append(escaped(f"Other metrics than the paper's ({pairs}): only directions compare."))
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def _extent(jobs: Sequence[Job], done: Sequence[tuple[Job, Results]]) -> str:
@@ -63,15 +79,17 @@ def _extent(jobs: Sequence[Job], done: Sequence[tuple[Job, Results]]) -> str:
     return said if len(done) == len(jobs) else f"{said} {len(done)} of {len(jobs)} evaluations are finished."
 
 
-def _rows(table: Table, setting: Setting, job: Job, results: Results) -> Iterator[tuple[list[str], list[str]]]:
+def _rows(
+    table: Table, setting: Setting, backbone: str, reads: Mapping[str, str], job: Job, results: Results
+) -> Iterator[tuple[list[str], list[str]]]:
     figures = published.table(table.published) if table.published else None
     where = _where(setting, job)
     for label, method in results["methods"].items():
         for metric, entry in method["metrics"].items():
-            theirs = setting.reads.get(metric, metric)
+            theirs = reads.get(metric, metric)
             value, gain, said = _NOTHING
             if figures is not None and theirs in figures.metrics:
-                value, gain, said = _published(figures, table, setting, job, label, theirs)
+                value, gain, said = _published(figures, table, backbone, job, label, theirs)
             scale, mark = entry["display_scale"], f" {DAGGER}" if entry["optimised"] else ""
             ours = f"{_number(entry['mean'], scale)} {_interval(entry['interval'], scale)}{mark}"
             versus = method["versus"].get(table.baseline, {}).get(metric)
@@ -85,10 +103,10 @@ def _rows(table: Table, setting: Setting, job: Job, results: Results) -> Iterato
 
 
 def _published(
-    figures: published.Published, table: Table, setting: Setting, job: Job, label: str, metric: str
+    figures: published.Published, table: Table, backbone: str, job: Job, label: str, metric: str
 ) -> tuple[str, float | None, list[str]]:
     """Return a published figure, its gain on the baseline, and what is said against either."""
-    place = published_place(job, setting)
+    place = published_place(job, backbone)
     point = point_of(job)
     found: dict[str, float] = {}
     said: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,10 @@ from npnet.fields import Count, Name
 from npnet.papers.files import named, read_all
 from npnet.paths import config_dir, options
 
+SMOKE_PROMPTS = 4
+"""Prompts of an evaluation at smoke size."""
+SMOKE_PAIRS = 48
+"""Pairs that are tried at smoke size, of a prompt each."""
 Keys = Mapping[str, Any]
 """Overrides of a command: dotted key -> value."""
 
@@ -25,7 +29,7 @@ class PromptChoice(Description):
     Attributes:
         use: an option of ``prompts=``.
         count: of its first prompts.
-        file: name of the file in ``prompts_folder=``, for ``use: file``.
+        file: name of the file in ``inputs=``, for ``use: file``.
     """
 
     use: Name
@@ -84,6 +88,7 @@ class Setting(Description):
         methods: noise method -> its keys here; passed only where the method is compared.
         networks: form of the network -> keys of its training; none where no network of this model is trained.
         recipe: keys of every training.
+        recipes: label of a network -> keys of its training that differ.
         training_seeds: of every network.
         pairs: None where no network of this model is trained.
         shipped: whether the network of the published form comes with the project.
@@ -104,12 +109,28 @@ class Setting(Description):
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     recipe: Keys = field(default_factory=dict)
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     training_seeds: tuple[int, ...] = (0,)
     pairs: Pairs | None = None
     shipped: bool = False
     optimised: tuple[Name, ...] = ()
     transfer: Transfer | None = None
     keys: Keys = field(default_factory=dict)
+
+    def small(self) -> Setting:
+        """Return the setting at smoke size: it shows that things run, and says nothing else."""
+        prompts = {
+            name: replace(choice, count=min(choice.count, SMOKE_PROMPTS)) for name, choice in self.prompts.items()
+        }
+        pairs = self.pairs and replace(self.pairs, prompts=SMOKE_PAIRS, per_prompt=1, count=None)
+        return replace(
+            self,
+            prompts=prompts,
+            pairs=pairs,
+            seeds=replace(self.seeds, per_prompt=1),
+            recipe={**self.recipe, "trainer.max_epochs": 1} if self.recipe else {},
+            training_seeds=self.training_seeds[:1],
+        )
 
 
 @cache

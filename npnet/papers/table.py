@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from npnet.description import Description
 from npnet.errors import FieldError
@@ -14,6 +14,7 @@ from npnet.papers.files import named, read_all
 from npnet.papers.setting import Keys, Setting
 from npnet.paths import config_dir, options
 
+Shows = Literal["evaluations", "gates", "singular_vectors", "fid", "controlled"]
 WHOLE = "npnet"
 """The role of the network that the tables are about: the published form, on the selected pairs, by the recipe."""
 
@@ -49,8 +50,12 @@ class Table(Description):
         published: name of the published table; None where the paper prints no figures.
         prompts: the paper's prompt sets; those that a setting has are used.
         methods: labels of ``noise=``; a label may continue the name of a method (``noise_diffusion_pgd``).
+        methods_on: setting -> its methods instead.
         method_keys: label -> keys.
         networks: label -> network, beside the methods.
+        networks_on: setting -> further ones there.
+        published_on: setting -> the backbone whose published rows are set beside ours, instead of the setting's.
+        reads_on: setting -> our metric -> the published one that it is set beside, instead of the setting's.
         published_as: label, or POINT/label, -> the label of the published row, where that differs.
         baseline: the method that gains are against.
         sweep: key of the evaluation -> its values.
@@ -58,6 +63,9 @@ class Table(Description):
         cases: name -> keys of the evaluation: what is swept that is more than one key.
         metrics: options of ``metric=``, on real models; none takes the setting's.
         keys: of the evaluation.
+        texts: prompts that are the table's own.
+        shows: scores of evaluations; what is in the networks (``gates``) or the pairs (``singular_vectors``); or
+            pictures (``controlled``) and their ``fid``.
         transfer: whether the network is the one of the setting's ``transfer``.
         same_as: the table whose evaluations show this one too.
         not_possible: why, in words, where no command makes it; or setting -> why.
@@ -68,8 +76,12 @@ class Table(Description):
     published: Name | None = None
     prompts: tuple[Name, ...] = ("pick_a_pic",)
     methods: tuple[Name, ...] = ("standard", "inversion", WHOLE)
+    methods_on: dict[str, tuple[Name, ...]] = field(default_factory=dict)
     method_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     networks: dict[str, Role] = field(default_factory=dict)
+    networks_on: dict[str, dict[str, Role]] = field(default_factory=dict)
+    published_on: dict[str, str] = field(default_factory=dict)
+    reads_on: dict[str, dict[str, str]] = field(default_factory=dict)
     published_as: dict[str, str] = field(default_factory=dict)
     baseline: Name = "standard"
     sweep: dict[str, list[Any]] = field(default_factory=dict)
@@ -77,6 +89,8 @@ class Table(Description):
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     metrics: tuple[Name, ...] = ()
     keys: Keys = field(default_factory=dict)
+    texts: tuple[Name, ...] = ()
+    shows: Shows = "evaluations"
     transfer: bool = False
     same_as: Name | None = None
     not_possible: dict[str, str] | str = field(default_factory=dict)
@@ -85,6 +99,14 @@ class Table(Description):
         super().__post_init__()
         if clash := sorted(set(self.keys) & set(self.sweep)):
             raise FieldError("keys", clash, "no key is both fixed and swept")
+
+    def networks_of(self, name: str) -> dict[str, Role]:
+        """Return the networks of the table on a setting."""
+        return {**self.networks, **self.networks_on.get(name, {})}
+
+    def published_backbone(self, name: str, setting: Setting) -> str:
+        """Return the backbone whose published rows are set beside ours."""
+        return self.published_on.get(name, setting.published)
 
     def why_not(self, name: str, setting: Setting) -> str | None:
         """Return why the table cannot be made on a setting; None where it can.
@@ -99,9 +121,9 @@ class Table(Description):
             return self.not_possible[name]
         if name not in self.settings:
             return "the paper has no such rows, and nothing here takes their place"
-        if not set(self.prompts) & set(setting.prompts):
+        if self.shows == "evaluations" and not set(self.prompts) & set(setting.prompts):
             return f"the setting has no prompts for {', '.join(self.prompts)}"
-        missing = sorted({role.form for role in self.networks.values()} - set(setting.networks))
+        missing = sorted({role.form for role in self.networks_of(name).values()} - set(setting.networks))
         if missing:
             return f"the setting trains no network of the form {', '.join(missing)}"
         return (
@@ -128,3 +150,13 @@ def table(name: str) -> Table:
         UserError: there is none of this name.
     """
     return named("table", name, tables())
+
+
+def shown_by(name: str) -> Table:
+    """Return the table whose evaluations show a table or figure: itself, or the one it is the same as.
+
+    Raises:
+        UserError: see ``table``.
+    """
+    found = table(name)
+    return tables()[found.same_as] if found.same_as else found

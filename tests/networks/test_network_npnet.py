@@ -6,7 +6,8 @@ import torch
 from npnet.networks import NPNet, decompose
 
 TEXT_TERMS = ["spatial", "ada_group_norm"]
-BRANCHES = ["attention", "no_attention", "off"]
+BRANCHES = ["attention", "no_attention", "off", "left_out"]
+WITHOUT = ("off", "left_out")
 
 
 def silence(network):
@@ -102,7 +103,7 @@ def test_a_decomposition_kept_in_half_precision_moves_the_output_little(small, d
 @pytest.mark.parametrize("branch", BRANCHES)
 @pytest.mark.parametrize("residual", [True, False])
 def test_every_combination_of_parts_runs_and_trains_all_its_weights(text_term, branch, residual, small, draw):
-    if (text_term, branch, residual) == ("off", "off", False):
+    if branch in WITHOUT and (text_term, residual) == ("off", False):
         with pytest.raises(ValueError, match="nothing is left to learn"):
             small(text_term=text_term, singular_value_branch=branch, residual_branch=residual)
         return
@@ -113,9 +114,16 @@ def test_every_combination_of_parts_runs_and_trains_all_its_weights(text_term, b
     names = {name.split(".")[0] for name, _ in network.named_parameters()}
     assert ("text" in names, "singular_values" in names, "residual" in names) == (
         text_term != "off",
-        branch != "off",
+        branch not in WITHOUT,
         residual,
     )
+
+
+def test_the_two_forms_without_singular_values_differ_by_the_noise(small, draw):
+    noise, embeds = draw(2, 4, 16, 16), draw(2, 7, 12)
+    kept, to_the_letter = small(singular_value_branch="off"), small(singular_value_branch="left_out")
+    to_the_letter.load_state_dict(kept.state_dict())
+    torch.testing.assert_close(kept(noise, embeds) - to_the_letter(noise, embeds), noise, atol=1e-6, rtol=0)
 
 
 def test_yaml_reads_a_bare_off_as_false_and_it_means_off(small):
@@ -212,7 +220,10 @@ def test_bad_input_gets_one_line_that_says_what_was_got_and_what_is_expected(cha
     ("changes", "message"),
     [
         ({"text_term": "cross"}, "text_term=cross: .*allowed: spatial, ada_group_norm, off"),
-        ({"singular_value_branch": "on"}, "singular_value_branch=on: .*allowed: attention, no_attention, off"),
+        (
+            {"singular_value_branch": "on"},
+            "singular_value_branch=on: .*attention, no_attention, off, left_out",
+        ),
         ({"feature_layout": "nchw"}, "feature_layout=nchw: .*allowed: official, spatial"),
         ({"singular_vector_signs": "abs"}, "singular_vector_signs=abs: .*allowed: canonical, lapack"),
         ({"latent_size": [16]}, r"latent_size=\[16\]: .* a list of whole numbers"),

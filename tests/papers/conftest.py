@@ -1,6 +1,7 @@
 import pytest
 
-from npnet.papers.planning import Asked, plan
+from npnet.papers.asked import Asked
+from npnet.papers.planning import plan
 from npnet.papers.setting import settings
 from npnet.papers.table import tables
 
@@ -12,7 +13,7 @@ def planned(tmp_path_factory):
     for name in ("simple_cases.json", "complex_cases.json"):
         (folder / name).write_text('["a cat and a dog"]')
     return {
-        (name, where): plan(name, table, where, Asked(prompts_folder=folder))
+        (name, where): plan(name, table, where, Asked(inputs=folder))
         for name, table in tables().items()
         for where, setting in settings().items()
         if table.why_not(where, setting) is None

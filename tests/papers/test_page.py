@@ -5,10 +5,10 @@ import json
 import pytest
 
 from npnet.errors import UserError
+from npnet.papers.asked import Asked
 from npnet.papers.command import main
 from npnet.papers.jobs import Job
 from npnet.papers.page import direction, page
-from npnet.papers.setting import settings
 from npnet.papers.table import tables
 
 
@@ -59,7 +59,7 @@ def job(tmp_path):
 
 
 def test_a_row_has_the_published_figure_and_gain_beside_ours_with_its_interval(job):
-    text = page(tables()["table2"], settings()["sdxl"], [job])
+    text = page(tables()["table2"], "sdxl", [job], Asked())
     row = "| hpd | repaint | hpsv2 | 29.78 | +0.07 | 30.00 [29.00, 31.00] † | +0.40 [+0.10, +0.70] † | yes |"
     assert row in text
     assert "| hpd | repaint | 102 | 2.5 |" in text
@@ -68,14 +68,14 @@ def test_a_row_has_the_published_figure_and_gain_beside_ours_with_its_interval(j
 
 def test_what_is_not_finished_is_said_and_not_shown(job, tmp_path):
     other = Job("evaluate", tmp_path / "none", {}, 100, None, {"prompts": "drawbench"})
-    text = page(tables()["table2"], settings()["sdxl"], [job, other])
+    text = page(tables()["table2"], "sdxl", [job, other], Asked())
     assert "1 of 2 evaluations are finished" in text
     assert "drawbench" not in text
 
 
 def test_other_metrics_than_the_papers_are_said_to_be(job):
-    assert "only directions compare" in page(tables()["table2"], settings()["shapes"], [])
-    assert "only directions compare" not in page(tables()["table2"], settings()["sdxl"], [job])
+    assert "only directions compare" in page(tables()["table2"], "shapes", [], Asked())
+    assert "only directions compare" not in page(tables()["table2"], "sdxl", [job], Asked())
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_other_metrics_than_the_papers_are_said_to_be(job):
     [
         (["table8", "setting=shapes"], "not possible: one scorer selects there"),
         (["table2", "setting=flux"], "not possible: the paper has no such rows"),
-        (["figure8"], "not possible: no command measures it"),
+        (["semantic_erasure_trellis"], "not possible: an extension point"),
         (["table22"], "table2"),
         (["table2", "setting=sdx"], "sdxl"),
     ],
@@ -113,5 +113,5 @@ def test_a_dry_run_says_each_command_and_its_cost_and_runs_nothing(capsys, tmp_p
 
 
 def test_a_missing_prompt_file_is_named_before_anything_runs(tmp_path):
-    with pytest.raises(UserError, match=r"prompts_folder=DIR with simple_cases\.json is needed"):
-        main(["noise_diffusion", "setting=sd14", f"prompts_folder={tmp_path}", f"folder={tmp_path}"])
+    with pytest.raises(UserError, match=r"inputs=DIR with simple_cases\.json is needed"):
+        main(["noise_diffusion", "setting=sd14", f"inputs={tmp_path}", f"folder={tmp_path}"])

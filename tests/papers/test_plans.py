@@ -1,17 +1,22 @@
 """Every table on every setting: its plan, compared with what is published, and composed as its commands compose it."""
 
+import json
 from collections import Counter
 
 import pytest
 
+from collect.settings import CollectSettings
+from npnet.data.seeds import assign_seeds
+from npnet.papers.asked import FOLDER, Asked
 from npnet.papers.costs import composed, cost
 from npnet.papers.jobs import Job, grammar, published_place
 from npnet.papers.page import _called
-from npnet.papers.planning import FOLDER, Asked, plan
+from npnet.papers.planning import plan
 from npnet.papers.published import published
 from npnet.papers.published import table as published_table
 from npnet.papers.setting import settings
 from npnet.papers.table import tables
+from npnet.settings import read as read_settings
 
 PUBLISHED_COUNTS = {"pick_a_pic": 100, "drawbench": 200, "hpd": 100, "geneval": 553, "simple": 276, "complex": 100}
 REAL = [name for name in settings() if not name.startswith("shapes")]
@@ -64,7 +69,7 @@ def test_the_kept_shares_are_those_that_table_9_prints():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, table in tables().items() if table.published and not table.not_possible]
+    "name", [name for name, table in tables().items() if table.published and table.shows == "evaluations"]
 )
 def test_every_published_row_of_a_setting_is_planned(planned, name):
     """What the paper prints is compared: each row is the row of one evaluation and one of its methods."""
@@ -75,9 +80,9 @@ def test_every_published_row_of_a_setting_is_planned(planned, name):
             continue
         found = Counter()
         for job in evaluations(planned[name, where]):
-            place = published_place(job, setting)
+            place = published_place(job, table.published_backbone(where, setting))
             point = " ".join(f"{k}={v}" for k, v in job.place.items() if k != "prompts")
-            for label in {*table.methods, *table.networks}:
+            for label in {*table.methods, *table.networks_of(where)}:
                 called = table.published_as.get(f"{point}/{label}", table.published_as.get(label, label))
                 for row in figures.select(**{**place, "method": _called(figures, called)}):
                     found[row] += 1
@@ -135,6 +140,58 @@ def test_initno_has_its_hundred_steps_and_the_other_model_s_network_no_text(plan
         assert method["num_rounds"] * method["round_steps"] + method["final_steps"] == 100
         assert method["budget"] == {"forwards": None, "seconds": None}
         assert config["noise"]["npnet"]["text_term"] == "off"
+
+
+def test_both_forms_without_singular_values_are_trained_and_the_one_with_the_noise_is_compared(planned):
+    for where in ("shapes", "sdxl"):
+        jobs = [job for job in planned["table4", where] if job.command == "train"]
+        trained = {job.output_dir.parent.name: composed(job) for job in jobs}
+        assert trained["no_svd"]["network"]["singular_value_branch"] == "off"
+        assert trained["left_out"]["network"]["singular_value_branch"] == "left_out"
+    rows = published_table("golden_noise_table4").select(method="no_svd")
+    assert rows and not published_table("golden_noise_table4").select(method="left_out")
+
+
+def test_fine_tuning_is_at_the_papers_batch_and_epochs_and_beside_it_as_tuned_here(planned):
+    for where in ("shapes_b", "hunyuan_dit"):
+        trained = {job.output_dir.parent.name: job.keys for job in planned["table3", where] if job.command == "train"}
+        recipes = {label: (keys["batch_size"], keys["trainer.max_epochs"]) for label, keys in trained.items()}
+        assert (recipes["npnet"], recipes["tuned"]) == ((64, 30), (16, 100))
+        assert trained["npnet"]["init_from"] == trained["tuned"]["init_from"]
+        assert "init_from" not in trained.get("scratch", {})
+
+
+def test_no_recipe_of_a_real_model_is_warmed_up_as_the_demo_is(planned):
+    for (name, where), jobs in planned.items():
+        for job in jobs:
+            if job.command == "train" and where in REAL and job.output_dir.parent.name != "tuned":
+                assert composed(job)["module"]["warmup_steps"] == 0, (name, where)
+
+
+def test_the_trunk_starts_from_pretrained_weights_as_in_the_paper(planned):
+    forms = [job for job in planned["table4", "sdxl"] if job.command == "train"]
+    residual = [config for config in (composed(job)["network"] for job in forms) if config["residual_branch"]]
+    assert len(residual) == 4 and all(config["pretrained_trunk"] for config in residual)
+
+
+def test_published_prompts_with_their_seeds_are_read_as_they_are(tmp_path):
+    rows = [{"prompt": "a fox", "seed": 7}, {"prompt": "a fox", "seed": 900}, {"prompt": "a dog", "seed": 3}]
+    (tmp_path / "training_pairs.json").write_text("\n".join(map(json.dumps, rows)))
+    collect, *_ = plan("table2", tables()["table2"], "sdxl", Asked(inputs=tmp_path))
+    config = composed(collect)
+    settings = read_settings(CollectSettings, config)
+    found = assign_seeds(settings.prompts.read(), settings.seeds, settings.seed)
+    assert [(sample.prompt, sample.seed) for sample in found] == [(row["prompt"], row["seed"]) for row in rows]
+    assert collect.output_dir.name == "pairs_listed", "other pairs than those of drawn seeds have a folder of their own"
+
+
+def test_smoke_size_is_small_and_has_a_folder_of_its_own(planned):
+    for name, where in planned:
+        if where.startswith("shapes"):
+            for job in plan(name, tables()[name], where, Asked(smoke=True)):
+                assert job.output_dir.is_relative_to(FOLDER / "smoke" / where)
+                assert job.command != "evaluate" or job.prompts <= 4
+                assert job.command != "collect" or job.prompts <= 48
 
 
 def test_no_key_is_passed_of_a_method_that_is_not_compared():

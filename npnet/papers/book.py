@@ -1,0 +1,126 @@
+"""All tables and figures together: their list, and one page of what was made on the built-in models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from npnet.papers.asked import Asked
+from npnet.papers.jobs import Job
+from npnet.papers.page import page
+from npnet.papers.planning import plan
+from npnet.papers.setting import settings
+from npnet.papers.table import Table, shown_by, tables
+from npnet.report.markdown import table as markdown_table
+from npnet.text import count
+
+BUILT_IN = "shapes"
+"""What the names of the built-in models' settings begin with."""
+HEAD = """# The papers, table by table
+
+This page is written by `npnet paper all` (`make paper`). `npnet paper TABLE setting=NAME` makes one table or figure of
+the three papers on one model. It plans the project's own commands, says what is there, what is missing and what it
+costs, runs what is missing, and writes `outputs/papers/NAME/TABLE/README.md` with the published figures beside ours.
+The same command resumes.
+
+```bash
+npnet paper list                                    # every table on every model: done, ready, or not possible and why
+npnet paper table2 setting=shapes                   # with the network that ships
+npnet paper table4 setting=sdxl dry_run=true        # the commands, and the forwards they take
+npnet paper table2 setting=sdxl network_path=sdxl.pth   # a released network; marked as optimised for HPSv2
+npnet paper table9 setting=shapes smoke=true        # a small try of all its commands, in a folder of its own
+```
+
+A table (`conf/table/`) says what varies, a setting (`conf/setting/`) says where: model, prompts, seeds, steps, metrics,
+recipe. `methods=[standard,npnet]` compares fewer methods; `keys={prompts.limit: 8}` sets keys of every evaluation;
+`train=true` trains the network where one ships; `inputs=DIR` holds what is not fetched (`npnet paper --help`). The
+published figures are data (`npnet/papers/published/`), with what is doubtful in them.
+
+Only Shapes, the built-in model, was run. It says whether a claim holds in a small world where all else is the same, and
+nothing about how large an effect is on SDXL. Seconds are those of a shared machine. Findings of earlier runs, networks
+of three training seeds among them, are in [paper_studies.md](paper_studies.md).
+"""
+
+
+def makeable(asked: Asked) -> list[tuple[str, str]]:
+    """Return the tables and settings of the built-in models that can be made, in order; each evaluation once."""
+    return [
+        (name, where)
+        for name, wanted in sorted(tables().items(), key=_order)
+        for where in settings()
+        if where.startswith(BUILT_IN) and not wanted.same_as and wanted.why_not(where, asked.setting(where)) is None
+    ]
+
+
+def book(asked: Asked) -> str:
+    """Return the page of all that the built-in models can make.
+
+    A table that was made only at smoke size is said to have run, without its figures, which mean nothing.
+
+    Raises:
+        UserError: results that are there cannot be read.
+    """
+    whole, small = replace(asked, smoke=False), replace(asked, smoke=True)
+    rows, parts = [], []
+    for name, where in makeable(whole):
+        wanted = shown_by(name)
+        jobs, tried = (plan(name, wanted, where, said) for said in (whole, small))
+        command = f"npnet paper {name} setting={where}"
+        if (any(map(_is_last, jobs)) and any(job.is_done for job in jobs if _is_last(job))) or _needs_nothing(jobs):
+            state = "below" if all(job.is_done for job in jobs) else "below, in part"
+            parts.append(page(wanted, where, jobs, whole).replace("## ", f"## `{command}`\n\n", 1))
+        elif all(job.is_done for job in tried):
+            state = "smoke: all its commands ran, on a few prompts; no figures are shown"
+        else:
+            state = "not run"
+        rows.append([name, where, wanted.title, state])
+    heading = ["table", "setting", "what it is", "here"]
+    return "\n".join([HEAD, markdown_table(heading, rows), "", *parts]).rstrip() + "\n"
+
+
+def _is_last(job: Job) -> bool:
+    return job.command in ("evaluate", "generate") or job.command == "collect"
+
+
+def _needs_nothing(jobs: Sequence[Job]) -> bool:
+    return not jobs
+
+
+def listing(asked: Asked) -> str:
+    """Return every table and figure on every setting: done, ready, or not possible and why."""
+    lines = []
+    for name, wanted in sorted(tables().items(), key=_order):
+        lines.append(f"{name}  {wanted.title}" + (f" (made by {wanted.same_as})" if wanted.same_as else ""))
+        if isinstance(wanted.not_possible, str):
+            lines.append(f"  not possible: {wanted.not_possible}")
+            continue
+        others = []
+        for where in settings():
+            reason = wanted.why_not(where, asked.setting(where))
+            if where not in wanted.settings and where not in wanted.not_possible:
+                others.append(where)
+            elif reason:
+                lines.append(f"  {where}: not possible: {reason}")
+            else:
+                lines.append(f"  {where}: {_state(name, wanted, where, asked)}")
+        lines.append(f"  the paper has no such rows: {', '.join(others)}")
+    return "\n".join(lines) + "\n"
+
+
+def _order(named: tuple[str, Table]) -> list[int | str]:
+    """Return what sorts table2 before table10."""
+    words = re.split(r"(\d+)", named[1].title + named[0])
+    return [int(word) if word.isdigit() else word for word in words]
+
+
+def _state(name: str, wanted: Table, where: str, asked: Asked) -> str:
+    jobs = plan(name, wanted, where, asked)
+    shown = [job for job in jobs if job.command in ("evaluate", "generate")] or jobs
+    page_file = asked.root(where) / (wanted.same_as or name) / "README.md"
+    if all(job.is_done for job in shown) and (jobs or page_file.is_file()):
+        return "done"
+    todo = count(sum(not job.is_done for job in jobs), "command")
+    if missing := next((job.missing for job in jobs if job.missing), None):
+        return f"ready, {todo} to run; {missing}"
+    return f"ready, {todo} to run" + ("" if where.startswith(BUILT_IN) else "; published weights are fetched")

@@ -1,0 +1,110 @@
+"""The evaluations of a table on a setting: methods, networks, and what is swept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from npnet import paths
+from npnet.papers.asked import Asked
+from npnet.papers.jobs import Job, word
+from npnet.papers.setting import PromptChoice, Setting
+from npnet.papers.table import WHOLE, Role, Table
+
+
+def shipped_network() -> Path:
+    """Return the folder of the network of the published form that ships with Shapes."""
+    return paths.shapes_weights() / "network"
+
+
+def evaluations(
+    name: str, table: Table, where: str, owner: str, labels: list[str], roles: Mapping[str, Role], asked: Asked
+) -> Iterator[Job]:
+    """Return the evaluations of a table.
+
+    Args:
+        name: of the table.
+        table: the table.
+        where: the setting's name.
+        owner: name of the setting whose network is applied.
+        labels: of the methods.
+        roles: of the networks that are trained.
+        asked: what else was said.
+    """
+    setting = asked.setting(where)
+    methods = [label for label in labels if label not in roles or label == WHOLE]
+    keys: dict[str, Any] = {
+        "backbone": setting.backbone,
+        "noise": [label for label in methods if _known(label) == label],
+        "metric": list(setting.metrics if where.startswith("shapes") or not table.metrics else table.metrics),
+        "num_inference_steps": setting.num_inference_steps,
+        "guidance_scale": setting.guidance_scale,
+        "seeds.range": list(setting.seeds.range),
+        "seeds.per_prompt": setting.seeds.per_prompt,
+        "optimised": [m for m in setting.optimised if m in (table.metrics or setting.metrics)],
+        **setting.keys,
+    }
+    if WHOLE in methods and (path := whole_network(where, owner, WHOLE in roles, asked)):
+        keys["network_path"] = path
+    for label in methods:
+        tuned = {**setting.methods.get(_known(label), {}), **table.method_keys.get(label, {})}
+        if _known(label) != label and not tuned:
+            tuned = {"num_inference_steps": setting.num_inference_steps}  # a key of it makes the label a node
+        keys |= {f"noise.{label}.{key}": value for key, value in tuned.items()}
+    for label in roles:
+        if label != WHOLE:
+            node = label.replace(".", "_")
+            keys[f"+noise.{node}._target_"] = "npnet.noise.Network"
+            keys[f"+noise.{node}.network_path"] = _networks(asked.root(where), label, setting)
+    keys |= setting.transfer.keys if table.transfer and setting.transfer else {}
+    keys |= table.keys
+    sweep = table.sweep_on.get(where, table.sweep)
+    for prompts in [wanted for wanted in table.prompts if wanted in setting.prompts]:
+        chosen, missing = prompts_of(setting.prompts[prompts], asked)
+        for case, of_case in (table.cases or {"": {}}).items():
+            for values in itertools.product(*sweep.values()):
+                point = dict(zip(sweep, values, strict=True))
+                words = [case] * bool(case) + [f"{key}={word(value)}" for key, value in point.items()]
+                folder = asked.root(where) / name / Path(prompts, *words)
+                place = {"prompts": prompts, **({"case": case} if case else {}), **point}
+                known = {**keys, **chosen, **of_case, **point, **asked.keys}
+                yield Job("evaluate", folder, known, setting.prompts[prompts].count, None, place, missing)
+
+
+def whole_network(where: str, owner: str, is_trained: bool, asked: Asked) -> str | None:
+    """Return the path of the whole network; None takes the one that ships with the setting's own model.
+
+    Args:
+        where: the setting's name.
+        owner: name of the setting whose network is applied.
+        is_trained: whether the plan trains it.
+        asked: what else was said.
+    """
+    if is_trained:
+        return _networks(asked.root(owner), WHOLE, asked.setting(owner))
+    if asked.network_path is not None:
+        return asked.network_path
+    return None if owner == where else str(shipped_network())
+
+
+def prompts_of(choice: PromptChoice, asked: Asked) -> tuple[dict[str, Any], str | None]:
+    """Return the keys of a prompt set, and what is missing for it."""
+    keys: dict[str, Any] = {"prompts": choice.use, "prompts.limit": choice.count}
+    if choice.file is None:
+        return keys, None
+    path, missing = asked.input(choice.file)
+    return {**keys, "prompts.path": str(path)}, missing
+
+
+def _networks(root: Path, label: str, setting: Setting) -> str:
+    seeds = setting.training_seeds
+    words = "{" + ",".join(map(str, seeds)) + "}" if len(seeds) > 1 else str(seeds[0])
+    return str(root / "networks" / label / f"seed_{words}" / "network")
+
+
+def _known(label: str) -> str:
+    """Return the method whose name a label is, or continues."""
+    methods = ("noise_diffusion", "erasure_injection", "semantic_erasure")
+    return next((method for method in methods if label.startswith(method)), label)
