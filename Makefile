@@ -44,14 +44,11 @@ demo: $(STAMP) ## collect, train and evaluate on the built-in Shapes model, into
 	$(BIN)/python evaluate.py experiment=demo_evaluate output_dir=outputs/demo/evaluate
 	@echo "open outputs/demo/evaluate/report.html"
 
-paper: $(STAMP) ## the tables that need no training, on Shapes, into outputs/papers
-	for table in table2 table10 table11_guidance table16 figure4 noise_diffusion semantic_erasure; do \
-		$(BIN)/python -m npnet paper $$table setting=shapes || exit $$?; done
-	for table in table6 table7; do $(BIN)/python -m npnet paper $$table setting=shapes_b || exit $$?; done
+paper: $(STAMP) ## the tables that need no training, on the built-in models, and docs/paper.md of all that is made
+	$(BIN)/python -m npnet paper all training=false page=docs/paper.md
 
-paper-all: paper ## and those that train their networks (hours)
-	for table in table4 table9 table11 table14 table15; do \
-		$(BIN)/python -m npnet paper $$table setting=shapes || exit $$?; done
+paper-all: $(STAMP) ## and those that train their networks (hours)
+	$(BIN)/python -m npnet paper all page=docs/paper.md
 
 shapes: $(STAMP) ## make the Shapes weights again, from their seed (under an hour on 2 cores)
 	$(BIN)/python -m npnet.shapes.build

@@ -41,7 +41,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         prompt_embed_dim: D of the prompt embeddings.
         prompt_length: L of the prompt embeddings; only ``ada_group_norm`` is tied to it.
         pooled_embed_dim: P of the pooled embeddings, 0 for none; only ``spatial`` uses them.
-        singular_value_branch: ``attention``, ``no_attention``, ``off`` (the noise in its place), ``left_out`` (nothing).
+        singular_value_branch: ``attention``, ``no_attention``, ``off`` (the noise instead) or ``left_out`` (nothing).
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
         trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.SwinSizes``; or a

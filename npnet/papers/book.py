@@ -17,6 +17,10 @@ from npnet.text import count
 
 BUILT_IN = "shapes"
 """What the names of the built-in models' settings begin with."""
+SHOWN = {"evaluations": "evaluate", "singular_vectors": "collect", "gates": "train"} | dict.fromkeys(
+    ("fid", "controlled"), "generate"
+)
+"""What a table shows -> the command that makes it."""
 HEAD = """# The papers, table by table
 
 This page is written by `npnet paper all` (`make paper`). `npnet paper TABLE setting=NAME` makes one table or figure of
@@ -67,7 +71,7 @@ def book(asked: Asked) -> str:
         wanted = shown_by(name)
         jobs, tried = (plan(name, wanted, where, said) for said in (whole, small))
         command = f"npnet paper {name} setting={where}"
-        if (any(map(_is_last, jobs)) and any(job.is_done for job in jobs if _is_last(job))) or _needs_nothing(jobs):
+        if any(job.is_done for job in shown_jobs(wanted, jobs)) or not jobs:
             state = "below" if all(job.is_done for job in jobs) else "below, in part"
             parts.append(page(wanted, where, jobs, whole).replace("## ", f"## `{command}`\n\n", 1))
         elif all(job.is_done for job in tried):
@@ -79,12 +83,9 @@ def book(asked: Asked) -> str:
     return "\n".join([HEAD, markdown_table(heading, rows), "", *parts]).rstrip() + "\n"
 
 
-def _is_last(job: Job) -> bool:
-    return job.command in ("evaluate", "generate") or job.command == "collect"
-
-
-def _needs_nothing(jobs: Sequence[Job]) -> bool:
-    return not jobs
+def shown_jobs(table: Table, jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs whose outcome a table shows."""
+    return [job for job in jobs if job.command == SHOWN[table.shows]]
 
 
 def listing(asked: Asked) -> str:
@@ -116,10 +117,8 @@ def _order(named: tuple[str, Table]) -> list[int | str]:
 
 def _state(name: str, wanted: Table, where: str, asked: Asked) -> str:
     jobs = plan(name, wanted, where, asked)
-    shown = [job for job in jobs if job.command in ("evaluate", "generate")] or jobs
-    page_file = asked.root(where) / (wanted.same_as or name) / "README.md"
-    if all(job.is_done for job in shown) and (jobs or page_file.is_file()):
-        return "done"
+    if all(job.is_done for job in shown_jobs(shown_by(name), jobs)):
+        return "done" if jobs else "ready, nothing to run"
     todo = count(sum(not job.is_done for job in jobs), "command")
     if missing := next((job.missing for job in jobs if job.missing), None):
         return f"ready, {todo} to run; {missing}"

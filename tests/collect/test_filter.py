@@ -191,41 +191,6 @@ def test_another_rule_in_the_same_folder_is_refused(source, tmp_path):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize(
-    ("experiment", "margins", "metrics"),
-    [
-        ("table9_filter", "0,0.005,0.01,0.02", None),
-        (
-            "table8_filter",
-            None,
-            "[pickscore],[hpsv2],[aes],[imagereward],[pickscore,hpsv2],[pickscore,imagereward],"
-            " [pickscore,hpsv2,aes,imagereward]",
-        ),
-    ],
-)
-def test_the_papers_tables_are_one_sweep_each(experiment, margins, metrics):
-    with initialize_hydra() as hydra:
-        cfg = hydra(experiment)
-    params = cfg.hydra.sweeper.params
-    assert (params.get("margin"), params.get("metric")) == (margins, metrics)
-    assert cfg.hydra.mode.name == "MULTIRUN"
-
-
-def initialize_hydra():
-    from contextlib import contextmanager
-
-    from hydra import compose, initialize_config_dir
-
-    from npnet.paths import config_dir
-
-    @contextmanager
-    def opened():
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            yield lambda name: compose("filter", [f"experiment={name}"], return_hydra_config=True)
-
-    return opened()
-
-
 def test_the_real_command_says_a_mistake_in_one_line(tmp_path):
     command = [sys.executable, "-m", "collect.filter", f"shards={tmp_path / 'none'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

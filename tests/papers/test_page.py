@@ -6,9 +6,11 @@ import pytest
 
 from npnet.errors import UserError
 from npnet.papers.asked import Asked
+from npnet.papers.book import book, makeable
 from npnet.papers.command import main
 from npnet.papers.jobs import Job
 from npnet.papers.page import direction, page
+from npnet.papers.planning import plan
 from npnet.papers.table import tables
 
 
@@ -115,3 +117,21 @@ def test_a_dry_run_says_each_command_and_its_cost_and_runs_nothing(capsys, tmp_p
 def test_a_missing_prompt_file_is_named_before_anything_runs(tmp_path):
     with pytest.raises(UserError, match=r"inputs=DIR with simple_cases\.json is needed"):
         main(["noise_diffusion", "setting=sd14", f"inputs={tmp_path}", f"folder={tmp_path}"])
+
+
+def test_the_page_of_all_tables_shows_what_was_made_and_says_what_was_not(tmp_path):
+    made = [name for name, where in makeable(Asked()) if where == "shapes"]
+    text = book(Asked(folder=tmp_path))
+    assert {"table2", "table4", "table9", "figure8", "noise_diffusion"} <= set(made)
+    assert all(f"| {name} | shapes |" in text for name in made)
+    assert "| table9 | shapes | Golden Noise, table 9: thresholds of the selection | not run |" in text
+    assert "`npnet paper table12 setting=shapes`" in text, "the gates of the shipped network need no run"
+
+
+def test_a_table_of_smoke_size_is_said_to_have_run_and_its_figures_are_not_shown(job, tmp_path):
+    (small,) = plan("table2", tables()["table2"], "shapes", Asked(folder=tmp_path / "f", smoke=True))
+    small.output_dir.mkdir(parents=True)
+    (small.output_dir / "results.json").write_bytes((job.output_dir / "results.json").read_bytes())
+    text = book(Asked(folder=tmp_path / "f"))
+    assert "| table2 | shapes | Golden Noise, table 2: the main comparison | smoke: all its commands ran" in text
+    assert "repaint" not in text
