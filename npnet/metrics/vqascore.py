@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from npnet.errors import FieldError
 from npnet.fields import Name
@@ -26,8 +26,8 @@ class VQAScore(Metric):
 
     Family ``image_text``: any image-text model of transformers (``llava-hf/llava-1.5-7b-hf``,
     ``Salesforce/instructblip-flan-t5-xl``, ...), picture by picture: P("Yes") itself, the first token of the answer, or
-    with ``end_mark=true`` the published mean. Pictures go through the model's own processor, as 8-bit PIL pictures, so
-    no gradient flows.
+    with ``end_mark=true`` the published mean. Pictures go through the model's own processor, as 8-bit PIL pictures; the
+    gradient, for LLaVA 1.5 and InstructBLIP, is that of the same steps without rounding.
 
     Args:
         path: local folder or hub id.
@@ -52,10 +52,7 @@ class VQAScore(Metric):
         if "{}" not in self.question:
             raise FieldError("question", self.question, "needs a place {} for the prompt")
 
-    @property
-    def differentiable(self) -> bool:  # type: ignore[override]
-        """Whether gradients flow: the published model's pictures are tensors all the way."""
-        return self.family == "clip_flant5"
+    differentiable: ClassVar[bool] = True
 
     @property
     def text_length(self) -> int | None:  # type: ignore[override]

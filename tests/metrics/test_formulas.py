@@ -193,6 +193,26 @@ def test_an_image_text_model_is_asked_picture_by_picture(metrics, pictures, labe
         assert score == pytest.approx(float(logits.softmax(-1)[token]), rel=1e-4)
 
 
+@pytest.mark.parametrize("label", ["vqascore_llava", "vqascore_instructblip"])
+def test_an_image_text_model_has_the_gradient_of_its_own_preprocessing(metrics, label):
+    """The score is the one without gradients, and a step along the gradient raises it."""
+    scorer, generator = metrics[label], torch.Generator().manual_seed(3)
+    image = (0.3 + 0.4 * torch.rand(1, 3, 40, 40, generator=generator)).requires_grad_()
+    score = scorer.score(image, PROMPTS[:1])
+    with torch.no_grad():
+        assert torch.equal(scorer.score(image.detach(), PROMPTS[:1]), score.detach())
+    (gradient,) = torch.autograd.grad(score.sum(), image)
+    stepped = (image.detach() + 0.2 * gradient / gradient.abs().max()).clamp(0, 1)
+    assert scorer.score(stepped, PROMPTS[:1]) > score.detach()
+
+
+def test_what_a_picture_is_cropped_to_alone_has_a_gradient(metrics):
+    image = torch.full((1, 3, 40, 80), 0.5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(metrics["vqascore_llava"].score(image, PROMPTS[:1]).sum(), image)
+    assert gradient[..., 20:60].abs().max() > 0
+    assert torch.equal(gradient[..., :20], torch.zeros(1, 3, 40, 20))
+
+
 def test_an_end_mark_can_be_asked_of_an_image_text_model(sources, pictures):
     kind, arguments = sources["vqascore_llava"]
     metric = kind(**arguments, end_mark=True).load()

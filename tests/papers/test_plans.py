@@ -161,6 +161,15 @@ def test_fine_tuning_is_at_the_papers_batch_and_epochs_and_beside_it_as_tuned_he
         assert "init_from" not in trained.get("scratch", {})
 
 
+def test_noise_diffusion_is_searched_with_each_of_four_models_on_four_versions(planned):
+    pairs = {
+        (where, composed(job)["metric"]["vqascore"]["path"])
+        for where in ("sd14", "sd15", "sd21", "sd3")
+        for job in evaluations(planned["noise_diffusion_models", where])
+    }
+    assert len(pairs) == 16
+
+
 def test_no_recipe_of_a_real_model_is_warmed_up_as_the_demo_is(planned):
     for (name, where), jobs in planned.items():
         for job in jobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -37,10 +38,13 @@ def load_image_text(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     return model.eval().requires_grad_(False), processor
 
 
-def answer_chance(model: Any, processor: Any, picture: Image, question: str, answer: str, end_mark: bool) -> Tensor:
+def answer_chance(
+    model: Any, processor: Any, picture: Image, question: str, answer: str, end_mark: bool, image: Tensor | None = None
+) -> Tensor:
     """Return the mean log-probability of the answer's tokens, a scalar.
 
-    Without ``end_mark`` it is that of the first token alone: P("Yes") where the answer is one token.
+    Without ``end_mark`` it is that of the first token alone: P("Yes") where the answer is one token. ``image``, the
+    picture as a tensor ``(3, H, W)``, carries gradients; see ``with_gradient``.
     """
     tokenizer = processor.tokenizer
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
@@ -50,13 +54,45 @@ def answer_chance(model: Any, processor: Any, picture: Image, question: str, ans
     for name, value in inputs.items():
         if torch.is_floating_point(value):
             inputs[name] = value.to(model.dtype)
-    with torch.no_grad():
+    if image is not None:
+        inputs["pixel_values"] = with_gradient(inputs["pixel_values"], image, processor.image_processor)
+    with torch.set_grad_enabled(image is not None):
         if model.config.is_encoder_decoder or getattr(model.config, "use_decoder_only_language_model", True) is False:
             logits = model(**inputs, labels=target).logits[:, -len(ids) :]
         else:
             inputs = extended(dict(inputs), target[:, :-1])
             logits = model(**inputs).logits[:, -len(ids) :]
     return logits.float().log_softmax(-1).gather(-1, target[..., None]).mean()
+
+
+def with_gradient(pixels: Tensor, image: Tensor, preparing: Any) -> Tensor:
+    """Return what the model's own processor made of a picture, with the gradient of the same steps in floating point.
+
+    The processor resizes 8-bit pictures, which has no gradient; the value stays its own, and the derivative is that of
+    resizing, cropping and normalising without rounding.
+
+    Args:
+        pixels: of the processor, ``(1, 3, h, w)``.
+        image: ``(3, H, W)`` in [0, 1].
+        preparing: the processor of pictures: CLIP's (LLaVA 1.5), BLIP's (InstructBLIP), or one of their form.
+
+    Raises:
+        FieldError: the model reads a picture in another form, as in tiles.
+    """
+    mean, std = getattr(preparing, "image_mean", None), getattr(preparing, "image_std", None)
+    if pixels.ndim != 4 or len(pixels) != 1 or mean is None or std is None:
+        raise FieldError(
+            "path", None, f"no gradient through {type(preparing).__name__}; LLaVA 1.5 and InstructBLIP have one"
+        )
+    height, width = pixels.shape[-2:]
+    soft = image[None].to(pixels.device, torch.float32)
+    if getattr(preparing, "do_center_crop", False):
+        side = min(soft.shape[-2:])
+        top, left = ((length - side) // 2 for length in soft.shape[-2:])
+        soft = soft[..., top : top + side, left : left + side]
+    soft = F.interpolate(soft, (height, width), mode="bicubic", antialias=True)
+    soft = (soft - soft.new_tensor(mean)[:, None, None]) / soft.new_tensor(std)[:, None, None]
+    return pixels + (soft - soft.detach()).to(pixels.dtype)
 
 
 def ask(processor: Any, question: str) -> str:

@@ -57,12 +57,18 @@ class ImageTextScorer(Scorer):
         super().__init__(metric, device, smoke=is_smoke(metric.path))
 
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        return self._score_pil([to_pil_image(image) for image in images.detach().float().clamp(0, 1).cpu()], prompts)
+        pictures = [to_pil_image(image) for image in images.detach().float().clamp(0, 1).cpu()]
+        wanted = images.requires_grad and torch.is_grad_enabled()
+        return self._asked(pictures, prompts, [*images] if wanted else [None] * len(pictures))
 
     def _score_pil(self, pictures: Sequence[Image], prompts: Sequence[str]) -> Tensor:
+        return self._asked(pictures, prompts, [None] * len(pictures))
+
+    def _asked(self, pictures: Sequence[Image], prompts: Sequence[str], images: Sequence[Tensor | None]) -> Tensor:
+        model, rest = (self.model, self.processor), (self.answer, self.end_mark)
         scores = [
-            answer_chance(self.model, self.processor, picture, self.question.format(prompt), self.answer, self.end_mark)
-            for picture, prompt in zip(pictures, prompts, strict=True)
+            answer_chance(*model, picture, self.question.format(prompt), *rest, image)
+            for picture, prompt, image in zip(pictures, prompts, images, strict=True)
         ]
         return torch.stack(scores).float().exp()
 
