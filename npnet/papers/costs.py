@@ -65,7 +65,7 @@ def cost(job: Job) -> Cost:
         pairs = job.prompts * settings.seeds.per_prompt
         return Cost(pairs, None if per_pair is None else per_pair * pairs)
     config["noise"], _ = expand(config["noise"])
-    evaluation = read(GenerateSettings if job.command == "generate" else EvaluateSettings, config)
+    evaluation = _drawing(job, config)
     count = min(job.prompts or 0, evaluation.prompts.limit or 10**9) * evaluation.seeds.per_prompt
     if isinstance(evaluation.seeds.list, tuple):
         count = (job.prompts or 0) * len(evaluation.seeds.list)
@@ -74,3 +74,8 @@ def cost(job: Job) -> Cost:
     found = [method.forwards(evaluation.backbone) for method in evaluation.noise.values()]
     total = None if None in found else sum(f + sampling for f in found if f is not None) * count
     return Cost(count, total)
+
+
+def _drawing(job: Job, config: dict[str, Any]) -> EvaluateSettings | GenerateSettings:
+    """Return the settings of what draws pictures."""
+    return read(GenerateSettings, config) if job.command == "generate" else read(EvaluateSettings, config)
