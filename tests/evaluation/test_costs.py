@@ -10,6 +10,7 @@ from npnet.evaluation.cells import Drawn, Noted
 from npnet.evaluation.gathering import Gathered, seconds_per_image
 from npnet.evaluation.results import cost_per_image, make_results
 from npnet.noise import Standard
+from npnet.noise.runtime.whiteness import MEASURES
 from npnet.records import Cost
 from tests.evaluation.extra_fakes import Close
 from tests.evaluation.test_training_seeds import network, networks, results
@@ -44,14 +45,17 @@ def test_a_picture_costs_its_share_of_each_kind_of_call():
 
 @pytest.mark.parametrize(("count", "smoke"), [(399, True), (400, False)])
 def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, smoke):
-    settings = SimpleNamespace(metric={"a": Close()}, noise={"standard": Standard()}, num_resamples=20)
+    settings = SimpleNamespace(metric={"a": Close()}, noise={"standard": Standard()}, diversity={}, num_resamples=20)
     plan = SimpleNamespace(
         samples=[Sample(i % 8, f"p{i % 8}", i) for i in range(count)],
         members={"standard": ["standard"]},
         settings=settings,
         optimised={"standard": []},
         asked={},
+        spaces={},
     )
     scores = MethodScores({"a": [0.5] * count}, batches=[(count, 1.0)])
-    found = Gathered(scores, noted={"a": [Noted([], False)]}, from_pictures={"a": 0})
+    found = Gathered(
+        scores, noted={"a": [Noted([], False)]}, from_pictures={"a": 0}, values=dict.fromkeys(MEASURES, [None] * count)
+    )
     assert make_results(plan, {"standard": found})["smoke"] is smoke
