@@ -43,7 +43,8 @@ published figures are data (`npnet/papers/published/`), with what is doubtful in
 
 Only Shapes, the built-in model, was run. It says whether a claim holds in a small world where all else is the same, and
 nothing about how large an effect is on SDXL. Seconds are those of a shared machine. Findings of earlier runs, networks
-of three training seeds among them, are in [paper_studies.md](paper_studies.md).
+of three training seeds among them, are in [paper_studies.md](paper_studies.md); what a network costs in diversity is in
+[frontier.md](frontier.md).
 """
 
 
