@@ -9,6 +9,7 @@ from npnet.metrics.mps import MPS
 from npnet.metrics.pickscore import PickScore
 from npnet.metrics.shapes_judge import ShapesJudge
 from npnet.metrics.shapes_scorer import ShapesScorer
+from npnet.metrics.vlm_judge import VLMJudge
 from npnet.metrics.vqascore import VQAScore
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ShapesJudge",
     "ShapesScorer",
     "SoftmaxPreference",
+    "VLMJudge",
     "VQAScore",
     "load_metrics",
     "preference_by_order",

@@ -10,7 +10,7 @@ import npnet.metrics
 from npnet.errors import FieldError, UserError
 from npnet.instantiate import build
 from npnet.laws.metric import BATCH, LAWS, pictures, texts
-from npnet.metrics import Metric, ShapesJudge, load_metrics
+from npnet.metrics import Metric, ShapesJudge, VLMJudge, load_metrics
 from npnet.metrics.runtime.base import Scorer
 from npnet.paths import config_dir
 from tests.metrics.conftest import LABELS, NAMES
@@ -57,7 +57,7 @@ def test_pictures_decide(metric):
 
 
 def test_notes_say_that_random_weights_mean_nothing(metric):
-    assert metric.smoke == (not isinstance(metric.metric, (ShapesJudge, Red)))
+    assert metric.smoke == (not isinstance(metric.metric, (ShapesJudge, VLMJudge, Red)))
     assert any(note.startswith("smoke") for note in metric.notes()) == metric.smoke
 
 

@@ -19,7 +19,8 @@ from transformers import (
     T5Tokenizer,
 )
 
-from npnet.metrics import AES, MPS, CLIPScore, HPSv2, ImageReward, PickScore, ShapesScorer, VQAScore
+from npnet.metrics import AES, MPS, CLIPScore, HPSv2, ImageReward, PickScore, ShapesScorer, VLMJudge, VQAScore
+from tests.metrics.judge_server import shared
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VISION = {
@@ -217,6 +218,7 @@ def write_all(folder):
             VQAScore,
             {"path": str(write_instructblip(folder / "instructblip")), "family": "image_text", "answer": "yes"},
         ),
+        "vlm_judge": (VLMJudge, {"url": shared().url}),
         "shapes_scorer": (ShapesScorer, {"path": str(write_shapes_scorer(folder / "shapes_scorer"))}),
     }
 

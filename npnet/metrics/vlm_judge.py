@@ -1,0 +1,68 @@
+"""A vision-language model that serves behind an OpenAI-compatible address (vLLM, SGLang, llama.cpp, a hosted one)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from npnet.bounds import Count, Name, Positive
+from npnet.errors import FieldError
+from npnet.metrics.base import Metric
+
+QUESTION = (
+    'How well does this picture show "{}"? Consider every object that is named, how many there are, their colours and '
+    "their places. Answer with one number from 0 (nothing of it) to 100 (all of it), and nothing else."
+)
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*\d+)?\s*[.%]?")
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class VLMJudge(Metric):
+    """The number that the model answers, 0 to ``highest``; higher is better. One request for each picture.
+
+    The pictures leave this machine where the address is not on it. The model answers at temperature 0; whether the same
+    picture gets the same number twice is up to the server. Scores of two models, or questions, do not compare: the
+    notes of a run name the model by the server's own word and the question by its digest.
+
+    Args:
+        url: of the API, up to ``/v1``.
+        model: as the server calls it.
+        question: with the prompt in place of ``{}``; it must ask for one number.
+        highest: the largest number that the question allows.
+        key_variable: the environment variable that holds the API key; None sends no key.
+        parallel: requests under way at once.
+        timeout_seconds: for one answer.
+        attempts: at one answer, where the server is busy or cannot be reached.
+    """
+
+    runtime = "npnet.metrics.runtime.vlm_judge:VLMJudgeScorer"
+
+    url: Name = "http://localhost:8000/v1"
+    model: Name = "Qwen/Qwen2.5-VL-7B-Instruct"
+    question: str = QUESTION
+    highest: Positive = 100.0
+    key_variable: Name | None = None
+    parallel: Count = 8
+    timeout_seconds: Positive = 120.0
+    attempts: Count = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "{}" not in self.question:
+            raise FieldError("question", self.question, "needs a place {} for the prompt")
+        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
+            raise FieldError("url", self.url, "an address http://HOST/v1 or https://HOST/v1 is needed")
+
+    @property
+    def question_sha256(self) -> str:
+        """The digest of the question."""
+        return hashlib.sha256(self.question.encode()).hexdigest()
+
+    def number_of(self, reply: str) -> float | None:
+        """Return the number that a reply is; None where it is something else, or out of bounds."""
+        found = NUMBER.fullmatch(THOUGHT.sub("", reply).strip())
+        number = float(found[1]) if found else None
+        return number if number is not None and number <= self.highest else None
