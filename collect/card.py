@@ -85,13 +85,14 @@ for row in load_dataset("DIR_OR_HUB_ID", split="train", streaming=True):
 """
 
 
-def card(found: Survey, shape: tuple[int, ...] | None, members: set[str]) -> str:
+def card(found: Survey, shape: tuple[int, ...] | None, members: set[str], license: str | None = None) -> str:
     """Write the card of a finished folder; equal folders have equal cards.
 
     Args:
         found: the folder.
         shape: of a noise, ``(C, *grid)``; None where there is no pair.
         members: names of the members that the first pair has.
+        license: of the data set, by the hub's identifiers; None is not said.
     """
     request = found.request
     pictures = [f"![How the score gains are distributed]({GAINS})\n"]
@@ -118,7 +119,7 @@ def card(found: Survey, shape: tuple[int, ...] | None, members: set[str]) -> str
         urls=f'"DIR/shard-{{000000..{len(found.shards) - 1:06d}}}.tar"',
         request=visible(json.dumps(request, indent=2, ensure_ascii=False), keep="\n"),
     )
-    return f"---\n{_front_matter(found)}---\n\n{body}"
+    return f"---\n{_front_matter(found, license)}---\n\n{body}"
 
 
 def keep_rate_text(found: Survey) -> str:
@@ -171,7 +172,7 @@ def _origin(request: dict[str, Any]) -> str:
     return text
 
 
-def _front_matter(found: Survey) -> str:
+def _front_matter(found: Survey, license: str | None) -> str:
     from huggingface_hub import DatasetCardData  # brings an HTTP client, which only a finished card needs
 
     # the hub's loader looks into the first file for the columns, so an empty shard must not be it
@@ -181,6 +182,7 @@ def _front_matter(found: Survey) -> str:
         paths = [f"shard-{number}.tar" for number in full]
     size = next((name for limit, name in SIZES if found.num_written < limit), "1M<n<10M")
     data = DatasetCardData(
+        license=license,
         pretty_name="Noise pairs",
         task_categories=["text-to-image"],
         size_categories=[size],

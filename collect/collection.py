@@ -92,7 +92,9 @@ def run(plan: CollectionPlan, workers: Workers) -> None:
         plan.settings.backbone.check_device()
     job = CollectJob(plan)
     with hold(job, workers), Watch.of(plan.settings) as watch:
-        fill_folder(job, workers, title="collecting", card=plan.settings.card, describe=watch)
+        fill_folder(
+            job, workers, title="collecting", card=plan.settings.card, license=plan.settings.license, describe=watch
+        )
 
 
 def _device_name(device: torch.device) -> str:

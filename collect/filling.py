@@ -81,6 +81,7 @@ def fill_folder(
     *,
     title: str,
     card: bool,
+    license: str | None = None,
     describe: Callable[[dict[str, float]], str] = lambda values: "",
 ) -> Survey | None:
     """Compute what is missing of a folder, whose lock the caller holds, and say what is there; see ``run_job``.
@@ -97,7 +98,7 @@ def fill_folder(
         print(f"{workers.share}done; {len(found.shards)} of {job.num_chunks} shards are there")
         return None
     if card:
-        finish(found)
+        finish(found, license)
     print_summary(found, time.monotonic() - started if computed else None)
     return found
 

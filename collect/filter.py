@@ -7,8 +7,6 @@ have written under that rule. The old folder is only read.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +16,7 @@ from collect.plan import FORMAT
 from collect.selection import NOT_FINITE, verdict
 from collect.settings import FilterSettings
 from npnet.cli import run
+from npnet.data.checksums import data_sha256
 from npnet.data.sidecars import Shard, TriedPair, list_shards
 from npnet.description import imported
 from npnet.errors import FieldError
@@ -54,7 +53,6 @@ class FilterPlan:
     def request(self) -> dict[str, Any]:
         """Return the source's request under the new rule; ``filtered_from`` says where the pairs come from."""
         settings, old = self.settings, self.source[0].request
-        tars = json.dumps([shard.sidecar["sha256"] for shard in self.source])
         return {
             "format": FORMAT,
             **old,
@@ -68,7 +66,7 @@ class FilterPlan:
             "filtered_from": {
                 "shards": settings.shards,
                 "request_sha256": digest(old),
-                "shards_sha256": hashlib.sha256(tars.encode()).hexdigest(),
+                "shards_sha256": data_sha256(shard.sidecar["sha256"] for shard in self.source),
                 **({"filtered_from": old["filtered_from"]} if "filtered_from" in old else {}),
             },
         }

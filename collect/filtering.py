@@ -50,4 +50,4 @@ def run(plan: FilterPlan, workers: Workers) -> None:
     """
     job = FilterJob(plan)
     with hold(job, workers):
-        fill_folder(job, workers, title="filtering", card=plan.settings.card)
+        fill_folder(job, workers, title="filtering", card=plan.settings.card, license=plan.settings.license)

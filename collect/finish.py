@@ -16,13 +16,13 @@ from npnet.data.shards import iterate_shard
 from npnet.work import atomic
 
 
-def finish(found: Survey) -> None:
+def finish(found: Survey, license: str | None = None) -> None:
     """Make the card of a finished folder and the pictures it shows, where there is no card; others are left alone."""
     if (found.folder / CARD).exists() or not found.is_finished:
         return
     write_pictures(found)
     shape, members = _form(found)
-    atomic.write_bytes(found.folder / CARD, card(found, shape, members).encode())
+    atomic.write_bytes(found.folder / CARD, card(found, shape, members, license).encode())
 
 
 def write_pictures(found: Survey) -> list[Path]:

@@ -21,7 +21,10 @@ FORMAT = 1
 
 USED, LONG = "used", f"longer than {MAX_TOKENS} tokens, of which the text encoders read the first ones"
 
-NOT_REQUESTED = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path", "logger", "card")
+NOT_REQUESTED = (
+    *("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path", "logger"),
+    *("card", "license"),
+)
 """Keys that do not change the data, or (``network_path``) only through a node that is requested itself."""
 
 

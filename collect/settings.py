@@ -81,6 +81,7 @@ class CollectSettings(WorkSettings, SelectionSettings):
         keep_images: write the two pictures of each pair.
         keep_embeds: write the prompt's embeddings, so that training needs no text encoder.
         card: make the data set card and its pictures when all shards are there.
+        license: of the data set, by the hub's identifiers (``cc-by-4.0``), for its card.
         logger: label -> node of a Lightning logger, for watching the run.
         output_dir: the folder of the shards.
         dry_run: say what would be done, and load and write nothing.
@@ -100,6 +101,7 @@ class CollectSettings(WorkSettings, SelectionSettings):
     keep_images: bool = False
     keep_embeds: bool = True
     card: bool = True
+    license: Name | None = None
     logger: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
 
@@ -145,6 +147,7 @@ class FilterSettings(WorkSettings, SelectionSettings):
         metric: the labels are those of the metrics that select; empty: what selected before.
         output_dir: the new folder.
         card: make the data set card and its pictures.
+        license: see ``CollectSettings``.
         dry_run: say what would be kept, and write nothing.
     """
 
@@ -152,6 +155,7 @@ class FilterSettings(WorkSettings, SelectionSettings):
     output_dir: OutputFolder
     metric: Mapping[str, Any] = field(default_factory=dict)
     card: bool = True
+    license: Name | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +29,8 @@ def file_sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def data_sha256(tars: Iterable[str]) -> str:
+    """Return the digest of a data set: of the SHA-256 of each of its tars, in their order."""
+    return hashlib.sha256(json.dumps(list(tars)).encode()).hexdigest()

@@ -22,6 +22,7 @@ class FoundPairs:
 
     Attributes:
         entries: the shards, once ``check`` has found them.
+        tars: place -> SHA-256 of each shard's tar, as its sidecar says, once ``check`` has found them.
         request: what the first shards were collected with; empty where they do not say.
         holds_embeddings: whether every shard does, as far as ``check`` has looked.
         pair_bytes: of the largest pair that ``check`` has looked at.
@@ -37,6 +38,7 @@ class FoundPairs:
         self.places = places.expand(shards)
         self.kept_only, self.validation_share, self.max_pairs = kept_only, float(validation_share), max_pairs
         self.entries: list[Entry] = []
+        self.tars: dict[str, str] = {}
         self.request: dict[str, Any] = {}
         self.holds_embeddings, self.pair_bytes = True, 0
         self._first: tuple[Form, str] | None = None
@@ -80,4 +82,5 @@ class FoundPairs:
     def _found(self) -> Iterator[Shard]:
         for shard in places.find(self.places):
             self.request = self.request or shard.request
+            self.tars[str(shard.path)] = shard.sidecar["sha256"]
             yield shard

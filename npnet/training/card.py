@@ -93,6 +93,7 @@ def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None)
     path = (purpose.get("backbone") or {}).get("path")
     if isinstance(path, str) and HUB_ID.fullmatch(path):
         head["base_model"] = path
+    head |= {key: purpose[key] for key in ("license", "datasets") if purpose.get(key)}
     if measured is not None:
         metrics = [
             {"type": name, "name": word, "value": round(measured[name]["value"], 6)}
@@ -111,12 +112,15 @@ def trained_for(purpose: Mapping[str, Any]) -> str:
     if not purpose:
         return ""
     backbone = purpose.get("backbone") or {}
+    digest = f"\nSHA-256 of the pairs: {code(purpose['shards_sha256'])}.\n" if purpose.get("shards_sha256") else ""
+    if not backbone:
+        return digest
     name = str(backbone.get("_target_", "")).rpartition(".")[2]
     path = f" ({code(backbone['path'])})" if backbone.get("path") else ""
     noise = ", ".join(map(str, purpose.get("noise") or ()))
     return (
         f"\nTrained for {markdown(name)}{path}. The golden noise of its pairs was made by {markdown(noise)} at "
-        f"{purpose.get('num_inference_steps')} steps and guidance scale {purpose.get('guidance_scale')}.\n"
+        f"{purpose.get('num_inference_steps')} steps and guidance scale {purpose.get('guidance_scale')}.\n{digest}"
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from npnet.data.checksums import data_sha256
 from npnet.data.places import backbone_facts
 from npnet.errors import UserError
 from npnet.fit import PURPOSE
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 
 NETWORK = "network"
 """Folder of the exported network, under ``output_dir``; written last, so it says that training is done."""
+
+ON_HUB = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)")
+"""An address of shards on the Hugging Face hub."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
     network = result.network.to("cpu").eval()
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run's
-    network.trained_for = purpose(data.request)
+    network.trained_for = purpose(data.request, settings.license, data.places, data.tars.values())
     network.save_pretrained(temporary, dtype=getattr(torch, settings.export_dtype))
     finite = {name: round(value, 6) for name, value in result.metrics.items() if math.isfinite(value)}
     training = {
@@ -94,15 +99,27 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
     log.info(f"network: {folder}")
 
 
-def purpose(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a network is for, from the request of the collection that made its pairs; empty without one."""
-    if not request:
-        return {}
+def purpose(
+    request: Mapping[str, Any], license: str | None = None, places: Iterable[str] = (), tars: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return what a network is for, and on what terms.
+
+    Args:
+        request: of the collection that made its pairs; empty where they do not say.
+        license: of the network.
+        places: of the pairs; those on the hub are named.
+        tars: SHA-256 of each shard's tar.
+    """
     kept = ("noise", "num_inference_steps", "guidance_scale", "selected_by")
+    on_hub = [match[1] for place in places if (match := ON_HUB.match(place))]
+    digests = list(tars)
     found = {
         "backbone": backbone_facts(dict(request)),
         **{key: request.get(key) for key in kept},
-        "collection_sha256": digest(request),
+        "collection_sha256": digest(request) if request else None,
+        "shards_sha256": data_sha256(digests) if digests else None,
+        "datasets": list(dict.fromkeys(on_hub)),
+        "license": license,
     }
     return {name: value for name, value in found.items() if value}
 

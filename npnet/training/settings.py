@@ -19,7 +19,7 @@ from npnet.training.trainer_keys import check_trainer
 from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
 
-NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from")
+NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from", "license")
 """Keys that do not change what comes out."""
 
 
@@ -39,6 +39,7 @@ class TrainSettings(Description):
         init_from: a network to start from.
         export_from: no training: export the network of this checkpoint of the run, ``best``, ``last`` or a file.
         export_dtype: of the exported weights.
+        license: of the exported network, by the hub's identifiers (``apache-2.0``, ``openrail++``), for its card.
         batch_size: of the pairs, where ``data.batch_size`` is not set.
         task_name: names the folder where ``output_dir`` does not.
         workers: of the commands that have some; nothing here reads it.
@@ -58,6 +59,7 @@ class TrainSettings(Description):
     init_from: Name | None = None
     export_from: Name | None = None
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    license: Name | None = None
     task_name: Name | int | float = "train"
     batch_size: Count = 64
     workers: NumWorkers = 1

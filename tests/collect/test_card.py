@@ -31,6 +31,11 @@ def rows(found):
     return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", card(found, (4, 8, 8), set()), re.MULTILINE))
 
 
+def test_the_hub_is_told_the_license_of_a_data_set(found):
+    assert "\nlicense: cc-by-4.0\n" in card(found, (4, 8, 8), set(), "cc-by-4.0")
+    assert "license" not in card(found, (4, 8, 8), set())
+
+
 def test_pairs_are_counted_as_tried_kept_and_written(rows):
     counts = [rows[name] for name in ("pairs tried", "pairs kept", "pairs in the shards", "rejected, no")]
     assert counts == ["5", "3", "4", "2"]

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, HfApi, snapshot_download
 from PIL import Image
 
 from collect import showcase
@@ -17,6 +17,7 @@ from npnet.data.shards import read_pairs
 from npnet.drawing import sheets
 from npnet.errors import UserError
 from tests.collected import collect_small, contents, filter_small
+from tests.hub import serving
 
 OPTIONS = ["keep_images=true", "keep_all=true", "card=true"]
 
@@ -61,6 +62,18 @@ def test_a_card_that_was_edited_stays_and_one_that_was_deleted_is_made_again(fol
     card.unlink()
     collect_small(copy, *OPTIONS)
     assert card.read_text() == before
+
+
+def test_a_collection_goes_to_the_hub_and_is_read_from_there_by_the_real_client(folder, tmp_path, monkeypatch):
+    with serving(monkeypatch, tmp_path / "cache"):
+        hub = HfApi(token="hf_none")
+        hub.create_repo("someone/pairs", repo_type="dataset")
+        hub.upload_folder(repo_id="someone/pairs", repo_type="dataset", folder_path=folder)
+        back = snapshot_download("someone/pairs", repo_type="dataset")
+        assert DatasetCard.load(f"{back}/README.md").data == DatasetCard.load(folder / "README.md").data
+        pairs, own = (list(read_pairs(place)) for place in (back, folder))
+        assert [pair.prompt for pair in pairs] == [pair.prompt for pair in own]
+        assert all(torch.equal(a.golden_noise, b.golden_noise) for a, b in zip(pairs, own, strict=True))
 
 
 def test_the_card_is_in_the_hubs_form_and_tells_the_counts(folder):

@@ -9,6 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from npnet.networks import NPNet, initialise_from
+from tests.hub import serving
 
 
 @pytest.fixture
@@ -188,6 +189,19 @@ def test_push_to_hub_uploads_what_save_pretrained_writes(saved, small, tmp_path,
     assert same_weights(NPNet.from_pretrained(tmp_path / "uploaded"), NPNet.from_pretrained(saved))
     for file in ("config.json", "model.safetensors", "README.md"):
         assert (tmp_path / "uploaded" / file).read_bytes() == Path(saved / file).read_bytes()
+
+
+def test_a_network_goes_to_the_hub_and_comes_back_by_the_real_client(saved, small, tmp_path, monkeypatch):
+    with serving(monkeypatch, tmp_path / "cache") as repositories:
+        network = small()
+        network.trained_for = {"license": "mit", "datasets": ["someone/pairs"]}
+        network.push_to_hub("someone/golden", token="hf_none")
+        assert {"config.json", "model.safetensors", "README.md"} <= repositories["someone/golden"].keys()
+        back = NPNet.from_pretrained("someone/golden")
+        assert same_weights(back, NPNet.from_pretrained(saved))
+        assert back.trained_for == network.trained_for
+        with pytest.raises(FileNotFoundError, match="someone/silver is no directory here and cannot be read"):
+            NPNet.from_pretrained("someone/silver")
 
 
 def test_a_network_for_the_same_backbone_takes_every_weight(saved, small):

@@ -4,6 +4,7 @@ from huggingface_hub import ModelCard
 
 from npnet.networks import NPNet
 from npnet.training.card import draw_curves, held_out_table, write_card
+from npnet.training.export import purpose
 
 
 def figures(value):
@@ -83,6 +84,17 @@ def test_the_card_says_what_the_network_is_for_in_the_hubs_form(tmp_path):
         "direction_share": 2.25,
     }
     assert "made by inversion at 10 steps and guidance scale 5.5" in found.text
+
+
+def test_the_terms_and_the_pairs_of_a_network_travel_with_it(tmp_path):
+    places = ["hf://datasets/someone/pairs/train", "/data/own", "hf://datasets/someone/pairs@v1/more"]
+    told = purpose({**PURPOSE, "selected_by": ["hpsv2"]}, "openrail++", places, ["a", "b"])
+    assert (told["license"], told["datasets"]) == ("openrail++", ["someone/pairs"])
+    assert told["shards_sha256"] != purpose(PURPOSE, None, places, ["b", "a"])["shards_sha256"]
+    found = card(tmp_path, trained_for=told)
+    assert (found.data.license, found.data.datasets) == ("openrail++", ["someone/pairs"])
+    assert told["shards_sha256"] in found.text
+    assert "license" not in purpose(PURPOSE)
 
 
 def test_a_network_that_made_things_worse_says_so(tmp_path):
