@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "guidance_scale": Guidance,
     "inversion_guidance_scale": Guidance,
     "num_inference_steps": Mapping[Literal["collect", "evaluate"], Count],
+    "sampler": Name,
     "batch_size": Mapping[Literal["collect", "evaluate"], Count],
 }
 """What the commands read of ``Backbone.settings``; a model may note more."""
@@ -44,7 +45,8 @@ class Backbone(Description, ABC):
 
     Args:
         settings: the published values of this model, for the commands' defaults: ``guidance_scale``,
-            ``inversion_guidance_scale``, ``num_inference_steps`` (``collect`` and ``evaluate``); and how many pairs or
+            ``inversion_guidance_scale``, ``num_inference_steps`` (``collect`` and ``evaluate``), ``sampler`` (where
+            pictures are compared or made for a person; pairs are made with the default one); and how many pairs or
             pictures are computed at once, ``batch_size`` (the same two).
         device: ``auto`` (a GPU when there is one), or a torch device.
         dtype: of the network; the step arithmetic is always float32.

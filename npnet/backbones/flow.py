@@ -13,13 +13,13 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from npnet.backbones.base import CAPABILITIES
 from npnet.backbones.layout import Configs, Facts, Layout, Side16, find, vae_factor
 from npnet.backbones.levels import flow_sigmas, plain
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.schedules import FlowSchedule, Schedule
 from npnet.backbones.spacing import Kind, Spacing
 from npnet.bounds import Number
+from npnet.errors import FieldError
 from npnet.fields import AtLeast, AtMost, Positive
 
 Tokens = Annotated[int, AtLeast(1), AtMost(512)]
@@ -104,11 +104,15 @@ class Flux(PipelineBackbone):
     true_cfg: bool = False
     embedded_guidance: Number = 3.5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.guidance_distilled:
+            raise FieldError("guidance_distilled", True, "FLUX.1 always is; true_cfg=true evaluates both branches")
+
     @property
     def capabilities(self) -> frozenset[str]:  # type: ignore[override]
-        """See ``Backbone.capabilities``."""
-        lacked = {"cross_attention_maps"} if self.true_cfg else {"cross_attention_maps", "unconditional_branch"}
-        return frozenset(CAPABILITIES) - lacked
+        """See ``Backbone.capabilities``: distilled as it is published."""
+        return self.able - (set() if self.true_cfg else {"unconditional_branch"})
 
     def facts_of(self, configs: Configs) -> Facts:
         """See ``PipelineBackbone.facts_of``: 4096, 512 and 768; a token holds 2 x 2 cells."""

@@ -43,13 +43,19 @@ class PipelineBackbone(Backbone):
         vae_slicing: decode one picture at a time.
         text_encoder_batch_size: prompts encoded at once.
         offload_text_encoders: keep the text encoders off the GPU except while they encode.
+        guidance_distilled: the checkpoint was distilled from guided sampling (turbo, Lightning): only the conditional
+            branch is evaluated, and ``guidance_scale`` changes nothing.
         embedding_cache: a folder; see ``npnet.data.tensor_cache``.
         channels_last: memory layout of the denoiser and the VAE.
         compile: compile the denoiser with ``torch.compile``, at its first call.
     """
 
     layout: ClassVar[Layout]
-    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - {"cross_attention_maps"}
+    able: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - {"cross_attention_maps"}
+    """The family's capabilities; a checkpoint may have lost some in its distillation."""
+    lacking: ClassVar[Mapping[str, str]] = {
+        "unconditional_branch": "its guidance is distilled; backbone.guidance_distilled=false evaluates the branch"
+    }
 
     path: Name
     _: KW_ONLY
@@ -65,6 +71,7 @@ class PipelineBackbone(Backbone):
     vae_slicing: bool = True
     text_encoder_batch_size: Count = 32
     offload_text_encoders: bool = False
+    guidance_distilled: bool = False
     embedding_cache: str | None = None
     channels_last: bool = False
     compile: bool = False
@@ -72,6 +79,11 @@ class PipelineBackbone(Backbone):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_spacing(self.spacing, self.kind, self.layout.ays is not None, self.name)
+
+    @property
+    def capabilities(self) -> frozenset[str]:  # type: ignore[override]
+        """See ``Backbone.capabilities``."""
+        return self.able - ({"unconditional_branch"} if self.guidance_distilled else set())
 
     # --- what a family states ------------------------------------------------------------------------------------
 

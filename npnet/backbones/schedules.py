@@ -88,7 +88,8 @@ class VariancePreservingSchedule(Schedule):
 
     ``steps`` follows diffusers' ``DDIMScheduler`` exactly: a step lands on the level ``t - 1000 // steps``, and below
     zero on the end, where a is ``alphas_cumprod[0]`` when ``set_alpha_to_one`` is false (as SD and SDXL publish it).
-    With ``dpm_solver``, ``ays`` and lists of levels a step lands on the next level, and the end is clean.
+    With ``dpm_solver``, ``ays`` and lists of levels a step lands on the next level, and the end is clean; so is the end
+    of a checkpoint that is published with an Euler scheduler and trailing levels (turbo).
 
     Args:
         published: the checkpoint's scheduler configuration.
@@ -114,7 +115,14 @@ class VariancePreservingSchedule(Schedule):
         fixed = ays if spacing == "ays" else None if isinstance(spacing, str) else spacing
         self._fixed = None if fixed is None else [float(level) for level in fixed]
         pndm = config.get("_class_name") == "PNDMScheduler"  # the one class whose default is another
-        ends_clean = spacing == "dpm_solver" or self._fixed is not None or config.get("set_alpha_to_one", not pndm)
+        # few-step checkpoints: with 1 to 4 steps, what DDIM would leave of the noise shows in the picture
+        turbo = str(config.get("_class_name")).startswith("Euler") and stated.get("timestep_spacing") == "trailing"
+        ends_clean = (
+            spacing == "dpm_solver"
+            or self._fixed is not None
+            or (turbo and spacing is None)
+            or config.get("set_alpha_to_one", not pndm)
+        )
         self._end = 1.0 if ends_clean else self.table[0]
 
     def fixed_levels(self) -> list[float] | None:

@@ -28,7 +28,7 @@ class Shapes(PipelineBackbone):
 
     domain: ClassVar[str] = "shapes"
     layout: ClassVar[Layout] = XL
-    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    able: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:SDXL"
 
     path: str | None = None  # type: ignore[assignment]

@@ -34,14 +34,16 @@ SCHEDULER: dict[str, Any] = {
     "prediction_type": "epsilon",
 }
 """Published for SD 1.x, SDXL and, but for the prediction, SD 2.1."""
-SECOND = ("stable-diffusion-2", "sd2-community/")
-"""What the hub ids of SD 2.x contain."""
+SECOND = ("stable-diffusion-2", "sd2-community/", "sd-turbo")
+"""What the hub ids of SD 2.x, and of the turbo model that was distilled from its base, contain."""
+TURBO = {**SCHEDULER, "_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
+"""Published for SD-Turbo; SDXL-Turbo's is the ancestral one of the same levels."""
 CONTROLNETS = ("ControlNetModel",)
 
 
 @dataclass(frozen=True)
 class StableDiffusion(PipelineBackbone):
-    """Stable Diffusion 1.4, 1.5 and 2.1; the keys are those of ``PipelineBackbone``."""
+    """Stable Diffusion 1.4, 1.5 and 2.1, and SD-Turbo; the keys are those of ``PipelineBackbone``."""
 
     layout: ClassVar[Layout] = Layout(
         pipeline="StableDiffusionPipeline",
@@ -51,7 +53,7 @@ class StableDiffusion(PipelineBackbone):
         text_parts=("text_encoder", "tokenizer"),
         ays=AYS["sd"],
     )
-    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    able: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:SD"
 
     _: KW_ONLY
@@ -69,13 +71,15 @@ class StableDiffusion(PipelineBackbone):
 
     def published_schedule(self) -> Mapping[str, Any]:
         """See ``PipelineBackbone.published_schedule``: the large model of SD 2.x predicts v."""
+        if "sd-turbo" in self.path.lower():
+            return TURBO
         if self._is_second and not self.path.endswith("base"):
             return {**SCHEDULER, "prediction_type": "v_prediction"}
         return SCHEDULER
 
     @property
     def _is_second(self) -> bool:
-        return any(words in self.path for words in SECOND)
+        return any(words in self.path.lower() for words in SECOND)
 
 
 XL = Layout(
@@ -104,12 +108,16 @@ class StableDiffusionXL(PipelineBackbone):
     """SDXL base 1.0 and every checkpoint with its layout; the keys are those of ``PipelineBackbone``."""
 
     layout: ClassVar[Layout] = XL
-    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    able: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:SDXL"
 
     def facts_of(self, configs: Configs) -> Facts:
         """See ``PipelineBackbone.facts_of``."""
         return xl_facts(configs)
+
+    def published_schedule(self) -> Mapping[str, Any]:
+        """See ``PipelineBackbone.published_schedule``: SDXL-Turbo has levels of its own."""
+        return TURBO if "sdxl-turbo" in self.path.lower() else SCHEDULER
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ class StableDiffusionXLControlNet(PipelineBackbone):
         scheduler=SCHEDULER,
         ays=AYS["sdxl"],
     )
-    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    able: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     runtime: ClassVar[type | str] = "npnet.backbones.runtime.stable_diffusion:CONTROLNET"
 
     controlnet: str

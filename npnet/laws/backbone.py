@@ -35,7 +35,7 @@ def the_description_says_the_same_as_the_model(case: Case) -> None:
 
 def levels_fall_to_a_clean_end(case: Case) -> None:
     """From noise to data, each level lies below the one before, and so does its sigma."""
-    levels = [*case.backbone.timesteps(4), END]
+    levels = [*case.timesteps(), END]
     sigmas = [case.backbone.coefficients(level).sigma for level in levels]
     for name, falling in (("level", levels), ("sigma", sigmas)):
         _require(falling == sorted(falling, reverse=True), f"the {name}s do not fall: {falling}")
@@ -46,7 +46,7 @@ def levels_fall_to_a_clean_end(case: Case) -> None:
 def moving_there_and_back_is_the_identity(case: Case) -> None:
     """With one prediction, in double precision, at 4 and at 10 steps."""
     backbone, noise = case.backbone, case.noise.double()
-    for steps in (4, 10):
+    for steps in {case.steps(4), case.steps(10)}:
         level = backbone.timesteps(steps)[0]
         prediction = backbone.predict(case.noise, level, case.conditioning, SCALE).double()
         for here, there in backbone.steps(steps):
@@ -58,7 +58,7 @@ def moving_there_and_back_is_the_identity(case: Case) -> None:
 def x0_epsilon_and_velocity_agree(case: Case) -> None:
     """Alpha x_0 + sigma epsilon gives the latents, and velocity is epsilon - x_0."""
     backbone, noise = case.backbone, case.noise
-    level = backbone.timesteps(4)[1]
+    level = case.timesteps()[1]
     prediction = backbone.predict(noise, level, case.conditioning, 1.0)
     alpha, sigma = backbone.coefficients(level)
     x0, epsilon = backbone.to_x0(prediction, noise, level), backbone.to_epsilon(prediction, noise, level)
@@ -68,7 +68,7 @@ def x0_epsilon_and_velocity_agree(case: Case) -> None:
 
 def predictions_are_float32(case: Case) -> None:
     """Whatever the network computes in, and with both branches where there are two."""
-    branches = case.backbone.predict_branches(case.noise, case.backbone.timesteps(4)[0], case.conditioning)
+    branches = case.backbone.predict_branches(case.noise, case.timesteps()[0], case.conditioning)
     found = branches.conditional
     alike = found.dtype == torch.float32 and found.shape == case.noise.shape
     _require(alike, f"predicts {tuple(found.shape)} {found.dtype} for noise {tuple(case.noise.shape)}")
@@ -82,9 +82,12 @@ def forwards_are_counted(case: Case) -> None:
     """A sample through the network is 1, a guided evaluation 2, and guidance 1 runs no unconditional half."""
     for scale, each in ((1.0, 1), (SCALE, 2 if case.guided else 1)):
         before = case.backbone.cost
-        case.sample(3, scale)
+        case.sample(scale)
         found = (case.backbone.cost - before).forwards
-        _require(found == 2 * 3 * each, f"two samples of 3 steps at guidance {scale:g} count {found} forwards")
+        _require(
+            found == 2 * case.steps() * each,
+            f"two samples of {case.steps()} steps at guidance {scale:g} count {found} forwards",
+        )
 
 
 def backwards_are_counted(case: Case) -> None:
@@ -92,7 +95,7 @@ def backwards_are_counted(case: Case) -> None:
     backbone, before = case.backbone, case.backbone.cost
     with torch.enable_grad():
         latents = case.noise.clone().requires_grad_()
-        backbone.predict(latents, backbone.timesteps(4)[0], case.conditioning, 1.0).sum().backward()
+        backbone.predict(latents, case.timesteps()[0], case.conditioning, 1.0).sum().backward()
     found = (backbone.cost - before).backwards
     _require(found == 2, f"two samples count {found} backwards")
     _require(latents.grad is not None and float(latents.grad.abs().sum()) > 0, "no gradient reaches the latents")
@@ -102,7 +105,7 @@ def guidance_is_affine_in_its_scale(case: Case) -> None:
     """Where there are two branches."""
     if not case.guided:
         return
-    backbone, level = case.backbone, case.backbone.timesteps(4)[1]
+    backbone, level = case.backbone, case.timesteps()[1]
     at = {scale: backbone.predict(case.noise, level, case.conditioning, scale) for scale in (1.0, 2.0, 4.0)}
     _close(at[4.0] - at[1.0], 3 * (at[2.0] - at[1.0]), "what guidance adds", 1e-4)
 
@@ -112,11 +115,15 @@ def branches_computed_before_change_nothing_but_the_cost(case: Case) -> None:
     if not case.guided:
         return
     backbone, plain = case.backbone, case.sample()
-    first, wrong = (backbone.predict_branches(case.noise, t, case.conditioning) for t in backbone.timesteps(3)[:2])
+    first, wrong = (backbone.predict_branches(case.noise, t, case.conditioning) for t in case.timesteps(3)[:2])
     before = backbone.cost
     shared = case.sample(first_branches=first)
     found = (backbone.cost - before).forwards
-    _require(found == 2 * 2 * 2, f"with the first evaluation given, 3 steps of two samples count {found} forwards")
+    rest = case.steps() - 1
+    _require(
+        found == 2 * 2 * rest,
+        f"with the first evaluation given, {rest} more steps of two samples count {found} forwards",
+    )
     _require(torch.equal(plain, shared), "a given first evaluation changes the latents")
     assert first.unconditional is not None
     leading = Branches(first.timestep, first.conditional[:1], first.unconditional[:1])
@@ -130,7 +137,7 @@ def a_batch_is_its_singles(case: Case) -> None:
     _require(whole.shape == case.noise.shape and whole.dtype == torch.float32, f"samples {whole.dtype}")
     for index in range(2):
         part = slice(index, index + 1)
-        single = case.backbone.sample(case.noise[part], case.conditioning[part], 3, SCALE)
+        single = case.backbone.sample(case.noise[part], case.conditioning[part], case.steps(), SCALE)
         _close(single, whole[part], f"sample {index} alone", 1e-4)
 
 
@@ -176,7 +183,7 @@ def pictures_lie_in_the_unit_range(case: Case) -> None:
 
 def given_levels_equal_to_the_spacing_change_nothing(case: Case) -> None:
     """``timesteps=`` visits what it is given."""
-    found = case.sample(timesteps=case.backbone.timesteps(3))
+    found = case.sample(timesteps=case.timesteps(3))
     _require(torch.equal(found, case.sample()), "the same levels give other latents")
 
 

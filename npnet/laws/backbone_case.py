@@ -40,9 +40,18 @@ class Case:
         """Whether there is an unconditional branch."""
         return "unconditional_branch" in self.backbone.capabilities
 
-    def sample(self, steps: int = 3, scale: float = SCALE, **options: object) -> Tensor:
+    def steps(self, usual: int = 3) -> int:
+        """Return a number of steps that the model takes: ``usual``, or as many as its spacing fixes."""
+        fixed = self.backbone.schedule().fixed_levels()
+        return usual if fixed is None else len(fixed)
+
+    def timesteps(self, usual: int = 4) -> list[float]:
+        """Return the levels of so many steps."""
+        return self.backbone.timesteps(self.steps(usual))
+
+    def sample(self, scale: float = SCALE, **options: object) -> Tensor:
         """Return the latents of the two samples."""
-        return self.backbone.sample(self.noise, self.conditioning, steps, scale, **options)  # type: ignore[arg-type]
+        return self.backbone.sample(self.noise, self.conditioning, self.steps(), scale, **options)  # type: ignore[arg-type]
 
 
 def case_of(backbone: LoadedBackbone) -> Case:

@@ -18,7 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from npnet.backbones.schedules import END
 from npnet.bounds import Guidance
+from npnet.errors import FieldError
 from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
@@ -51,6 +53,17 @@ class Inversion(NoiseMethod):
     num_inference_steps: Count
     cycles: Count = 1
     time_label: Literal["destination", "source"] = "destination"
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """See ``NoiseMethod.check_backbone``.
+
+        Raises:
+            FieldError: the one step leads from noise to the picture, where no step back starts.
+        """
+        super().check_backbone(backbone)
+        steps = self.num_inference_steps
+        if backbone.schedule().steps(steps)[0].to_timestep == END:
+            raise FieldError("num_inference_steps", steps, "the first step ends at the picture; 2 or more are needed")
 
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``: 2 + (1 or 2) for each cycle."""

@@ -200,6 +200,9 @@ class GoldenNoise:
             network = self.network.to(backbone.device)
             loaded: Any = LoadedNetwork(Network(), backbone, network=network)
         else:
+            scale = call.get("guidance_scale")
+            if scale is not None and "unconditional_branch" in backbone.capabilities:
+                call = {**call, "guidance_scale": max(scale, 1.0)}  # as diffusers reads it: below 1 is no guidance
             method = self.method if isinstance(self.method, NoiseMethod) else self._named(call)
             if method.forwards(backbone.description) != 0 and not is_plain(pipe):
                 plain = family_of(pipe).layout.pipeline

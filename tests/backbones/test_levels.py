@@ -9,6 +9,7 @@ from npnet.backbones import END, Flux, HunyuanDiT, StableDiffusionXL, samplers
 from npnet.backbones.runtime import samplers as runtime_samplers
 from npnet.errors import UserError, shown
 from tests import tiny
+from tests.backbones.members import described_by
 from tests.families import PROMPTS, SEEDS, SIZE, built, noise_for, reference, sampled
 
 AYS = [999, 845, 730, 587, 443, 310, 193, 116, 53, 13]
@@ -51,6 +52,29 @@ def test_align_your_steps():
         sampled(backbone, 10, sampler="pndm")
     other = tiny.family("sd", spacing="ays")
     assert other.timesteps(10) == diffusers.schedulers.AysSchedules["StableDiffusionTimesteps"]
+
+
+def test_a_few_step_checkpoint_ends_clean_as_eulers_scheduler_does():
+    pipeline = tiny.sdxl_pipeline()
+    pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(
+        {**tiny.SDXL_SCHEDULER, "timestep_spacing": "trailing"}
+    )
+    backbone = StableDiffusionXL("unused", **SIZE).adopt(pipeline)
+    assert backbone.timesteps(4) == [999, 749, 499, 249]
+    assert backbone.coefficients(END) == (1.0, 0.0)
+    theirs = reference(
+        backbone, diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, set_alpha_to_one=True), 4
+    )
+    assert torch.allclose(sampled(backbone, 4), theirs, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "levels"), [("sdxl_lightning", "euler"), ("sdxl_lcm", "lcm")])
+def test_the_levels_of_a_few_step_lora_are_its_schedulers(name, levels):
+    kind = {"euler": diffusers.EulerDiscreteScheduler, "lcm": diffusers.LCMScheduler}[levels]
+    own = {"timestep_spacing": "trailing"} if levels == "euler" else {}
+    scheduler = kind.from_config({**tiny.SDXL_SCHEDULER, **own})
+    scheduler.set_timesteps(4)
+    assert described_by(name).schedule().timesteps(4) == scheduler.timesteps.tolist()
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sd3", "wan"])

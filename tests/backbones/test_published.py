@@ -14,7 +14,7 @@ from npnet.instantiate import build
 from npnet.paths import config_dir
 from npnet.records import Conditioning
 from tests import tiny
-from tests.backbones.published import MODELS
+from tests.backbones.published import DISTILLED, MODELS
 
 YAMLS = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))
 
@@ -132,7 +132,7 @@ def test_the_full_size_denoiser_takes_what_the_encoders_give(name):
         branches = backbone.predict_branches(latents, backbone.timesteps(4)[0], conditioning)
         images = backbone.decode(latents)
     assert branches.conditional.shape == latents.shape
-    assert (branches.unconditional is not None) == (name != "flux")
+    assert (branches.unconditional is None) == (name in DISTILLED)
     frames = (backbone.description.num_frames,) if name == "wan" else ()
     assert images.shape == (1, *frames, 3, backbone.description.height, backbone.description.width)
 

