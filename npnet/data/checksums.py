@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,14 @@ def file_sha256(path: Path) -> str:
 def data_sha256(tars: Iterable[str]) -> str:
     """Return the digest of a data set: of the SHA-256 of each of its tars, in their order."""
     return hashlib.sha256(json.dumps(list(tars)).encode()).hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """Return a file's SHA-256, computed once in a process as long as its size and time stay the same."""
+    status = path.stat()
+    return _known(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _known(path: Path, num_bytes: int, time_ns: int) -> str:
+    return file_sha256(path)

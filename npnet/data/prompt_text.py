@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from npnet.bounds import MAX_SEED
@@ -105,7 +106,18 @@ def count_long(prompts: Iterable[str]) -> int:
     if not long:
         return 0
     tokenizer = imported("open_clip.tokenizer:SimpleTokenizer")()
-    return sum(len(tokenizer.encode(prompt)) > MAX_TOKENS - 2 for prompt in long)
+
+    @cache
+    def of_word(word: str) -> int:
+        return len(tokenizer.encode(word))
+
+    def number(prompt: str) -> int:
+        # of plain text nothing is mended before it is cut into words, which repeat among prompts
+        if prompt.isascii() and prompt.isprintable() and "&" not in prompt:
+            return sum(map(of_word, tokenizer.pat.findall(prompt.lower())))
+        return len(tokenizer.encode(prompt))
+
+    return sum(number(prompt) > MAX_TOKENS - 2 for prompt in long)
 
 
 def _json(text: str) -> Iterator[Entry]:

@@ -10,17 +10,15 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Container, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from npnet.data import schema
+from npnet.data.checksums import changed, file_sha256, known_sha256
 from npnet.data.sidecars import (
     PATTERN,
     Shard,
     TriedPair,
-    changed,
-    file_sha256,
     list_shards,
     parse_sidecar,
     read_shard,
@@ -145,15 +143,8 @@ def _require_end(path: Path) -> None:
 def _require_checksum(path: Path) -> None:
     if sidecar_path(path).is_file():
         digest = read_shard(path).sidecar["sha256"]
-        status = path.stat()
-        if _digest(path, status.st_size, status.st_mtime_ns) != digest:
+        if known_sha256(path) != digest:
             raise changed(path)
-
-
-@cache
-def _digest(path: Path, num_bytes: int, time_ns: int) -> str:
-    """Return the file's SHA-256, computed once in a process as long as its size and time stay the same."""
-    return file_sha256(path)
 
 
 def read_pairs(folder: Path, kept_only: bool = True, embeds: bool = False) -> Iterator[NoisePair]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npnet.data.checksums import CHECKSUM, changed, checksum, file_sha256
+from npnet.data.checksums import CHECKSUM, changed, checksum, known_sha256
 from npnet.errors import UserError, one_line
 from npnet.fields import Count, Name, Whole, checked
 from npnet.untrusted import parse_json
@@ -217,7 +217,7 @@ def read_shard(path: Path, verify: bool = False, request: dict[str, Any] | None 
     size, digest = shard.sidecar["num_bytes"], shard.sidecar["sha256"]
     if not path.is_file():
         raise UserError(f"{path}: missing, though its sidecar is there")
-    if path.stat().st_size != size or (verify and file_sha256(path) != digest):
+    if path.stat().st_size != size or (verify and known_sha256(path) != digest):
         raise changed(path)
     return shard
 

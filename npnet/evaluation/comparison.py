@@ -113,9 +113,13 @@ def _add_preferences(
     for column, (name, metric) in enumerate(metrics.items()):
         if not metric.pairwise:
             continue
-        for label, method in methods.items():
-            for other, family in method["versus"].items():
-                pair = (torch.tensor(table[places[side], column].ravel()) for side in (other, label))
-                preferred = metric.preference(*pair).numpy().reshape(1, -1, len(prompts))
-                average = statistics.means(preferred, prompts, num_resamples)[0]
-                family[name]["preference"] = {"mean": average.mean, "interval": list(average.interval)}
+        pairs = [(label, other) for label, method in methods.items() for other in method["versus"]]
+        preferred = [
+            metric.preference(*(torch.tensor(table[places[side], column].ravel()) for side in (other, label)))
+            for label, other in pairs
+        ]
+        # all at once: the resampled prompts are drawn a single time
+        rows = np.stack([row.numpy().reshape(-1, len(prompts)) for row in preferred])
+        for (label, other), average in zip(pairs, statistics.means(rows, prompts, num_resamples), strict=True):
+            entry = methods[label]["versus"][other][name]
+            entry["preference"] = {"mean": average.mean, "interval": list(average.interval)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npnet.backbones import Backbone
-from npnet.data.sidecars import file_sha256
+from npnet.data.checksums import file_sha256
 from npnet.noise import NoiseMethod
 from npnet.work.request import digest
 

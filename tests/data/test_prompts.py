@@ -1,5 +1,9 @@
-import pytest
+import random
 
+import pytest
+from open_clip.tokenizer import SimpleTokenizer
+
+from npnet.data import prompt_text
 from npnet.data.prompt_text import count_long
 from npnet.data.prompts import PromptFile, PromptList, PromptSet, ShapesPrompts
 from npnet.data.seeds import Seeds
@@ -233,3 +237,28 @@ def test_prompts_longer_than_77_tokens_are_counted():
     assert count_long([" ".join(words), "short"]) == 0
     assert count_long([" ".join([*words, "cat"]), " ".join([*words, "cat"]) + ".", "short"]) == 2
     assert count_long(["ü" * 300]) == 1
+
+
+def test_tokens_that_are_counted_by_words_are_those_of_the_tokenizer(monkeypatch):
+    tokenizer, draw = SimpleTokenizer(), random.Random(0)
+    parts = [
+        "cat",
+        "it's",
+        "They'll",
+        "8k",
+        "f/1.8",
+        "(((",
+        ")))",
+        "--ar",
+        "3:2",
+        "&amp;",
+        "naïve",
+        "<lora:x:0.8>",
+        "\t",
+        "_",
+    ]
+    prompts = [draw.choice(["", " "]).join(draw.choices(parts, k=45)) for _ in range(200)]
+    counts = [len(tokenizer.encode(prompt)) for prompt in prompts]
+    for limit in (100, 110, 120):
+        monkeypatch.setattr(prompt_text, "MAX_TOKENS", limit)
+        assert 0 < count_long(prompts) == sum(count > limit - 2 for count in counts) < len(prompts)

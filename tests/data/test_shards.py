@@ -8,7 +8,8 @@ import pytest
 import torch
 import webdataset
 
-from npnet.data import schema, shards
+from collect.writer import is_finished
+from npnet.data import checksums, schema, shards
 from npnet.errors import UserError
 from npnet.work import atomic
 from tests.pairs import write_folder
@@ -75,6 +76,18 @@ def test_an_unfinished_collection_is_refused_unless_allowed(folder):
     finished = shards.list_shards(folder, complete=False)
     assert [shard.path.name for shard in finished] == [f"shard-00000{i}.tar" for i in range(3)]
     assert finished[0].request == {"num_chunks": 4}
+
+
+def test_a_tar_is_hashed_once_in_a_process_whoever_asks(folder, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        checksums, "file_sha256", lambda path, real=checksums.file_sha256: hashed.append(path) or real(path)
+    )
+    paths = [shard.path for shard in shards.list_shards(folder, verify=True)]
+    for path in paths:
+        is_finished(path, None)
+        list(shards.iterate_shard(path))
+    assert sorted(hashed) == sorted(paths)
 
 
 def test_a_changed_tar_is_refused(folder):
