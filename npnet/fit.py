@@ -53,18 +53,20 @@ def misfit(
     return f"was trained for {got}, {backbone} has {there}{without}"
 
 
-def elsewhere(trained_for: Any, target: type, path: str | None) -> str | None:
+def elsewhere(trained_for: Any, target: type, own: Mapping[str, Any]) -> str | None:
     """Say that a network was trained for another model than the one it is used with; None where it was not.
 
     Args:
         trained_for: what ``config.json`` says.
         target: the class of the backbone's description.
-        path: of the backbone's weights.
+        own: the backbone's ``path`` and ``variant``, None for what it has not.
     """
     node = trained_for.get("backbone") if isinstance(trained_for, Mapping) else None
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         return None
-    name, trained = node["_target_"].rpartition(".")[2], node.get("path")
-    if name == target.__name__ and trained == path:
+    name, path = node["_target_"].rpartition(".")[2], node.get("path")
+    variant = node.get("variant") or own.get("variant")
+    if (name, path, variant) == (target.__name__, own.get("path"), own.get("variant")):
         return None
-    return f"was trained for {name}{f' ({trained})' if trained else ''} and is used with {target.__name__}"
+    known = f" ({path or variant})" if path or variant else ""
+    return f"was trained for {name}{known} and is used with {target.__name__}"

@@ -41,7 +41,7 @@ def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def shapes_weights(variant: str = "a") -> Path:
-    """Return the folder of the shipped Shapes weights: ``pipeline/``, ``scorer/`` and ``network/``."""
+    """Return the folder of shipped Shapes weights: ``pipeline/``, ``scorer/``, ``network/`` and ``network_paper/``."""
     return _PACKAGE / "shapes" / "weights" / variant
 
 

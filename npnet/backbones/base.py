@@ -25,6 +25,9 @@ CAPABILITIES = ("unconditional_branch", "cross_attention_maps", "decode", "diffe
 """``cross_attention_maps``: a U-Net whose attention processors (``attn1``, ``attn2``) can be replaced."""
 
 
+ShippedNetwork = Literal["recommended", "paper"]
+"""Which of the networks that ship with a model."""
+
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "xla", "hpu", "npu", "mtia", "vulkan", "meta")
 """Of torch; whether one is here is known where torch is."""
 SETTINGS: dict[str, Any] = {
@@ -89,6 +92,14 @@ class Backbone(Description, ABC):
     @abstractmethod
     def embed_dims(self) -> dict[str, int]:
         """Return ``prompt_embed_dim`` (D), ``prompt_length`` (L) and ``pooled_embed_dim`` (P, 0 when there is none)."""
+
+    def shipped_network(self, which: ShippedNetwork) -> str | None:
+        """Return the folder of a network that ships with the project for this model; None where none does.
+
+        Args:
+            which: ``recommended``, or ``paper`` for the published form, trained on pairs as published.
+        """
+        return None
 
     def check_device(self) -> None:
         """Refuse a device that is not here, or that cannot compute in ``dtype``; this imports torch.

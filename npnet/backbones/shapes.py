@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
 from npnet import paths
-from npnet.backbones.base import CAPABILITIES
+from npnet.backbones.base import CAPABILITIES, ShippedNetwork
 from npnet.backbones.layout import Configs, Facts, Layout, Side2
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.stable_diffusion import XL, xl_facts
@@ -41,6 +41,11 @@ class Shapes(PipelineBackbone):
     def source(self) -> str:
         """See ``PipelineBackbone.source``."""
         return self.path or str(paths.shapes_weights(self.variant) / "pipeline")
+
+    def shipped_network(self, which: ShippedNetwork) -> str:
+        """See ``Backbone.shipped_network``."""
+        folder = {"recommended": "network", "paper": "network_paper"}[which]
+        return str(paths.shapes_weights(self.variant) / folder)
 
     @property
     def weight_variant(self) -> None:

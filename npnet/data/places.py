@@ -84,7 +84,18 @@ def find(places: Sequence[str]) -> Iterator[Shard]:
 def backbone_facts(request: dict[str, Any]) -> dict[str, Any]:
     """Return what tells the backbones of two collections apart; empty where the request does not say."""
     node = request.get("backbone") or {}
-    names = ("_target_", "path", "revision", "height", "width", "num_frames", "denoiser", "lora", "lora_scale")
+    names = (
+        "_target_",
+        "path",
+        "variant",
+        "revision",
+        "height",
+        "width",
+        "num_frames",
+        "denoiser",
+        "lora",
+        "lora_scale",
+    )
     return {name: node[name] for name in names if node.get(name) is not None}
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from npnet import paths
+from npnet.backbones import Backbone
 from npnet.backbones.samplers import check_sampler
 from npnet.compatibility import check_network_path, check_parts, check_spaces, read_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
@@ -182,13 +182,16 @@ def make_plan(cfg: Any) -> EvaluationPlan:
             raise unknown("optimised metric", name, settings.metric)
     prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
     optimised = {
-        label: optimised_for(method, settings.metric, settings.optimised) for label, method in settings.noise.items()
+        label: optimised_for(method, settings.backbone, settings.metric, settings.optimised)
+        for label, method in settings.noise.items()
     }
     asked = {key: value for key, value in config.items() if key not in NOT_IN_REQUEST}
     return EvaluationPlan(settings, prompts, members, optimised, asked)
 
 
-def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: Sequence[str]) -> list[str]:
+def optimised_for(
+    method: NoiseMethod, backbone: Backbone, metrics: Mapping[str, Metric], declared: Sequence[str]
+) -> list[str]:
     """Return the labels of the metrics that ``method`` was given to improve, so that its gain on them is no evidence.
 
     These are the scorers it searches with, and for a network, its own or that of its proposals, the metrics that
@@ -197,8 +200,7 @@ def optimised_for(method: NoiseMethod, metrics: Mapping[str, Metric], declared: 
     names = set(method.scorers)
     network = method.applied_network
     if network is not None:
-        shipped = paths.shapes_weights() / "network"
-        selected = _selected_by(Path(network.network_path) if network.network_path else shipped)
+        selected = _selected_by(Path(network.folder(backbone)))
         names |= set(declared if selected is None else selected)
     return [name for name in metrics if name in names]
 

@@ -9,7 +9,7 @@ from npnet.errors import under
 from npnet.fields import check_arguments, from_mapping
 from npnet.networks import residual, svd
 from npnet.networks.text import AdaGroupNormText, SpatialText
-from npnet.networks.unet import UNetBranch, UNetSizes, is_unet
+from npnet.networks.unet import UNET, UNetBranch, UNetSizes, is_unet, unet_for
 
 WITHOUT = ("off", "left_out")
 """Forms of a network without a singular-value branch: with the noise in its place, and with nothing there."""
@@ -23,6 +23,8 @@ def checked_arguments(function: Callable[..., Any], given: Mapping[str, Any]) ->
         ValueError: nothing is left to learn.
     """
     given = dict(given)
+    if given["trunk"] == UNET:
+        given["trunk"] = unet_for(given["latent_size"])
     for name in ("text_term", "singular_value_branch"):
         if given[name] is None or given[name] is False:  # YAML reads a bare ``off`` as False
             given[name] = "off"

@@ -44,8 +44,8 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         singular_value_branch: ``attention``, ``no_attention``, ``off`` (the noise instead) or ``left_out`` (nothing).
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
-        trunk: the residual branch's Swin: a timm name or a mapping of ``npnet.networks.residual.SwinSizes``; or a
-            U-Net: a mapping of ``npnet.networks.unet.UNetSizes``, to which the next three do not apply.
+        trunk: the residual branch's Swin, a timm name or ``npnet.networks.residual.SwinSizes``; or a U-Net, to which
+            the next three do not apply: ``npnet.networks.unet.UNetSizes``, or ``unet`` for sizes that suit the latents.
         pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
             loaded instead makes it unnecessary.
         feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.

@@ -34,6 +34,21 @@ GROUPS = 8
 MOST_LEVELS = 16
 
 
+UNET = "unet"
+"""A network's ``trunk`` that asks for this branch at the size that suits its latents, see ``unet_for``."""
+SMALL = {"widths": [24, 48, 80], "patch_size": 1}
+LARGE = {"widths": [64, 128, 256, 512], "patch_size": 2}
+SMALL_SIDE = 32
+"""Latents of at most so many cells a side get the small one; those of the Shapes model have 16, SDXL's have 128."""
+
+
+def unet_for(latent_size: Any) -> dict[str, Any]:
+    """Return the sizes that suit noise of ``latent_size`` cells, one number or (h, w); those of ``UNetSizes``."""
+    sides = latent_size if isinstance(latent_size, (list, tuple)) else [latent_size]
+    small = all(isinstance(side, int) and side <= SMALL_SIDE for side in sides)
+    return dict(SMALL if small else LARGE)
+
+
 def is_unet(trunk: str | Mapping[str, Any]) -> bool:
     """Return whether a network's ``trunk`` asks for this branch: a mapping with ``widths``."""
     return not isinstance(trunk, str) and "widths" in trunk

@@ -6,9 +6,10 @@ import importlib.util
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from npnet import paths
+from npnet.backbones.base import ShippedNetwork
 from npnet.errors import FieldError
 from npnet.fields import Name
 from npnet.fit import PURPOSE, elsewhere, misfit, npnet_sizes
@@ -29,10 +30,12 @@ class Network(NoiseMethod):
 
     Args:
         network_path: a directory that ``train.py`` left (``network/``), an official ``.pth``, or a hub id; the default
-            is the network that ships with the Shapes model.
+            is the network that ships with the backbone; only Shapes ships one.
         text_term: ``off`` applies the network without its text term, and then needs no embeddings.
         network: the place of the network's class, ``my_pkg.MyNet``, where it is not one of this project; what a folder
             says of its class is not asked.
+        shipped: which of the networks that ship with the Shapes model, where no ``network_path`` is given:
+            ``recommended`` (a U-Net, pairs of two re-denoisings) or ``paper`` (the published form).
     """
 
     runtime = "npnet.noise.runtime.npnet:LoadedNetwork"
@@ -42,6 +45,7 @@ class Network(NoiseMethod):
     network_path: Name | None = None
     text_term: Literal["off"] | None = None
     network: Name | None = None
+    shipped: ShippedNetwork = "recommended"
 
     def __post_init__(self) -> None:
         if isinstance(self.network_path, (list, tuple)):
@@ -93,10 +97,11 @@ class Network(NoiseMethod):
         fault = misfit(sizes, shape, backbone.embed_dims(), backbone.name, can_go_without_text=can_go)
         if fault:
             raise FieldError("network_path", self.network_path, fault)
-        other = elsewhere(config.get(PURPOSE), type(backbone), getattr(backbone, "path", None))
+        own = {name: getattr(backbone, name, None) for name in ("path", "variant")}
+        other = elsewhere(config.get(PURPOSE), type(backbone), own)
         if other is None and size != shape[-2:]:
             there, here = (" x ".join(map(str, sides)) for sides in (size, shape[-2:]))
-            other = f"was trained for latents of {there} and is applied in windows to {here}"
+            other = f"was trained for latents of {there} and is applied to {here}"
         if other is not None:
             log.warning("network_path=%s: %s", self.network_path, other)
 
@@ -108,10 +113,11 @@ class Network(NoiseMethod):
         """
         if self.network_path is not None:
             return self.network_path
-        described = getattr(backbone, "description", backbone)
-        if backbone.domain != "shapes":
+        described: Any = getattr(backbone, "description", backbone)
+        folder: str | None = described.shipped_network(self.shipped)
+        if folder is None:
             raise FieldError("network_path", None, "a network's folder is needed (only the Shapes model ships one)")
-        return str(paths.shapes_weights(getattr(described, "variant", "a")) / "network")
+        return folder
 
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``: the diffusion model is not evaluated."""

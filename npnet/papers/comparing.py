@@ -16,7 +16,7 @@ from npnet.papers.table import WHOLE, Role, Table
 
 def shipped_network() -> Path:
     """Return the folder of the network of the published form that ships with Shapes."""
-    return paths.shapes_weights() / "network"
+    return paths.shapes_weights() / "network_paper"
 
 
 def evaluations(
@@ -46,8 +46,8 @@ def evaluations(
         "optimised": [m for m in setting.optimised if m in (table.metrics or setting.metrics)],
         **setting.keys,
     }
-    if WHOLE in methods and (path := whole_network(where, owner, WHOLE in roles, asked)):
-        keys["network_path"] = path
+    if WHOLE in methods:
+        keys |= whole_network(where, owner, WHOLE in roles, asked)
     for label in methods:
         tuned = {**setting.methods.get(_known(label), {}), **table.method_keys.get(label, {})}
         if _known(label) != label and not tuned:
@@ -73,8 +73,8 @@ def evaluations(
                 yield Job("evaluate", folder, known, setting.prompts[prompts].count, None, place, missing)
 
 
-def whole_network(where: str, owner: str, is_trained: bool, asked: Asked) -> str | None:
-    """Return the path of the whole network; None takes the one that ships with the setting's own model.
+def whole_network(where: str, owner: str, is_trained: bool, asked: Asked) -> dict[str, str]:
+    """Return the keys that choose the whole network; of the setting's own model, the shipped one of the published form.
 
     Args:
         where: the setting's name.
@@ -83,10 +83,10 @@ def whole_network(where: str, owner: str, is_trained: bool, asked: Asked) -> str
         asked: what else was said.
     """
     if is_trained:
-        return _networks(asked.root(owner), WHOLE, asked.setting(owner))
+        return {"network_path": _networks(asked.root(owner), WHOLE, asked.setting(owner))}
     if asked.network_path is not None:
-        return asked.network_path
-    return None if owner == where else str(shipped_network())
+        return {"network_path": asked.network_path}
+    return {f"noise.{WHOLE}.shipped": "paper"} if owner == where else {"network_path": str(shipped_network())}
 
 
 def prompts_of(choice: PromptChoice, asked: Asked) -> tuple[dict[str, Any], str | None]:

@@ -41,8 +41,7 @@ def pictures(name: str, table: Table, where: str, labels: list[str], is_trained:
         "seeds.range": list(setting.seeds.range),
         **table.keys,
     }
-    network = whole_network(where, where, is_trained, asked)
-    path = {"network_path": network} if WHOLE in labels and network else {}
+    path = whole_network(where, where, is_trained, asked) if WHOLE in labels else {}
     folder = asked.root(where) / name
     if table.shows == "fid":
         yield from _of_classes(folder, table, setting, labels, keys, path, asked)

@@ -10,10 +10,10 @@ Stages, each skipped where its files exist already, so that the same command res
     choose   which snapshot to ship, by training prompts alone
     pack     the pipeline as diffusers stores it
     quality  every figure, on new seeds and on held-out prompts too
-    network  NPNet, trained on pairs of the packed pipeline
+    network  the recommended network and the paper's, trained on pairs of the packed pipeline
 
-``OUTPUT/pipeline``, ``OUTPUT/scorer``, ``OUTPUT/network`` and ``OUTPUT/quality.json`` are what is shipped, under
-``npnet/shapes/weights/VARIANT``; ``OUTPUT/work`` holds the rest and may be deleted.
+``OUTPUT/work`` may be deleted. The rest of ``OUTPUT`` is what is shipped, under ``npnet/shapes/weights/VARIANT``:
+``pipeline``, ``scorer``, ``network``, ``network_paper`` and ``quality.json``.
 """
 
 import argparse

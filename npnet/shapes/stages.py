@@ -19,7 +19,7 @@ from npnet.shapes.pipeline import assemble, load_pipeline, make_unet, save_pipel
 from npnet.shapes.quality import measure_autoencoder, measure_generator, measure_scorer, measure_text_encoders
 from npnet.shapes.scorer import ShapesScorer
 from npnet.shapes.tokenizer import make_tokenizer
-from npnet.shapes.train_network import train_network
+from npnet.shapes.train_network import train_networks
 from npnet.shapes.train_scorer import train_scorer
 from npnet.shapes.train_text import train_text_encoders
 from npnet.shapes.train_unet import snapshot_steps, train_unet
@@ -168,9 +168,9 @@ def measure(variant: Variant, place: Place) -> dict[str, Any]:
     return figures
 
 
-def make_network(variant: Variant, place: Place) -> dict[str, Any]:
-    """Train the network that ships with the model, on pairs of the packed pipeline."""
-    return train_network(place.output, place.work, {"collect": variant.collect_keys, "train": variant.train_keys})
+def make_networks(variant: Variant, place: Place) -> dict[str, Any]:
+    """Train the networks that ship with the model, on pairs of the packed pipeline."""
+    return train_networks(place.output, place.work, {"collect": variant.collect_keys, "train": variant.train_keys})
 
 
 Stage = Callable[[Variant, Place], dict[str, Any]]
@@ -179,6 +179,6 @@ STAGES: tuple[tuple[tuple[tuple[str, Stage], ...], ...], ...] = (
     ((("unet", make_unet_snapshots),),),
     ((("choose", choose_snapshot),),),
     ((("pack", pack), ("quality", measure)),),
-    ((("network", make_network),),),
+    ((("network", make_networks),),),
 )
 """What a build runs: one row after another, the chains of a row side by side in a thread each."""

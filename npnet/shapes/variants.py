@@ -31,7 +31,7 @@ class Variant:
     num_measured: int = 1152
     """Prompt and seed pairs behind each figure in ``quality.json``; a multiple of 192."""
     collect_keys: tuple[str, ...] = ()
-    """What ``make demo``'s collection is told besides, for the network that ships."""
+    """What ``make demo``'s collection is told besides, for the networks that ship."""
     train_keys: tuple[str, ...] = ()
     """The same for its training."""
 

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from npnet.backbones import Shapes
 from npnet.errors import UserError
 from npnet.evaluation.plan import make_plan, optimised_for
 from npnet.noise import Network
@@ -174,26 +175,28 @@ def network_folder(tmp_path, **training):
     return Network(str(folder))
 
 
+SHAPES = Shapes()
 METRICS = dict.fromkeys(("shapes_scorer", "shapes_judge", "hpsv2"))
 
 
 def test_a_network_is_optimised_for_what_selected_its_pairs(tmp_path):
     network = network_folder(tmp_path, selected_by=["hpsv2", "pickscore"])
-    assert optimised_for(network, METRICS, ["shapes_judge"]) == ["hpsv2"]
+    assert optimised_for(network, SHAPES, METRICS, ["shapes_judge"]) == ["hpsv2"]
 
 
 @pytest.mark.parametrize("said", [5, [5], {"hpsv2": 1}, True])
 def test_a_network_that_says_something_else_of_its_pairs_is_refused(tmp_path, said):
     with pytest.raises(UserError, match=r"network/training.json: selected_by.* is needed"):
-        optimised_for(network_folder(tmp_path, selected_by=said), METRICS, [])
+        optimised_for(network_folder(tmp_path, selected_by=said), SHAPES, METRICS, [])
 
 
 def test_a_network_that_says_nothing_is_optimised_for_what_the_user_declares(tmp_path):
-    assert optimised_for(network_folder(tmp_path), METRICS, ["shapes_judge"]) == ["shapes_judge"]
+    assert optimised_for(network_folder(tmp_path), SHAPES, METRICS, ["shapes_judge"]) == ["shapes_judge"]
 
 
-def test_the_shipped_network_is_optimised_for_the_scorer():
-    assert optimised_for(Network(), METRICS, []) == ["shapes_scorer"]
+@pytest.mark.parametrize("which", ["recommended", "paper"])
+def test_the_shipped_networks_are_optimised_for_the_scorer(which):
+    assert optimised_for(Network(shipped=which), SHAPES, METRICS, []) == ["shapes_scorer"]
 
 
 def test_a_network_trained_anew_is_another_request(tmp_path):

@@ -35,6 +35,7 @@ FORWARDS = {
     "inversion": 3,
     "repaint": 2,
     "npnet": 0,
+    "npnet_paper": 0,
     "noise_diffusion": (2 + 1) * SCORED,
     "semantic_erasure": 0,
     "erasure_injection": 2,
@@ -128,7 +129,8 @@ def scorer(family):
 @pytest.fixture
 def method(label, backbone, network_path, scorer):
     """The method as its YAML describes it, its scorer settled as the commands do."""
-    return make(label, network_path(backbone) if label == "npnet" else None, backbone, scorer)
+    network = network_path(backbone) if label.startswith("npnet") else None
+    return make(label, network, backbone, scorer, **({"network_path": network} if network else {}))
 
 
 def make(label, network, backbone, scorer, **changes):

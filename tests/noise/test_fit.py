@@ -42,13 +42,19 @@ def test_other_latents_are_refused_without_the_weights(folder):
 
 def test_a_network_without_its_text_is_never_applied_to_another_model_in_silence(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        Network(folder(), text_term="off").check_fit(sdxl())
-    assert "was trained for latents of 16 x 16 and is applied in windows to 128 x 128" in caplog.text
+        Network(folder(**{PURPOSE: None}), text_term="off").check_fit(sdxl())
+    assert "was trained for latents of 16 x 16 and is applied to 128 x 128" in caplog.text
     caplog.clear()
     trained = {PURPOSE: {"backbone": {"_target_": "npnet.backbones.Shapes"}}}
     with caplog.at_level(logging.WARNING):
         Network(folder(**trained), text_term="off").check_fit(sdxl())
     assert "was trained for Shapes and is used with StableDiffusionXL" in caplog.text
+
+
+def test_a_network_of_another_variant_of_the_built_in_model_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        Network(str(shapes_weights("b") / "network"), text_term="off").check_fit(Shapes(device="cpu", settings={}))
+    assert "was trained for Shapes (b) and is used with Shapes" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ def test_the_commands_network_path_is_not_that_of_a_search():
 def test_an_evaluation_marks_and_tells_apart_searches_by_the_network_that_proposes(backbone, network_path, tmp_path):
     plain, method = SEARCHES[0], proposing(SEARCHES[0], network_path)
     metrics = {"m": Ramp(), "selected": Ramp(), "other": Ramp()}
-    assert optimised_for(plain, metrics, ["selected"]) == ["m"]
-    assert optimised_for(method, metrics, ["selected"]) == ["m", "selected"]
+    assert optimised_for(plain, backbone.description, metrics, ["selected"]) == ["m"]
+    assert optimised_for(method, backbone.description, metrics, ["selected"]) == ["m", "selected"]
     again = shutil.copytree(network_path, tmp_path / "again")
     node = {"proposal": "npnet", "network_path": str(again)}
     same, description = proposing(plain, str(again)), backbone.description

@@ -15,6 +15,7 @@ from npnet.training.callbacks import FiniteLoss
 from npnet.training.command import train
 
 SMALL = [
+    "network=shapes",
     "network.trunk.img_size=16",
     "network.trunk.embed_dim=16",
     "network.trunk.depths=[1,1]",

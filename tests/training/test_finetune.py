@@ -65,7 +65,7 @@ def test_the_replay_on_the_built_in_models_runs(tmp_path, capsys):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         few = ["prompts.limit=20", "chunk_size=10", "keep_all=true", "workers=1", f"output_dir={tmp_path / 'pairs'}"]
         collect(compose("collect", ["experiment=finetune_shapes_collect", *few]))
-        start = f"init_from={paths.shapes_weights() / 'network'}"
+        start = f"init_from={paths.shapes_weights() / 'network_paper'}"
         short = [
             "trainer.max_epochs=1",
             "data.kept_only=false",
@@ -76,7 +76,7 @@ def test_the_replay_on_the_built_in_models_runs(tmp_path, capsys):
         train(compose("train", ["experiment=finetune_shapes_600_train", start, *where, *short]))
     network = NPNet.from_pretrained(tmp_path / "run" / "network")
     assert (network.config["prompt_embed_dim"], network.config["pooled_embed_dim"]) == (80, 40)
-    shipped = NPNet.from_pretrained(paths.shapes_weights() / "network").state_dict()
+    shipped = NPNet.from_pretrained(paths.shapes_weights() / "network_paper").state_dict()
     change = network.state_dict()["singular_values.left.0.weight"] - shipped["singular_values.left.0.weight"]
     assert 0 < float(change.abs().max()) < 0.1
     assert torch.isfinite(network.state_dict()["beta"]).all()
