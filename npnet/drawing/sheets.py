@@ -124,7 +124,8 @@ def draw_side_by_side(
         draw.multiline_text((left, 2), "\n".join(lines), fill="black", font=font(FONT), spacing=1)
     for row, (label, images) in enumerate(pictures.items()):
         y = top + row * height
-        draw.text((4, y + cell // 2), visible(label), fill="black", font=font(FONT + 2))
+        name = "\n".join(textwrap.wrap(visible(label).replace("_", " "), LABEL // (LETTER + 2)))
+        draw.multiline_text((4, y + cell // 2 - LINE * name.count("\n") // 2), name, fill="black", font=font(FONT + 2))
         for column, image in enumerate(images):
             left = LABEL + column * (cell + GAP)
             sheet.paste(_thumbnail(to_picture(image), cell), (left, y))
