@@ -1,6 +1,6 @@
 """docs/frontier.md from an evaluation: its table, its plot and its contact sheet.
 
-    python evaluate.py experiment=frontier_evaluate noise.unet.network_path=DIR noise.unet_best_of_2.network_path=DIR
+    python evaluate.py experiment=frontier_evaluate output_dir=EVALUATION
     python benchmarks/frontier.py EVALUATION docs
 
 Prints the table as Markdown; writes ``frontier.png`` and ``frontier_sheet.png`` into the second folder.
@@ -12,6 +12,12 @@ from pathlib import Path
 from npnet.report import diversity, frontier, markdown
 
 METRICS = ("shapes_judge", "shapes_scorer")
+PAIRS = (
+    ("best_of_2_npnet", "best_of_5"),
+    ("npnet", "best_of_5"),
+    ("npnet", "npnet_paper"),
+    ("npnet", "inversion"),
+)
 
 if __name__ == "__main__":
     folder, docs = map(Path, sys.argv[1:])
@@ -19,7 +25,7 @@ if __name__ == "__main__":
     print(frontier.to_markdown(results, METRICS))
     print(markdown.table(diversity.heading(results), diversity.rows(results)))
     print(markdown.table(diversity.noise_heading(), diversity.noise_rows(results)))
-    for one, other in (("unet_best_of_2", "best_of_5"), ("unet", "best_of_5"), ("unet", "npnet")):
+    for one, other in PAIRS:
         if {one, other} <= results["methods"].keys():
             found = results["methods"][one]["versus"][other]["shapes_judge"]
             low, high = found["difference_interval"]

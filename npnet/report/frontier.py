@@ -109,8 +109,8 @@ def contact_sheet(folder: Path, results: Results, num_prompts: int, metric: str,
     sheets.draw_side_by_side(
         path,
         [prompts[row] for row in places],
-        {_short(label): own for label, own in pictures.items()},
-        {_short(label): own for label, own in verdicts.items()},
+        pictures,
+        verdicts,
         f"the seeds of {num_prompts} prompts side by side; right or wrong by {metric}",
         cell=72,
     )
@@ -120,7 +120,3 @@ def _picture(path: Path) -> Tensor:
     if not path.is_file():
         raise UserError(f"{path}: was not kept; evaluate with keep_images=all")
     return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1).float() / 255
-
-
-def _short(label: str) -> str:
-    return label.replace("best_of_", "best")
