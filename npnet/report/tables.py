@@ -68,12 +68,22 @@ def _scores(results: Results, start: int, names: Sequence[str]) -> Table:
         table.add_column(cell(name), justify="left" if name == "method" else "right", overflow="fold")
     for name in diversity.columns(results):
         table.add_column(cell(name), justify="right", overflow="fold")
-    for name in ("forwards", "backwards", "scorer calls", "time", "peak memory"):
+    rows = wording.score_rows(results)
+    costs = {
+        "forwards": [row.forwards for row in rows],
+        **{name: own for name, own in _rare(rows).items() if set(own) != {"0"}},  # most methods have neither
+        "time": [row.seconds for row in rows],
+        "peak memory": [row.peak for row in rows],
+    }
+    for name in costs:
         table.add_column(name, justify="right", style="dim")
-    for row, label in zip(wording.score_rows(results), results["methods"], strict=True):
-        scores = (*row.scores[start : start + len(names)], *diversity.cells(results, label))
-        add_row(table, [row.method, *scores, row.forwards, row.backwards, row.scorer_calls, row.seconds, row.peak])
+    for row, label, *own in zip(rows, results["methods"], *costs.values(), strict=True):
+        add_row(table, [row.method, *row.scores[start : start + len(names)], *diversity.cells(results, label), *own])
     return table
+
+
+def _rare(rows: Sequence[wording.ScoreRow]) -> dict[str, list[str]]:
+    return {"backwards": [row.backwards for row in rows], "scorer calls": [row.scorer_calls for row in rows]}
 
 
 def _comparisons(title: str, rows: Sequence[wording.ComparisonRow]) -> Table:
