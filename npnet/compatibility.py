@@ -185,15 +185,24 @@ def check_scorers(label: str, method: NoiseMethod, metrics: Mapping[str, Metric]
     Raises:
         UserError: names the method by its label.
     """
-    missing = [name for name in method.scorers if name not in metrics]
+    check_raised(f"noise.{label}", method.scorers, method.needs_gradients, metrics)
+
+
+def check_raised(who: str, labels: Iterable[str], needs_gradients: bool, metrics: Mapping[str, Metric]) -> None:
+    """Refuse labels that are not among the metrics, or whose metrics give no gradients to ``who`` follows them.
+
+    Raises:
+        UserError: names ``who``.
+    """
+    labels = list(labels)
+    missing = [name for name in labels if name not in metrics]
     if missing:
         wanted = ",".join([*metrics, *missing])
-        raise UserError(f"noise.{label} optimises {', '.join(missing)}: add it to the metrics, metric=[{wanted}]")
-    if method.needs_gradients:
-        for name in method.scorers:
-            if not metrics[name].differentiable:
-                able = ", ".join(other for other, metric in metrics.items() if metric.differentiable) or "none"
-                raise UserError(f"noise.{label} follows gradients, which metric.{name} does not have; have: {able}")
+        raise UserError(f"{who} optimises {', '.join(missing)}: add it to the metrics, metric=[{wanted}]")
+    for name in labels if needs_gradients else ():
+        if not metrics[name].differentiable:
+            able = ", ".join(other for other, metric in metrics.items() if metric.differentiable) or "none"
+            raise UserError(f"{who} follows gradients, which metric.{name} does not have; have: {able}")
 
 
 def read_prompts(backbone: Backbone, prompts: Prompts, seeds: Seeds) -> PromptSet:

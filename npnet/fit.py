@@ -10,6 +10,15 @@ EMBED_SIZES = ("prompt_embed_dim", "prompt_length", "pooled_embed_dim")
 PURPOSE = "trained_for"
 """Key of ``config.json``: what the pairs were made with that trained the network. Read, and never built from."""
 
+OPTIMISED = ("selected_by", "optimised_for")
+"""Keys of ``PURPOSE``: metrics that selected the pairs, and those that a loss raised, here or in its start."""
+
+
+def optimised_metrics(trained_for: Any) -> list[str]:
+    """Return the labels of the metrics that a network was given to improve, as ``config.json`` says."""
+    found = [trained_for.get(key) for key in OPTIMISED] if isinstance(trained_for, Mapping) else []
+    return [name for names in found if isinstance(names, (list, tuple)) for name in names if isinstance(name, str)]
+
 
 def npnet_sizes(config: Mapping[str, Any]) -> dict[str, int]:
     """Return what noise and embeddings must have for an NPNet of these arguments; see ``NoiseNetwork.sizes``."""

@@ -16,7 +16,7 @@ from npnet.paths import config_dir
 PRIMARIES = ("collect", "train", "evaluate", "filter")
 GROUPS = {
     "collect": ("engine", "backbone", "noise", "metric", "prompts", "logger"),
-    "train": ("network", "data", "trainer", "logger", "callbacks", "backbone", "metric", "prompts"),
+    "train": ("network", "objective", "data", "trainer", "logger", "callbacks", "backbone", "metric", "prompts"),
     "evaluate": ("engine", "backbone", "noise", "metric", "diversity", "prompts"),
     "filter": ("metric",),
 }
@@ -100,6 +100,7 @@ def test_groups_are_the_words_of_the_architecture():
         "metric",
         "diversity",
         "network",
+        "objective",
         "prompts",
         "data",
         "trainer",

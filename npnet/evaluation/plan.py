@@ -20,6 +20,7 @@ from npnet.evaluation.identity import method_digest, metric_digest, setting_of, 
 from npnet.evaluation.settings import EvaluateSettings
 from npnet.evaluation.training_seeds import expand
 from npnet.fields import checked
+from npnet.fit import PURPOSE, optimised_metrics
 from npnet.metrics import Metric
 from npnet.metrics.spaces import FeatureSpace
 from npnet.noise import NoiseMethod
@@ -206,17 +207,24 @@ def optimised_for(
 
 
 def _selected_by(folder: Path) -> list[str] | None:
-    """Return the metrics that selected a network's training pairs, where its folder says so.
+    """Return the metrics that a network was given to improve, where its folder says so: all that either file names.
+
+    They selected its training pairs, or its loss raised them, or those of the network that it started from.
 
     Raises:
         FieldError: it says something else in their place.
     """
+    found: list[str] | None = None
     for name in ("training.json", "config.json"):
         facts = None
         with contextlib.suppress(OSError, ValueError):
             facts = parse_json((folder / name).read_bytes())
-        selected = facts.get("selected_by") if isinstance(facts, dict) else None
+        if not isinstance(facts, dict):
+            continue
+        selected = facts.get("selected_by")
         if selected is not None:
-            found = checked(tuple[str, ...] | str, selected, f"{folder / name}: selected_by")
-            return [found] if isinstance(found, str) else list(found)
-    return None
+            names = checked(tuple[str, ...] | str, selected, f"{folder / name}: selected_by")
+            found = [*(found or []), *([names] if isinstance(names, str) else names)]
+        if told := optimised_metrics(facts.get(PURPOSE)):
+            found = [*(found or []), *told]
+    return found

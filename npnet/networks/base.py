@@ -198,14 +198,15 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
             ValueError: something other than the text's weights does not match.
         """
         config, tensors = self._read(source, hub_options)
-        config.pop(PURPOSE, None)
+        trained_for = config.pop(PURPOSE, None)
         self._check_start(config, source)
         state, text = self.state_dict(), self.text_weights
         own = {key: tensor.shape for key, tensor in state.items() if text and key.startswith(text)}
         other = {key: tensor.shape for key, tensor in tensors.items() if text and key.startswith(text)}
-        start = Start()
+        told = trained_for if isinstance(trained_for, dict) else {}
+        start = Start(trained_for=told)
         if own != other:
-            start = Start(tuple(sorted(own)), tuple(sorted(other)))
+            start = Start(tuple(sorted(own)), tuple(sorted(other)), told)
             tensors = {key: tensor for key, tensor in tensors.items() if key not in other}
             tensors |= {key: state[key] for key in own}
         checkpoint.require_match(self, tensors, source)

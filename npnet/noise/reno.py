@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     from npnet.backbones import Backbone
 
 
+def check_few_steps(num_inference_steps: int, most: int) -> None:
+    """Refuse a sampler that is too long for its gradient.
+
+    Raises:
+        FieldError: names ``num_inference_steps``.
+    """
+    if num_inference_steps > most:
+        raise FieldError(
+            "num_inference_steps",
+            num_inference_steps,
+            f"gradients through {num_inference_steps} steps are of no use; set it to at most {most} (a few-step "
+            "model), or raise max_inference_steps beside it",
+        )
+
+
 @dataclass(frozen=True)
 class ReNO(SearchMethod):
     """Reward-based noise optimisation, for models of few steps.
@@ -65,13 +80,7 @@ class ReNO(SearchMethod):
     def check(self) -> None:
         """See ``Description.check``: long samplers are refused."""
         super().check()
-        if self.num_inference_steps > self.max_inference_steps:
-            raise FieldError(
-                "num_inference_steps",
-                self.num_inference_steps,
-                f"gradients through {self.num_inference_steps} steps are of no use; set it to at most "
-                f"{self.max_inference_steps} (a few-step model), or raise this method's max_inference_steps",
-            )
+        check_few_steps(self.num_inference_steps, self.max_inference_steps)
 
     def forwards(self, backbone: Backbone) -> int | None:
         """See ``NoiseMethod.forwards``."""

@@ -35,6 +35,15 @@ Scorers = Name | Labels | Weights
 """A metric's label, several labels (their scores are added), or ``{label: weight}``."""
 
 
+def weights_of(scorer: Scorers | None) -> dict[str, float]:
+    """Return the weight of each metric, by label; empty for None."""
+    if scorer is None:
+        return {}
+    if isinstance(scorer, Mapping):
+        return dict(scorer)
+    return dict.fromkeys([scorer] if isinstance(scorer, str) else scorer, 1.0)
+
+
 @dataclass(frozen=True)
 class Budget:
     """What one search may spend; None is no limit.
@@ -116,11 +125,7 @@ class SearchMethod(NoiseMethod):
     @property
     def weights(self) -> dict[str, float]:
         """Return the weight of each scorer, by label."""
-        if self.scorer is None:
-            return {}
-        if isinstance(self.scorer, Mapping):
-            return dict(self.scorer)
-        return dict.fromkeys([self.scorer] if isinstance(self.scorer, str) else self.scorer, 1.0)
+        return weights_of(self.scorer)
 
     @property
     def scorers(self) -> tuple[str, ...]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from npnet.bounds import Number
-from npnet.errors import FieldError, closest, under
+from npnet.errors import FieldError, closest
 from npnet.fields import Below, Count, Name, NotNegative, Whole, checked
 from npnet.instantiate import Node
-from npnet.training.keeping import check_monitor
 
 KEYS: dict[str, dict[str, Any]] = {
     "EarlyStopping": {
@@ -61,9 +60,6 @@ def check_keys(node: Node) -> None:
     target = str(node.keys.get("_target_"))
     name = target.split(".")[-1]
     allowed = KEYS.get(name, {}) if target.startswith("lightning.") else {}
-    if allowed and name == "EarlyStopping":
-        with under(node.where):
-            check_monitor(node.keys.get("monitor"))
     for key, value in node.keys.items():
         if key in allowed:
             checked(allowed[key], value, f"{node.where}.{key}")

@@ -14,6 +14,12 @@ from npnet.errors import UserError
 
 log = logging.getLogger(__name__)
 
+SHOWN = (
+    *("train/mse", "val/mse", "val/relative_mse", "val/direction_share"),
+    *("train/reward", "val/reward", "val/x0_error", "val/relative_x0_error", "val/change", "val/diversity"),
+)
+"""Values of an epoch's line, those of them that there are."""
+
 
 class EpochLines(Callback):
     """Print epoch, errors and remaining time, at most one line in ``every_seconds``; for logs, which draw no bar."""
@@ -33,8 +39,7 @@ class EpochLines(Callback):
             return
         self._last = now
         left = (now - self._started) / max(done - self._first_epoch, 1) * (trainer.max_epochs - done)
-        shown = ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
-        values = [f"{n} {float(trainer.callback_metrics[n]):.4f}" for n in shown if n in trainer.callback_metrics]
+        values = [f"{n} {float(trainer.callback_metrics[n]):.4f}" for n in SHOWN if n in trainer.callback_metrics]
         log.info(f"epoch {done}/{trainer.max_epochs}  {'  '.join(values)}  {left:.0f} s left")
 
 

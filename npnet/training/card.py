@@ -34,8 +34,7 @@ network = {name}.from_pretrained("PATH_OR_HUB_ID")
 golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 ```
 
-Trained on {pairs} pairs of {shards}, validated on {validation_pairs} pairs of other prompts.
-Pairs selected by: {selected_by}. A score of that metric is optimised for this network, and no independent evidence.
+{trained_on}
 {start}
 {held_out}
 | last epoch | |
@@ -55,7 +54,6 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
     rows = "\n".join(
         f"| {markdown(name)} | {value} |" for name, value in sorted(training["last_epoch_metrics"].items())
     )
-    shards = training["settings"]["data"]["shards"]
     ours = network.import_line().startswith("from npnet ")
     found = training["held_out"].get("after") if training["held_out"] else None
     fault = None if found is None else worse(found)
@@ -66,10 +64,7 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
         warning="" if fault is None else f"\n**Warning**: {fault}.\n",
         what=OURS if ours else OTHER.format(place=network.place()),
         import_line=network.import_line(),
-        pairs=training["pairs"],
-        validation_pairs=training["validation_pairs"],
-        shards=", ".join(map(code, [shards] if isinstance(shards, str) else shards)),
-        selected_by=", ".join(map(markdown, training["selected_by"])) or "nothing",
+        trained_on=trained_on(training),
         start=markdown(f"{training['start'][0].upper()}{training['start'][1:]}.") + "\n" if training["start"] else "",
         held_out=held_out_table(training["held_out"]),
         metrics=rows,
@@ -118,10 +113,37 @@ def trained_for(purpose: Mapping[str, Any]) -> str:
     name = str(backbone.get("_target_", "")).rpartition(".")[2]
     path = f" ({code(backbone['path'])})" if backbone.get("path") else ""
     noise = ", ".join(map(str, purpose.get("noise") or ()))
+    made = f"The golden noise of its pairs was made by {markdown(noise)}"
+    if "objective" in purpose:
+        made = f"It learnt from pictures (`objective={purpose['objective']}`)"
     return (
-        f"\nTrained for {markdown(name)}{path}. The golden noise of its pairs was made by {markdown(noise)} at "
-        f"{purpose.get('num_inference_steps')} steps and guidance scale {purpose.get('guidance_scale')}.\n{digest}"
+        f"\nTrained for {markdown(name)}{path}. {made} at {purpose.get('num_inference_steps')} steps and guidance "
+        f"scale {purpose.get('guidance_scale')}.\n{digest}"
     )
+
+
+def trained_on(training: Mapping[str, Any]) -> str:
+    """Return what a network was trained on, and of which metrics its scores are no evidence."""
+    found = training.get(PURPOSE, {}).get("optimised_for", ())
+    marked = ", ".join(map(markdown, found))
+    if "pairs" not in training:
+        lines = [
+            f"Trained without pairs on {training['noises']} fresh noises in each epoch, validated on "
+            f"{training['validation_noises']} noises of other prompts. This objective is experimental.",
+            f"Optimised for: {marked or 'no metric'}. A score of such a metric is no independent evidence.",
+        ]
+        return "\n".join(lines)
+    shards = training["settings"]["data"]["shards"]
+    places = ", ".join(map(code, [shards] if isinstance(shards, str) else shards))
+    selected_by = ", ".join(map(markdown, training["selected_by"])) or "nothing"
+    lines = [
+        f"Trained on {training['pairs']} pairs of {places}, validated on {training['validation_pairs']} pairs "
+        "of other prompts.",
+        f"Pairs selected by: {selected_by}. A score of that metric is optimised for this network, and no independent "
+        "evidence.",
+        *([f"So are, through what it started from: {marked}."] if marked else []),
+    ]
+    return "\n".join(lines)
 
 
 def held_out_table(held_out: Mapping[str, Any]) -> str:
@@ -154,6 +176,11 @@ def draw_curves(metrics: Path, target: Path) -> None:
     panels = {
         "squared error": {n: table[n] for n in ("train/mse", "val/mse") if table.get(n)},
         "share of the golden direction": {n: table[n] for n in ("val/direction_share",) if table.get(n)},
+        "reward": {n: table[n] for n in ("train/reward", "val/reward") if table.get(n)},
+        "error of the clean latents, as a share of standard noise's": {
+            n: table[n] for n in ("val/relative_x0_error",) if table.get(n)
+        },
+        "change and diversity": {n: table[n] for n in ("val/change", "val/diversity") if table.get(n)},
         "raw gates": {n: table[n] for n in ("alpha", "beta") if table.get(n)},
         WINS: {n.removeprefix("evaluation/").removesuffix("/winning_rate"): v for n, v in wins.items()},
     }

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,27 +37,40 @@ ON_HUB = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)")
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What a training starts with.
+
+    Attributes:
+        network: to train.
+        start: what it started from, in words; empty for fresh weights.
+        before: its errors on the validation pairs before training.
+        optimised: metrics that what it started from was given to improve: they stay marked.
+    """
+
+    network: NoiseNetwork
+    start: str = ""
+    before: Measurement | None = None
+    optimised: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """What a training came to.
 
     Attributes:
-        network: with the weights to export.
-        start: what training started from, in words; empty for fresh weights.
-        before: the network's errors on the validation pairs before training.
+        begun: its network now has the weights to export.
         epochs: that were done.
         steps: of the optimiser that were done.
         metrics: the last value of everything that was logged.
     """
 
-    network: NoiseNetwork
-    start: str
-    before: Measurement | None
+    begun: Begun
     epochs: int
     steps: int
     metrics: Mapping[str, float]
 
 
-def export(settings: TrainSettings, data: PairData, result: Result, folder: Path, request: Mapping[str, Any]) -> None:
+def export(settings: TrainSettings, data: Any, result: Result, folder: Path, request: Mapping[str, Any]) -> None:
     """Write the network's folder, whole or not at all.
 
     Args:
@@ -72,21 +85,21 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
     """
     if result.steps < 1:
         raise UserError(f"{folder.parent}: no step of training was taken, so there is no network to export")
-    network = result.network.to("cpu").eval()
+    network = result.begun.network.to("cpu").eval()
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run's
-    network.trained_for = purpose(data.request, settings.license, data.places, data.tars.values())
+    network.trained_for = purpose_of(settings, data, result.begun.optimised)
     network.save_pretrained(temporary, dtype=getattr(torch, settings.export_dtype))
     finite = {name: round(value, 6) for name, value in result.metrics.items() if math.isfinite(value)}
     training = {
         "selected_by": data.request.get("selected_by", []),
         PURPOSE: network.trained_for,
-        "pairs": data.num_samples(False),
-        "validation_pairs": data.num_samples(True),
+        settings.objective.samples: data.num_samples(False),
+        f"validation_{settings.objective.samples}": data.num_samples(True),
         "epochs": result.epochs,
         "last_epoch_metrics": finite,
-        "start": result.start,
-        "held_out": held_out(network, data, result.before),
+        "start": result.begun.start,
+        "held_out": held_out(network, data, result.begun.before) if settings.objective.takes_pairs else {},
         "settings": dict(request),
     }
     write_json(temporary / "training.json", training)
@@ -97,6 +110,18 @@ def export(settings: TrainSettings, data: PairData, result: Result, folder: Path
         shutil.rmtree(folder)
     temporary.rename(folder)
     log.info(f"network: {folder}")
+
+
+def purpose_of(settings: TrainSettings, data: Any, before: Sequence[str]) -> dict[str, Any]:
+    """Return what a network is for, with the metrics that it is optimised for: what it started from passes them on."""
+    optimised = dict.fromkeys([*before, *settings.objective.optimised()])
+    if settings.objective.takes_pairs:
+        found = purpose(data.request, settings.license, data.places, data.tars.values())
+    else:
+        kept = ("objective", "num_inference_steps", "guidance_scale")
+        found = {"backbone": backbone_facts(data.request), **{key: data.request[key] for key in kept}}
+        found |= {"license": settings.license} if settings.license else {}
+    return {**found, "optimised_for": list(optimised)} if optimised else found
 
 
 def purpose(

@@ -14,8 +14,8 @@ from npnet.training import accuracy
 from npnet.training.optimisation import Optimisation
 
 
-class NPNetModule(L.LightningModule):
-    """A network, its loss and its optimiser (Golden Noise, section 3.3 and appendix A).
+class NetworkModule(L.LightningModule):
+    """A network and its optimiser; a subclass says what is learnt.
 
     Args:
         network: a member of ``npnet.networks``, or one of your own.
@@ -25,28 +25,6 @@ class NPNetModule(L.LightningModule):
     def __init__(self, network: NoiseNetwork, optimisation: Optimisation) -> None:
         super().__init__()
         self.network, self.optimisation = network, optimisation
-        self._validation: list[Tensor] = []
-
-    def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """Return the predicted golden noise ``(B, C, *grid)``; every sample is conditioned on its own prompt."""
-        return accuracy.predict(self.network, batch)
-
-    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of one batch; ``RunState`` takes it down."""
-        return nn.functional.mse_loss(self(batch), batch["golden_noise"])
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin a new sum."""
-        self._validation = []
-
-    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
-        """Take down the errors of one batch."""
-        self._validation.append(accuracy.pair_errors(self(batch), batch["source_noise"], batch["golden_noise"]))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the error, the error relative to predicting the source noise, and the direction share, over all pairs."""
-        values = accuracy.summarise(torch.cat(self._validation))
-        self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)
 
     def _num_steps(self) -> int:
         """Return the optimiser steps of the whole run.
@@ -72,3 +50,37 @@ class NPNetModule(L.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class NPNetModule(NetworkModule):
+    """Equation 8 on pairs (Golden Noise, section 3.3 and appendix A).
+
+    Args:
+        network: a member of ``npnet.networks``, or one of your own.
+        optimisation: how it is trained.
+    """
+
+    def __init__(self, network: NoiseNetwork, optimisation: Optimisation) -> None:
+        super().__init__(network, optimisation)
+        self._validation: list[Tensor] = []
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the predicted golden noise ``(B, C, *grid)``; every sample is conditioned on its own prompt."""
+        return accuracy.predict(self.network, batch)
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """Return the loss of one batch; ``RunState`` takes it down."""
+        return nn.functional.mse_loss(self(batch), batch["golden_noise"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new sum."""
+        self._validation = []
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
+        """Take down the errors of one batch."""
+        self._validation.append(accuracy.pair_errors(self(batch), batch["source_noise"], batch["golden_noise"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the error, the error relative to predicting the source noise, and the direction share, over all pairs."""
+        values = accuracy.summarise(torch.cat(self._validation))
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from npnet.data.found import FoundPairs
 from npnet.description import Description
 from npnet.errors import UserError
 from npnet.training.callback_keys import check_keys
@@ -17,12 +16,16 @@ def describe(settings: TrainSettings) -> str:
     Raises:
         UserError: pairs or callbacks that training cannot use.
     """
-    pairs = settings.data.find()
-    check_callbacks(settings, pairs)
-    return f"would train on {pairs.num_samples(False)} pairs, validate on {pairs.num_samples(True)}"
+    objective = settings.objective
+    data = settings.data.find() if objective.takes_pairs else objective.load_data(settings)
+    if not objective.takes_pairs:
+        data.check()
+    check_callbacks(settings, data)
+    counts = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
+    return f"{counts}{objective.cost(settings)}"
 
 
-def check_callbacks(settings: TrainSettings, pairs: FoundPairs) -> dict[str, Any]:
+def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
     """Refuse what a callback would find out late, and return by label those that had to be built for that.
 
     Lightning's early stopping is judged by its keys; a callback of one's own is built, and asked by its ``check``.

@@ -15,15 +15,13 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from npnet.data.datamodule import PairData
 from npnet.errors import FieldError, MachineError, UserError, one_line
 from npnet.loggers import begin
-from npnet.networks import NoiseNetwork
 from npnet.training import checkpoints, prompt_embeds
-from npnet.training.accuracy import Measurement, measure
+from npnet.training.accuracy import measure
 from npnet.training.callbacks import EpochLines, FiniteLoss
-from npnet.training.export import NETWORK, Result, export
-from npnet.training.module import NPNetModule
+from npnet.training.export import NETWORK, Begun, Result, export
+from npnet.training.module import NetworkModule
 from npnet.training.parts import build_callbacks, check_nodes, exported_checkpoint, process_rank
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, extends
@@ -46,7 +44,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
         UserError: a key, path or data set that training cannot use.
     """
     _quieten_lightning()
-    data = settings.data.load()
+    data = settings.objective.load_data(settings)
     data.check()
     callbacks = build_callbacks(settings, data)
     needs_text(settings.network)
@@ -85,7 +83,7 @@ def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _fit(
-    settings: TrainSettings, data: PairData, output_dir: Path, callbacks: list[Any], request: Mapping[str, Any]
+    settings: TrainSettings, data: Any, output_dir: Path, callbacks: list[Any], request: Mapping[str, Any]
 ) -> None:
     """Train, going on where a killed run stopped, and export the best network."""
     first = process_rank() == 0
@@ -93,8 +91,8 @@ def _fit(
     loggers = list(by_label.values())
     if first:
         begin(by_label)
-    network, before, start = _network(settings, data, first)
-    module = settings.module.runtime_class()(network, settings.module)
+    begun = _network(settings, data, first)
+    module = settings.objective.load_module(begun.network, settings, data)
     state = RunState(settings.seed)
     watched = sys.stderr.isatty()
     always = [state, FiniteLoss(), *([] if watched or not first else [EpochLines()])]
@@ -115,7 +113,8 @@ def _fit(
                 bring_back(logger, rows)
         if found:
             log.info(f"going on from step {found[1]['global_step']}")
-        log.info(f"{data.num_samples(False)} pairs to train on, {data.num_samples(True)} to validate on")
+        samples = settings.objective.samples
+        log.info(f"{data.num_samples(False)} {samples} to train on, {data.num_samples(True)} to validate on")
     if found and state.finished is not None and state.finished >= settings.max_epochs:
         module.load_state_dict(found[1]["state_dict"])
         best_score = _best_score(found[1])
@@ -126,11 +125,11 @@ def _fit(
         best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, checkpoints.Best)), None)
         _take_best(module, output_dir, best.score if best is not None and best_score is None else best_score)
         steps = trainer.global_step or (found[1]["global_step"] if found else 0)
-        result = Result(network, start, before, state.epochs, steps, state.metrics)
+        result = Result(begun, state.epochs, steps, state.metrics)
         export(settings, data, result, output_dir / NETWORK, request)
 
 
-def _network(settings: TrainSettings, data: PairData, first: bool) -> tuple[NoiseNetwork, Measurement | None, str]:
+def _network(settings: TrainSettings, data: Any, first: bool) -> Begun:
     """Build the network; measure it where it starts from another one's weights, and say what was taken of them."""
     torch.set_num_threads(settings.threads_per_worker)
     if needs_text(settings.network) and not data.holds_embeddings:
@@ -138,14 +137,21 @@ def _network(settings: TrainSettings, data: PairData, first: bool) -> tuple[Nois
     L.seed_everything(settings.seed, verbose=False)
     network, start = make_network(settings, data)
     data.decompose = network.decomposer()
+    if not settings.objective.takes_pairs and settings.init_from is None and first:
+        log.warning(
+            "training starts from fresh weights, at the identity or near it, which takes longer and ends lower; "
+            "init_from=NETWORK starts from a network trained on pairs"
+        )
     if settings.init_from is None or not first:
-        return network, None, ""
+        return Begun(network, "", None, start.optimised)
     words = describe_start(settings.init_from, network, start)
     log.info(words)
-    return network, measure(network, data.val_dataloader(), "cpu") if data.num_samples(True) else None, words
+    measures = settings.objective.takes_pairs and data.num_samples(True)
+    before = measure(network, data.val_dataloader(), "cpu") if measures else None
+    return Begun(network, words, before, start.optimised)
 
 
-def _run_trainer(trainer: L.Trainer, module: NPNetModule, data: PairData, checkpoint: Path | None) -> None:
+def _run_trainer(trainer: L.Trainer, module: NetworkModule, data: Any, checkpoint: Path | None) -> None:
     try:
         trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
     except SystemExit as error:  # Lightning's way to end at Ctrl-C, and at SIGTERM; the command has its own
@@ -163,11 +169,11 @@ def _run_trainer(trainer: L.Trainer, module: NPNetModule, data: PairData, checkp
         raise KeyboardInterrupt
 
 
-def _require_batches(settings: TrainSettings, data: PairData, world_size: int) -> None:
+def _require_batches(settings: TrainSettings, data: Any, world_size: int) -> None:
     if data.num_batches(world_size) == 0:
         raise UserError(
-            f"trainer.devices={settings.trainer.keys.get('devices')}: {data.num_samples(False)} pairs are fewer than "
-            f"the {world_size} processes that would train on them"
+            f"trainer.devices={settings.trainer.keys.get('devices')}: {data.num_samples(False)} "
+            f"{settings.objective.samples} are fewer than the {world_size} processes that would train on them"
         )
 
 
@@ -177,7 +183,7 @@ def _best_score(checkpoint: Mapping[str, Any]) -> float | None:
     return next((s["score"] for name, s in states.items() if "Best" in str(name) and "score" in s), None)
 
 
-def _take_best(module: NPNetModule, output_dir: Path, score: float | None) -> None:
+def _take_best(module: NetworkModule, output_dir: Path, score: float | None) -> None:
     """Give the module the weights of the best checkpoint, where there is one."""
     if score is None:
         return
@@ -188,7 +194,7 @@ def _take_best(module: NPNetModule, output_dir: Path, score: float | None) -> No
         raise UserError(f"{error}; export_from=last exports the last weights instead") from error
 
 
-def _export_from(settings: TrainSettings, data: PairData, output_dir: Path, request: Mapping[str, Any]) -> None:
+def _export_from(settings: TrainSettings, data: Any, output_dir: Path, request: Mapping[str, Any]) -> None:
     """Export the network of one checkpoint of the run, beside the run's own."""
     if process_rank() != 0:
         return
@@ -197,12 +203,12 @@ def _export_from(settings: TrainSettings, data: PairData, output_dir: Path, requ
         found = checkpoints.read(path)
     except UserError as error:
         raise FieldError("export_from", name, str(error)) from error
-    network, before, start = _network(settings, data, first=True)
-    module = NPNetModule(network, settings.module)
+    begun = _network(settings, data, first=True)
+    module = settings.objective.load_module(begun.network, settings, data)
     module.load_state_dict(found["state_dict"])
     state = RunState(settings.seed)
     state.read(found)
-    result = Result(network, start, before, state.epochs, found["global_step"], state.metrics)
+    result = Result(begun, state.epochs, found["global_step"], state.metrics)
     export(settings, data, result, output_dir / f"{NETWORK}-{path.stem}", request)
 
 

@@ -17,6 +17,8 @@ from npnet.seeding import named_seed
 from npnet.training.checkpoints import FOLDER, LAST
 
 KEY = "npnet"
+MAIN = ("train/mse", "train/reward")
+"""Shown on the bar."""
 
 
 class RunState(Callback):
@@ -91,7 +93,9 @@ class RunState(Callback):
         size = len(batch["source_noise"])
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         values = {name: gate.detach().mean() for name, gate in pl_module.network.gates().items()}
-        if loss is not None:
+        if isinstance(outputs, dict) and "told" in outputs:  # an objective with names of its own
+            values |= outputs["told"]
+        elif loss is not None:
             values["train/mse"] = loss.detach() * trainer.accumulate_grad_batches  # Lightning has divided it
         for name, value in values.items():
             self._sums[name] += size * float(value)
@@ -100,7 +104,7 @@ class RunState(Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the epoch's means."""
         for name, total in sorted(self._sums.items()):
-            pl_module.log(name, total / self._count, prog_bar=name == "train/mse", sync_dist=trainer.world_size > 1)
+            pl_module.log(name, total / self._count, prog_bar=name in MAIN, sync_dist=trainer.world_size > 1)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the last checkpoint of the run, before averaged weights take the current ones' place."""

@@ -14,6 +14,7 @@ from npnet.errors import FieldError, UserError
 from npnet.fields import Count, Name, Seed
 from npnet.instantiate import Node
 from npnet.training.callback_keys import check_keys
+from npnet.training.objective import Objective, PairsObjective
 from npnet.training.optimisation import Optimisation
 from npnet.training.trainer_keys import check_trainer
 from npnet.weights.files import exists, local_path
@@ -21,6 +22,9 @@ from npnet.weights.sources import check_source
 
 NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from", "license")
 """Keys that do not change what comes out."""
+
+ON_PAIRS = {"_target_": "npnet.training.objective.PairsObjective", "monitor": "val/mse", "mode": "min"}
+"""``objective=pairs``."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,15 @@ class TrainSettings(Description):
     Attributes:
         output_dir: of the run.
         network: built once the sizes of the pairs are known.
-        data: the pairs.
+        data: the pairs; without pairs their batch size, their validation share and their seed.
         module: the optimiser and its schedule.
+        objective: what is learnt.
         trainer: Lightning's.
         callbacks: by label.
         logger: by label.
-        backbone: for shards that hold no embeddings.
+        backbone: for shards that hold no embeddings, and for objectives without pairs.
+        metric: for the same objectives, by label.
+        prompts: for the same.
         init_from: a network to start from.
         export_from: no training: export the network of this checkpoint of the run, ``best``, ``last`` or a file.
         export_dtype: of the exported weights.
@@ -55,7 +62,10 @@ class TrainSettings(Description):
     trainer: Node
     callbacks: dict[str, Node] | None = field(default_factory=dict)
     logger: dict[str, Node] | None = field(default_factory=dict)
+    objective: Objective = field(default_factory=PairsObjective)
     backbone: Node | None = None
+    metric: dict[str, Node] | None = field(default_factory=dict)
+    prompts: Node | None = None
     init_from: Name | None = None
     export_from: Name | None = None
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -69,7 +79,7 @@ class TrainSettings(Description):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.data.check()
+        self.objective.check_run(self)
         if self.init_from is not None:
             if "/" not in self.init_from and not exists(local_path(self.init_from)):
                 raise FieldError("init_from", self.init_from, "no such file or folder (a hub id is OWNER/NAME)")
@@ -114,6 +124,8 @@ def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
     asked["data"].pop("embeddings_cache", None)
     if asked["data"].get("decompositions_cache") is not None:  # where they are kept decides nothing, that they are does
         del asked["data"]["decompositions_cache"]
+    if asked.get("objective") == ON_PAIRS:  # what runs did before they could be asked for another
+        del asked["objective"]
     return asked
 
 

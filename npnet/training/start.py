@@ -14,6 +14,7 @@ from npnet.networks import NoiseNetwork, Start
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
+    from npnet.data.prompt_noise import PromptNoise
     from npnet.training.settings import TrainSettings
 
 
@@ -40,7 +41,7 @@ def network_target(node: Node) -> type[NoiseNetwork]:
     return target
 
 
-def build_network(settings: TrainSettings, data: PairData) -> NoiseNetwork:
+def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> NoiseNetwork:
     """Build the network for the shapes of the data, of fresh weights.
 
     Raises:
@@ -51,6 +52,7 @@ def build_network(settings: TrainSettings, data: PairData) -> NoiseNetwork:
     facts: dict[str, Any] = {
         "latent_channels": pair.source_noise.shape[0],
         "latent_size": list(pair.source_noise.shape[1:]),
+        **settings.objective.embed_dims(settings),
     }
     if "prompt_embeds" in embeds:
         facts["prompt_length"], facts["prompt_embed_dim"] = embeds["prompt_embeds"].shape
@@ -64,7 +66,7 @@ def build_network(settings: TrainSettings, data: PairData) -> NoiseNetwork:
     return settings.network.build(NoiseNetwork, **facts)
 
 
-def make_network(settings: TrainSettings, data: PairData) -> tuple[NoiseNetwork, Start]:
+def make_network(settings: TrainSettings, data: PairData | PromptNoise) -> tuple[NoiseNetwork, Start]:
     """Build the network for the shapes of the data, and take the weights of ``init_from``.
 
     Returns:

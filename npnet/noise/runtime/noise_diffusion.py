@@ -10,6 +10,7 @@ from torch import Tensor
 from npnet import seeding
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.noise.noise_diffusion import NoiseDiffusion
+from npnet.noise.runtime.gradient import gradient_at
 from npnet.noise.runtime.reparametrise import pull_back, reparametrise
 from npnet.noise.runtime.search import LoadedSearch, Search, per_sample, rows_of
 from npnet.records import Conditioning, NoiseResult
@@ -82,11 +83,7 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
             latents = backbone.sample(noise, conditioning, self.method.num_inference_steps, self.method.guidance_scale)
             if not with_gradient:
                 return self.picture_score(latents, conditioning, backbone), None
-        with torch.enable_grad():
-            latents = latents.detach().requires_grad_()
-            score = self.picture_score(latents, conditioning, backbone)
-            (gradient,) = torch.autograd.grad(score.sum(), latents)
-        return score.detach(), gradient
+        return gradient_at(latents, lambda leaf: (score := self.picture_score(leaf, conditioning, backbone), score))
 
     def _step(
         self,

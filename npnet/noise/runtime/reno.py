@@ -9,7 +9,8 @@ from torch import Tensor
 
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.noise.reno import ReNO
-from npnet.noise.runtime.search import LoadedSearch, Search, per_sample
+from npnet.noise.runtime.gradient import clip_gradient, gradient_at
+from npnet.noise.runtime.search import LoadedSearch, Search
 from npnet.records import Conditioning, NoiseResult
 
 
@@ -17,13 +18,6 @@ def norm_log_density(noise: Tensor) -> Tensor:
     """Return (d - 1) log ||z|| - ||z||^2 / 2 of each sample, ``(B,)``, in float32; largest at ||z|| = sqrt(d - 1)."""
     norm = noise.float().flatten(1).norm(dim=1)
     return (noise[0].numel() - 1) * norm.log() - norm.square() / 2
-
-
-def clip_gradient(gradient: Tensor, limit: float) -> Tensor:
-    """Cut each sample's gradient to a norm of at most ``limit``; 0 where it is not finite."""
-    norm = gradient.flatten(1).norm(dim=1)
-    scale = torch.where(norm.isfinite(), (limit / norm.clamp_min(1e-30)).clamp_max(1.0), 0.0)
-    return torch.nan_to_num(gradient, 0.0, 0.0, 0.0) * per_sample(scale, gradient)
 
 
 class LoadedReNO(LoadedSearch[ReNO]):
@@ -57,11 +51,12 @@ class LoadedReNO(LoadedSearch[ReNO]):
         self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, with_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Return the scores ``(B,)`` without the regulariser, and the gradient of the scores with it."""
-        with torch.set_grad_enabled(with_gradient):
-            leaf = noise.detach().requires_grad_(with_gradient)
+        if not with_gradient:
+            with torch.no_grad():
+                return self.noise_score(noise, conditioning, backbone), None
+
+        def aim(leaf: Tensor) -> tuple[Tensor, Tensor]:
             score = self.noise_score(leaf, conditioning, backbone)
-            if not with_gradient:
-                return score, None
-            aim = score + self.method.regularisation * norm_log_density(leaf)
-            (gradient,) = torch.autograd.grad(aim.sum(), leaf)
-        return score.detach(), gradient
+            return score, score + self.method.regularisation * norm_log_density(leaf)
+
+        return gradient_at(noise, aim)

@@ -1,0 +1,166 @@
+"""Objectives without pairs: the noise of prompts is drawn, and the loss follows the gradient through the sampler.
+
+Experimental. The gradient is taken at the network's noise, detached, through the sampler's evaluations of the denoiser;
+cut to a norm for each sample; and handed on to the network. So the two graphs are never held at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from npnet.backbones import Backbone
+from npnet.bounds import Guidance
+from npnet.compatibility import check_parts, part, read_prompts
+from npnet.data.prompts import Prompts
+from npnet.data.seeds import Seeds
+from npnet.description import imported
+from npnet.errors import FieldError, UserError, under
+from npnet.fields import AtLeast, Count, NotNegative, Positive
+from npnet.metrics.base import Metric
+from npnet.noise.reno import check_few_steps
+from npnet.training.objective import Objective
+
+if TYPE_CHECKING:
+    from npnet.networks import NoiseNetwork
+    from npnet.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an objective without pairs works with, checked and not yet loaded.
+
+    Attributes:
+        backbone: the model.
+        metrics: by label, in the order of the configuration.
+        num_inference_steps: of the sampling that the gradient goes through.
+        guidance_scale: of the same.
+    """
+
+    backbone: Backbone
+    metrics: Mapping[str, Metric]
+    num_inference_steps: int
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class DrawnObjective(Objective):
+    """What objectives without pairs share.
+
+    Args:
+        num_inference_steps: of the sampling; None: the backbone's for evaluation.
+        guidance_scale: of the same; None: the backbone's.
+        l2: weight of half the mean square of the change (HyperNoise).
+        kl: weight of the exact divergence from N(0, I) over d, with trace and log-determinant; see
+            ``npnet.training.penalties``.
+        kl_powers: of the Jacobian in that estimate; each costs a pass backward through the network.
+        norm: weight of ReNO's regulariser of the norm (its own scale; published there: 0.01).
+        gradient_clip: norm that a sample's gradient is cut to before it reaches the network; None: as it is.
+        gradient_evaluations: the gradient goes through the first so many evaluations of the denoiser; None: all.
+        recompute: evaluate the denoiser again on the way back instead of holding its activations.
+        decode_batch_size: pictures decoded at once.
+        max_inference_steps: longer samplers are refused, as in ReNO.
+        noises_per_prompt: of a batch.
+        validation_prompts: of the held-out prompts, so many are used.
+        validation_noises: of each, the same every time.
+    """
+
+    name: ClassVar[str]
+    """Of its YAML, for messages."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Capabilities of the backbone."""
+
+    num_inference_steps: Count | None = field(default=None, kw_only=True)
+    guidance_scale: Guidance | None = field(default=None, kw_only=True)
+    l2: NotNegative = field(default=0.0, kw_only=True)
+    kl: NotNegative = field(default=0.0, kw_only=True)
+    kl_powers: Annotated[int, AtLeast(2)] = field(default=4, kw_only=True)
+    norm: NotNegative = field(default=0.0, kw_only=True)
+    gradient_clip: Positive | None = field(default=0.1, kw_only=True)
+    gradient_evaluations: Count | None = field(default=None, kw_only=True)
+    recompute: bool = field(default=True, kw_only=True)
+    decode_batch_size: Count = field(default=1, kw_only=True)
+    max_inference_steps: Count = field(default=8, kw_only=True)
+    noises_per_prompt: Count = field(default=1, kw_only=True)
+    validation_prompts: Count = field(default=32, kw_only=True)
+    validation_noises: Count = field(default=4, kw_only=True)
+
+    def check_run(self, settings: TrainSettings) -> None:
+        """See ``Objective.check_run``."""
+        super().check_run(settings)
+        if settings.data.shards is not None:
+            raise FieldError("data.shards", settings.data.shards, f"objective={self.name} takes prompts=NAME, no pairs")
+        if settings.data.batch_size % self.noises_per_prompt:
+            needed = f"a multiple of objective.noises_per_prompt={self.noises_per_prompt} is needed"
+            raise FieldError("batch_size", settings.data.batch_size, needed)
+        for label, node in settings.callbacks_by_label():
+            if str(node.keys["_target_"]).endswith("training.evaluation.Evaluation"):
+                raise UserError(
+                    f"callbacks.{label} would draw the prompts that objective={self.name} trains on; leave it out: the "
+                    "values val/... are of held-out prompts"
+                )
+        self.parts(settings)
+
+    def parts(self, settings: TrainSettings) -> Parts:
+        """Build what the objective works with; prompts are left for ``load_data``.
+
+        Raises:
+            UserError: a part is missing, or they do not go together.
+        """
+        for name, given in (("backbone", settings.backbone), ("prompts", settings.prompts)):
+            if given is None:
+                raise UserError(f"objective={self.name} needs {name}=NAME")
+        assert settings.backbone is not None
+        backbone: Backbone = settings.backbone.build(Backbone)
+        metrics: dict[str, Metric] = {label: node.build(Metric) for label, node in (settings.metric or {}).items()}
+        published = backbone.settings
+        steps = self.num_inference_steps or published.get("num_inference_steps", {}).get("evaluate")
+        scale = self.guidance_scale if self.guidance_scale is not None else published.get("guidance_scale")
+        if steps is None or scale is None:
+            raise UserError("objective.num_inference_steps and objective.guidance_scale are needed for this backbone")
+        with part("objective"):
+            check_few_steps(steps, self.max_inference_steps)
+        backbone.require(self.needs, f"objective={self.name}")
+        check_parts(backbone, {}, metrics, steps)
+        return Parts(backbone, metrics, int(steps), float(scale))
+
+    def cost(self, settings: TrainSettings) -> str:
+        """See ``Objective.cost``."""
+        parts = self.parts(settings)
+        halves = 2 if parts.guidance_scale != 1 and "unconditional_branch" in parts.backbone.capabilities else 1
+        forwards = settings.data.batch_size * parts.num_inference_steps * halves
+        again = ", and each forward once more on the way back" if self.recompute else ""
+        return f"; a step costs {forwards} forwards and up to as many backwards of the denoiser{again} (experimental)"
+
+    def embed_dims(self, settings: TrainSettings) -> dict[str, int]:
+        """See ``Objective.embed_dims``."""
+        return self.parts(settings).backbone.embed_dims()
+
+    def load_data(self, settings: TrainSettings) -> Any:
+        """See ``Objective.load_data``."""
+        parts, data = self.parts(settings), settings.data
+        assert settings.prompts is not None and settings.backbone is not None
+        found = read_prompts(parts.backbone, settings.prompts.build(Prompts), Seeds())
+        return imported("npnet.data.prompt_noise:PromptNoise")(
+            found.prompts,
+            parts.backbone.latent_shape(),
+            data.batch_size,
+            self.noises_per_prompt,
+            data.validation_share,
+            self.validation_prompts,
+            self.validation_noises,
+            data.seed,
+            {
+                "backbone": dict(settings.backbone.keys),
+                "objective": self.name,
+                "num_inference_steps": parts.num_inference_steps,
+                "guidance_scale": parts.guidance_scale,
+                "selected_by": list(self.optimised()),
+            },
+        )
+
+    def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
+        """See ``Objective.load_module``."""
+        with under("objective"):
+            return self.runtime_class()(network, settings.module, self, self.parts(settings), data.seed)

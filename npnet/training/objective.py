@@ -1,0 +1,112 @@
+"""What a network is trained to do: the ``objective`` keys of ``train.py``. Equation 8 on pairs is the default."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from npnet.description import Description
+from npnet.errors import FieldError, closest
+from npnet.fields import Name
+
+if TYPE_CHECKING:
+    from npnet.networks import NoiseNetwork
+    from npnet.training.settings import TrainSettings
+
+WATCHING = ("npnet.training.keeping.BestCheckpoint", "lightning.pytorch.callbacks.EarlyStopping")
+"""Callbacks that watch a value."""
+
+
+@dataclass(frozen=True)
+class Objective(Description):
+    """One way to train a network; a member is a description, a LightningModule and a YAML in ``conf/objective/``.
+
+    Args:
+        monitor: the value that the usual callbacks watch.
+        mode: whether the best of it is its smallest or its largest.
+    """
+
+    takes_pairs: ClassVar[bool] = False
+    """Whether it trains on shards of pairs; else on prompts, with noise of its own."""
+    samples: ClassVar[str] = "noises"
+    """What is counted."""
+
+    monitor: Name = field(default="val/mse", kw_only=True)
+    mode: Literal["min", "max"] = field(default="min", kw_only=True)
+
+    @abstractmethod
+    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+        """Return what the end of an epoch knows and a callback may watch; an evaluation adds its own."""
+
+    def optimised(self) -> tuple[str, ...]:
+        """Return the labels of the metrics that the loss itself raises."""
+        return ()
+
+    def cost(self, settings: TrainSettings) -> str:
+        """Return what a dry run says of the work on a step, with what goes before it; empty where there is nothing."""
+        return ""
+
+    def check_run(self, settings: TrainSettings) -> None:
+        """Refuse, before anything is loaded, settings that do not go with this objective.
+
+        Raises:
+            FieldError: names the key.
+        """
+        allowed = self.monitored(settings)
+        for label, node in settings.callbacks_by_label():
+            monitor = node.keys.get("monitor")
+            if node.keys.get("_target_") not in WATCHING or monitor in allowed:
+                continue
+            if not self.takes_pairs or not str(monitor).startswith("evaluation/"):
+                names = [*allowed, *(["evaluation/METRIC/winning_rate"] if self.takes_pairs else [])]
+                raise FieldError(f"callbacks.{label}.monitor", monitor, closest(monitor, names))
+
+    def embed_dims(self, settings: TrainSettings) -> dict[str, int]:
+        """Return the sizes of the embeddings, see ``Backbone.embed_dims``; empty where the data holds them."""
+        return {}
+
+    @abstractmethod
+    def load_data(self, settings: TrainSettings) -> Any:
+        """Return the Lightning data module; its ``check`` looks at what it finds.
+
+        Raises:
+            UserError: parts that do not go together.
+        """
+
+    @abstractmethod
+    def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
+        """Return the LightningModule; models that it needs are loaded once training begins.
+
+        Args:
+            network: to train.
+            settings: of the run.
+            data: what ``load_data`` returned.
+        """
+
+
+@dataclass(frozen=True)
+class PairsObjective(Objective):
+    """The mean squared error of equation 8, on pairs of source and golden noise."""
+
+    runtime = "npnet.training.module:NPNetModule"
+    takes_pairs = True
+    samples = "pairs"
+
+    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+        """See ``Objective.monitored``."""
+        return ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
+
+    def check_run(self, settings: TrainSettings) -> None:
+        """See ``Objective.check_run``."""
+        settings.data.check()
+        super().check_run(settings)
+
+    def load_data(self, settings: TrainSettings) -> Any:
+        """See ``Objective.load_data``."""
+        return settings.data.load()
+
+    def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
+        """See ``Objective.load_module``."""
+        return settings.module.runtime_class()(network, settings.module)

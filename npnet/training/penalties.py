@@ -1,0 +1,95 @@
+"""What keeps a network that is trained on a reward near standard noise, and the noises of a prompt apart.
+
+With z = T(e) = e + f(e), e ~ N(0, I) of d numbers and J the Jacobian of f, the divergence of what comes out is
+
+    KL(T(e) || N(0, I)) = E[ |f|^2 / 2 + tr J - log |det(I + J)| ]
+
+(HyperNoise, arXiv 2508.09968, whose loss keeps the first term alone; Stein's identity turns E<e, f> into E tr J). Every
+penalty here is divided by d, but for ReNO's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from npnet.metrics.diversity import by_prompt, gaussian_similarity
+from npnet.metrics.runtime.features import SPACES, pixels
+from npnet.noise.runtime.reno import norm_log_density
+
+
+def l2_penalty(change: Tensor) -> Tensor:
+    """Return half the mean square of each sample's change f, ``(B,)``: |f|^2 / 2d."""
+    return change.flatten(1).square().mean(1) / 2
+
+
+def jacobian_term(change: Tensor, noise: Tensor, probes: Tensor, powers: int) -> Tensor:
+    """Estimate (tr J - log |det(I + J)|) / d of each sample, ``(B,)``; differentiable in the network's weights.
+
+    The series sum_k (-1)^k tr(J^k) / k from k = 2 on, cut after ``powers``, with <v, J^k v> for each trace
+    (Hutchinson). It has no bias but the cut's, below r^(powers + 1) / ((powers + 1) (1 - r)) where r < 1 bounds the
+    size of J's eigenvalues; where one is larger than 1 the series does not converge and the estimate is of no use.
+
+    Args:
+        change: f of ``noise``, ``(B, C, *grid)``, with its graph; samples do not depend on one another.
+        noise: e, which requires a gradient.
+        probes: of the noise's shape, independent signs.
+        powers: the last power of J, at least 2; each costs one pass backward through the network.
+    """
+    total, moved = torch.zeros(len(noise), device=noise.device), probes
+    for power in range(1, powers + 1):
+        (moved,) = torch.autograd.grad(change, noise, moved, create_graph=True)
+        if power > 1:
+            total = total + (-1) ** power / power * (probes * moved).flatten(1).sum(1)
+    return total / noise[0].numel()
+
+
+def norm_penalty(noise: Tensor) -> Tensor:
+    """Return ReNO's regulariser of each sample, ``(B,)``: how far log p(|z|) is below its peak, at sqrt(d - 1)."""
+    count = noise[0].numel() - 1
+    return count * (math.log(count) - 1) / 2 - norm_log_density(noise)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where pictures are kept apart.
+
+    Attributes:
+        features: pictures ``(n, 3, H, W)`` and prompts to ``(n, d)``, differentiable.
+        similarity: features to ``(n, n)``, 1 on the diagonal and 0 far apart.
+    """
+
+    features: Callable[[Tensor, Sequence[str]], Tensor]
+    similarity: Callable[[Tensor], Tensor]
+
+
+def layout(images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Return pictures of 8 x 8 cells: where things are, without their edges."""
+    return pixels(F.adaptive_avg_pool2d(images, 8), prompts)
+
+
+REPULSION: Mapping[str, Space] = MappingProxyType(
+    {
+        "pixels": Space(SPACES["pixels"].features, SPACES["pixels"].similarity),
+        "layout": Space(layout, lambda found: gaussian_similarity(found, 0.1)),
+    }
+)
+"""The spaces of ``objective.diversity_space``; the width of the layout's kernel is our choice."""
+
+
+def alikeness(features: Tensor, prompts: Sequence[str], space: Space) -> Tensor:
+    """Return the mean similarity of two pictures of the same prompt, over prompts: a scalar in [0, 1].
+
+    0 where no prompt has several pictures.
+    """
+    found = []
+    for places in by_prompt(prompts).values():
+        similar = space.similarity(features[places])
+        found.append((similar.sum() - similar.diagonal().sum()) / (len(places) * (len(places) - 1)))
+    return torch.stack(found).mean() if found else features.sum() * 0

@@ -1,0 +1,66 @@
+"""Training on a reward (HyperNoise, arXiv 2508.09968): the network learns what raises the score of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from npnet.compatibility import check_raised
+from npnet.errors import FieldError
+from npnet.fields import NotNegative
+from npnet.noise.search import Scorers, weights_of
+from npnet.training.drawn import DrawnObjective, Parts
+
+if TYPE_CHECKING:
+    from npnet.training.settings import TrainSettings
+
+SHAPE_OF_NOISE = ("change", "variance", "neighbour_correlation", "low_frequency_share")
+OF_PICTURES = ("diversity", "level", "contrast")
+"""What a validation tells besides scores; see ``npnet.training.drawn_module``."""
+
+
+@dataclass(frozen=True)
+class Reward(DrawnObjective):
+    """Minus the reward, plus what keeps the noise near N(0, I) and the noises of a prompt apart. Experimental.
+
+    The metrics of ``reward`` count as optimised for this network from then on. A metric of the run that is not among
+    them is only measured, on held-out prompts.
+
+    Args:
+        reward: what is raised: a metric's label, several, or ``{label: weight}``; all must be differentiable.
+        diversity: weight of the mean similarity of two pictures of the same prompt in a batch.
+        diversity_space: where pictures are alike: ``pixels``, or ``layout`` (pictures of 8 x 8 cells).
+    """
+
+    runtime = "npnet.training.reward_module:RewardModule"
+    needs = ("decode", "differentiable_decode")
+    name = "reward"
+
+    reward: Scorers | None = None
+    diversity: NotNegative = field(default=0.0, kw_only=True)
+    diversity_space: Literal["pixels", "layout"] = field(default="pixels", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.diversity and self.noises_per_prompt < 2:
+            raise FieldError("noises_per_prompt", self.noises_per_prompt, "diversity needs at least 2 of each prompt")
+
+    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+        """See ``Objective.monitored``."""
+        names = ("reward", *(settings.metric or {}), *SHAPE_OF_NOISE, *OF_PICTURES)
+        return ("train/loss", "train/reward", *(f"val/{name}" for name in names))
+
+    def optimised(self) -> tuple[str, ...]:
+        """See ``Objective.optimised``."""
+        return tuple(weights_of(self.reward))
+
+    def parts(self, settings: TrainSettings) -> Parts:
+        """See ``DrawnObjective.parts``; metrics without gradients are refused."""
+        found = super().parts(settings)
+        if self.reward is None:
+            able = ", ".join(label for label, metric in found.metrics.items() if metric.differentiable) or "none"
+            needed = f"the label of a metric with gradients is needed; metric=[...] has: {able}"
+            raise FieldError("objective.reward", None, needed)
+        check_raised("objective.reward", self.optimised(), True, found.metrics)
+        return found
