@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from npnet.training.settings import TrainSettings
 
 
+SHAPE_OF_NOISE = ("change", "variance", "neighbour_correlation", "low_frequency_share")
+OF_PICTURES = ("diversity", "level", "contrast")
+"""What a validation tells besides scores; see ``npnet.training.drawn_module``."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What an objective without pairs works with, checked and not yet loaded.

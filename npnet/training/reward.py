@@ -10,14 +10,10 @@ from npnet.compatibility import check_raised
 from npnet.errors import FieldError
 from npnet.fields import NotNegative
 from npnet.noise.search import Scorers, weights_of
-from npnet.training.drawn import DrawnObjective, Parts
+from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
 
 if TYPE_CHECKING:
     from npnet.training.settings import TrainSettings
-
-SHAPE_OF_NOISE = ("change", "variance", "neighbour_correlation", "low_frequency_share")
-OF_PICTURES = ("diversity", "level", "contrast")
-"""What a validation tells besides scores; see ``npnet.training.drawn_module``."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,40 @@
+"""Guidance put into the noise (NoiseRefine, arXiv 2412.03895): half the cost of sampling, where it is learnt well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from npnet.errors import FieldError
+from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
+
+if TYPE_CHECKING:
+    from npnet.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class GuidanceFree(DrawnObjective):
+    """Sampling without guidance from the network's noise comes to where guided sampling from the noise itself does.
+
+    The loss is the mean squared distance of the two clean latents. ``guidance_scale`` is of the guided side; the
+    network is for sampling at 1. No metric is raised. Experimental.
+    """
+
+    runtime = "npnet.training.guidance_free_module:GuidanceFreeModule"
+    name = "guidance_free"
+    needs = ("unconditional_branch", "decode")
+
+    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+        """See ``Objective.monitored``."""
+        names = ("x0_error", "relative_x0_error", *(settings.metric or {}), *SHAPE_OF_NOISE, *OF_PICTURES)
+        return ("train/loss", "train/x0_error", *(f"val/{name}" for name in names))
+
+    def parts(self, settings: TrainSettings) -> Parts:
+        """See ``DrawnObjective.parts``; without guidance there is nothing to learn."""
+        found = super().parts(settings)
+        if found.guidance_scale <= 1:
+            raise FieldError(
+                "objective.guidance_scale", found.guidance_scale, "guidance above 1 is needed, to be learnt"
+            )
+        return found
