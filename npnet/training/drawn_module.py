@@ -17,7 +17,8 @@ from npnet.errors import FieldError, under
 from npnet.metrics import load_metrics
 from npnet.metrics.diversity import by_prompt, mean_pairwise_distance
 from npnet.metrics.runtime.base import Scorer
-from npnet.metrics.runtime.features import pixels
+from npnet.metrics.runtime.features import PixelSpace
+from npnet.metrics.spaces import Pixels
 from npnet.networks import NoiseNetwork
 from npnet.noise.runtime import whiteness
 from npnet.noise.runtime.gradient import clip_gradient, sample_in_graph
@@ -215,7 +216,12 @@ def shape_of_noise(golden: Tensor, noise: Tensor) -> dict[str, Tensor]:
 def style_and_diversity(images: Tensor, prompts: list[str]) -> dict[str, Tensor]:
     """Return each picture's mean level and contrast, and its prompt's diversity in pixels, ``(B,)`` each."""
     flat = images.flatten(1)
-    apart = flat.new_zeros(len(images))
+    apart, features = flat.new_zeros(len(images)), PixelSpace(Pixels()).features(stills(images), prompts)
     for places in by_prompt(prompts).values():
-        apart[places] = mean_pairwise_distance(pixels(images[places], prompts))
+        apart[places] = mean_pairwise_distance(features[places])
     return {"level": flat.mean(1), "contrast": flat.std(1), "diversity": apart}
+
+
+def stills(images: Tensor) -> Tensor:
+    """Return pictures ``(B, 3, H, W)`` as they are, and the middle frame of videos."""
+    return images if images.ndim == 4 else images[:, images.shape[1] // 2]

@@ -11,16 +11,12 @@ penalty here is divided by d, but for ReNO's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from npnet.metrics.diversity import by_prompt, gaussian_similarity
-from npnet.metrics.runtime.features import SPACES, pixels
+from npnet.metrics.diversity import by_prompt, similarity
 from npnet.noise.runtime.reno import norm_log_density
 
 
@@ -56,40 +52,18 @@ def norm_penalty(noise: Tensor) -> Tensor:
     return count * (math.log(count) - 1) / 2 - norm_log_density(noise)
 
 
-@dataclass(frozen=True)
-class Space:
-    """Where pictures are kept apart.
-
-    Attributes:
-        features: pictures ``(n, 3, H, W)`` and prompts to ``(n, d)``, differentiable.
-        similarity: features to ``(n, n)``, 1 on the diagonal and 0 far apart.
-    """
-
-    features: Callable[[Tensor, Sequence[str]], Tensor]
-    similarity: Callable[[Tensor], Tensor]
-
-
-def layout(images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Return pictures of 8 x 8 cells: where things are, without their edges."""
-    return pixels(F.adaptive_avg_pool2d(images, 8), prompts)
-
-
-REPULSION: Mapping[str, Space] = MappingProxyType(
-    {
-        "pixels": Space(SPACES["pixels"].features, SPACES["pixels"].similarity),
-        "layout": Space(layout, lambda found: gaussian_similarity(found, 0.1)),
-    }
-)
-"""The spaces of ``objective.diversity_space``; the width of the layout's kernel is our choice."""
-
-
-def alikeness(features: Tensor, prompts: Sequence[str], space: Space) -> Tensor:
+def alikeness(features: Tensor, prompts: Sequence[str], kernel_width: float | None) -> Tensor:
     """Return the mean similarity of two pictures of the same prompt, over prompts: a scalar in [0, 1].
 
     0 where no prompt has several pictures.
+
+    Args:
+        features: of the pictures, ``(n, d)``.
+        prompts: n texts.
+        kernel_width: see ``FeatureSpace``.
     """
     found = []
     for places in by_prompt(prompts).values():
-        similar = space.similarity(features[places])
+        similar = similarity(features[places], kernel_width)
         found.append((similar.sum() - similar.diagonal().sum()) / (len(places) * (len(places) - 1)))
     return torch.stack(found).mean() if found else features.sum() * 0

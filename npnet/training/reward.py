@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from npnet.compatibility import check_raised
-from npnet.errors import FieldError
+from npnet.errors import FieldError, under
 from npnet.fields import NotNegative
+from npnet.metrics.spaces import FeatureSpace, Pixels
 from npnet.noise.search import Scorers, weights_of
 from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
 
@@ -26,7 +27,7 @@ class Reward(DrawnObjective):
     Args:
         reward: what is raised: a metric's label, several, or ``{label: weight}``; all must be differentiable.
         diversity: weight of the mean similarity of two pictures of the same prompt in a batch.
-        diversity_space: where pictures are alike: ``pixels``, or ``layout`` (pictures of 8 x 8 cells).
+        diversity_space: where pictures are alike; its features must have gradients.
     """
 
     runtime = "npnet.training.reward_module:RewardModule"
@@ -35,7 +36,7 @@ class Reward(DrawnObjective):
 
     reward: Scorers | None = None
     diversity: NotNegative = field(default=0.0, kw_only=True)
-    diversity_space: Literal["pixels", "layout"] = field(default="pixels", kw_only=True)
+    diversity_space: FeatureSpace = field(default_factory=Pixels, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,5 +59,10 @@ class Reward(DrawnObjective):
             able = ", ".join(label for label, metric in found.metrics.items() if metric.differentiable) or "none"
             needed = f"the label of a metric with gradients is needed; metric=[...] has: {able}"
             raise FieldError("objective.reward", None, needed)
+        if self.diversity_space.domain not in ("any", found.backbone.domain):
+            needed = f"it reads pictures of backbone={self.diversity_space.domain} only"
+            raise FieldError("objective.diversity_space", type(self.diversity_space).__name__, needed)
+        with under("objective.diversity_space"):
+            self.diversity_space.check()
         check_raised("objective.reward", self.optimised(), True, found.metrics)
         return found

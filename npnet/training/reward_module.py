@@ -5,16 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from npnet.errors import FieldError
+from npnet.metrics.runtime.features import LoadedSpace
 from npnet.noise.runtime.gradient import gradient_at
 from npnet.noise.search import weights_of
 from npnet.records import Conditioning
 from npnet.training import penalties
-from npnet.training.drawn_module import Aim, DrawnModule, style_and_diversity
+from npnet.training.drawn_module import Aim, DrawnModule, stills, style_and_diversity
 from npnet.training.reward import Reward
 
 
 class RewardModule(DrawnModule[Reward]):
     """Raises the score of the pictures of the network's noise."""
+
+    _space: LoadedSpace | None = None
+
+    @property
+    def space(self) -> LoadedSpace:
+        """Where pictures are kept apart, loaded when it is first asked for."""
+        if self._space is None:
+            with torch.random.fork_rng():
+                self._space = self.objective.diversity_space.load(self.models.backbone.device)
+        return self._space
 
     def aim(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> Aim:
         """See ``DrawnModule.aim``: the mean reward, less the weighted similarity of pictures of one prompt."""
@@ -46,19 +58,23 @@ class RewardModule(DrawnModule[Reward]):
             reward = self.reward(images, prompts)
             if pull is None:
                 return reward, reward
-            features = penalties.REPULSION[self.objective.diversity_space].features(images, prompts)
+            features = self.space.features(stills(images), prompts)
+            if not features.requires_grad:
+                name = type(self.objective.diversity_space).__name__
+                raise FieldError("objective.diversity_space", name, "its features have no gradients")
             return reward, reward + (features * pull).sum(1)
 
         return gradient_at(latents, aim)
 
     def _alikeness(self, latents: Tensor, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Return the mean similarity of pictures of one prompt, and what it pulls at their features, ``(B, d)``."""
-        space = penalties.REPULSION[self.objective.diversity_space]
         with torch.no_grad():
-            rows = [space.features(self.pictures(row), [prompts[i]]) for i, row in enumerate(latents.split(1))]
+            rows = [
+                self.space.features(stills(self.pictures(row)), [prompts[i]]) for i, row in enumerate(latents.split(1))
+            ]
 
         def aim(features: Tensor) -> tuple[Tensor, Tensor]:
-            alike = penalties.alikeness(features, prompts, space)
+            alike = penalties.alikeness(features, prompts, self.objective.diversity_space.kernel_width)
             return alike, -self.objective.diversity * len(features) * alike
 
         return gradient_at(torch.cat(rows), aim)

@@ -79,8 +79,8 @@ def from_end_to_end(objective, kind):
     golden = made.improve(noise, conditioning)
     images = made.models.backbone.decode(made.models.backbone.sample(golden, conditioning, STEPS, SCALE))
     loss = -made.models.scorers["target"].score(images, PROMPTS).mean()
-    space = penalties.REPULSION[objective.diversity_space]
-    loss = loss + objective.diversity * penalties.alikeness(space.features(images, PROMPTS), PROMPTS, space)
+    features = objective.diversity_space.load().features(images, PROMPTS)
+    loss = loss + objective.diversity * penalties.alikeness(features, PROMPTS, 0.1)
     loss = loss + sum(made.penalties(golden, noise).values())
     return gradients(made, loss), loss
 
@@ -91,7 +91,7 @@ EVERYTHING = {"l2": 0.3, "kl": 0.2, "norm": 0.01, "diversity": 0.5, "noises_per_
 @pytest.mark.parametrize("kind", ["variance_preserving", "flow"])
 @pytest.mark.parametrize(
     "keys",
-    [{}, EVERYTHING, {**EVERYTHING, "diversity_space": "layout", "recompute": True, "decode_batch_size": 3}],
+    [{}, EVERYTHING, {**EVERYTHING, "recompute": True, "decode_batch_size": 3}],
     ids=["reward", "everything", "recomputed"],
 )
 def test_the_gradient_at_the_detached_noise_is_that_from_end_to_end(kind, keys):

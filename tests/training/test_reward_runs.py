@@ -100,7 +100,7 @@ REFUSED = [
     (["callbacks=[best,evaluation]"], "callbacks.evaluation would draw the prompts that objective=reward trains on"),
     (["objective.kl=-1"], "objective.kl=-1: a number of at least 0"),
     (["objective.kl_powers=1"], "objective.kl_powers=1: a whole number of at least 2"),
-    (["objective.diversity_space=clip"], "objective.diversity_space=clip: "),
+    (["objective.diversity_space._target_=npnet.metrics.TargetScorer"], "objective.*TargetScorer"),
     (["data.validation_share=0.999"], "prompts: none is left to train on"),
 ]
 
