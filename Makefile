@@ -51,7 +51,7 @@ paper-all: $(STAMP) ## and those that train their networks (hours)
 	$(BIN)/python -m npnet paper all page=docs/paper.md
 
 shapes: $(STAMP) ## make the Shapes weights again, from their seed (under an hour on 2 cores)
-	$(BIN)/python -m npnet.shapes.build
+	$(BIN)/npnet build-shapes
 
 clean: ## remove outputs and caches, keep .venv
 	rm -rf outputs .pytest_cache .ruff_cache

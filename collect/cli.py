@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from npnet.cli import run
 from npnet.description import imported
+from npnet.loggers import check_logins
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,6 +21,7 @@ def collect(cfg: DictConfig) -> None:
     plan = imported("collect.plan:make_plan")(cfg)
     workers = plan.settings.crew()
     if plan.settings.dry_run:
+        check_logins(plan.settings.logger)
         print(imported("collect.dry_run:dry_run_text")(plan))
     else:
         imported("collect.collection:run")(plan, workers)

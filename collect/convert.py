@@ -8,7 +8,6 @@ them (``train.py backbone=NAME``).
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,11 +16,11 @@ from typing import Any
 
 from collect.plan import FORMAT, USED
 from collect.published import Found, match, read_lines
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.bounds import NumWorkers
 from npnet.cli import run
 from npnet.description import Description, imported
-from npnet.errors import FieldError, UserError, one_line
+from npnet.errors import FieldError, UserError
 from npnet.fields import Count, Name
 from npnet.work.folder import OutputFolder
 from npnet.work.job import Workers
@@ -160,15 +159,14 @@ def _metrics(pairs: Sequence[Found], given: Sequence[str] | None, where: Path) -
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; returns its exit code."""
-    if {"-h", "--help"} & set(arguments):
-        print(describe(ConvertSettings, "convert", SUMMARY, POSITIONAL))
-        return 0
-    try:
-        convert(parse(ConvertSettings, arguments, POSITIONAL))
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, or see ``convert``.
+    """
+    settings = asked(ConvertSettings, arguments, "convert", SUMMARY, POSITIONAL)
+    if settings is not None:
+        convert(settings)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from collect.survey import Survey, survey
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.cli import run
 from npnet.data.sidecars import sidecar_path
 from npnet.description import Description, imported
 from npnet.drawing.terminal import print_facts
-from npnet.errors import UserError, one_line
 from npnet.text import visible
 from npnet.work import lock
 from npnet.work.progress import duration
@@ -141,19 +139,18 @@ def _mean(values: list[float]) -> float | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; returns its exit code."""
-    if {"-h", "--help"} & set(arguments):
-        print(describe(StatusSettings, "status", SUMMARY, ("folder",)))
+    """Run the command line; returns its exit code.
+
+    Raises:
+        UserError: an argument cannot be read, or see ``survey``.
+    """
+    settings = asked(StatusSettings, arguments, "status", SUMMARY, ("folder",))
+    if settings is None:
         return 0
-    try:
-        settings = parse(StatusSettings, arguments, ("folder",))
-        found = survey(settings.folder, settings.verify)
-        facts = status(found, time.time())
-        if settings.pictures:
-            facts["pictures"] = [str(path) for path in imported("collect.finish:write_pictures")(found)]
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    found = survey(settings.folder, settings.verify)
+    facts = status(found, time.time())
+    if settings.pictures:
+        facts["pictures"] = [str(path) for path in imported("collect.finish:write_pictures")(found)]
     if settings.json:
         print(json.dumps(facts, indent=2))
         return 0

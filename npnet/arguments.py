@@ -61,6 +61,20 @@ def parse(cls: type[T], arguments: Sequence[str], positional: Sequence[str] = ()
     return from_mapping(cls, values)
 
 
+def asked(
+    cls: type[T], arguments: Sequence[str], command: str, summary: str, positional: Sequence[str] = ()
+) -> T | None:
+    """Return what a command line asks for; where it asks for help, print that and return None.
+
+    Raises:
+        UserError: see ``parse``.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(describe(cls, command, summary, positional))
+        return None
+    return parse(cls, arguments, positional)
+
+
 def _value(key: str, text: str) -> Any:
     """Read a value as YAML does; a text that is no YAML stays a text."""
     try:

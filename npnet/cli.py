@@ -54,7 +54,7 @@ COMMANDS = {
         Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),
         Command("geneval", "Sum up the results of GenEval's detector.", "npnet.metrics.geneval:main"),
         Command("convert-mps", "Convert the published MPS file to safetensors.", "npnet.metrics.convert_mps:main"),
-        Command("build-shapes", "Make the built-in model's weights from their seed.", "npnet.shapes.build:main"),
+        Command("build-shapes", "Make the built-in model's weights from their seed.", "npnet.build_shapes:main"),
     )
 }
 

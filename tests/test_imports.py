@@ -35,7 +35,7 @@ LAYERS = [
     {"training"},
     {"evaluation"},
     {"report", "generation"},
-    {"laws", "info", "papers"},
+    {"laws", "info", "papers", "build_shapes"},
     {"cli", "__main__"},
     {"collect"},
 ]

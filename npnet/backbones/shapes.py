@@ -20,7 +20,7 @@ class Shapes(PipelineBackbone):
     """32 x 32 pictures of two coloured shapes; latents ``(4, 16, 16)``.
 
     Args:
-        path: another pipeline directory made by ``python -m npnet.shapes.build``; the default is a shipped one.
+        path: another pipeline directory made by ``npnet build-shapes``; the default is a shipped one.
         height: picture height in pixels, a multiple of 2.
         width: picture width in pixels.
         variant: which of the shipped models, ``a`` or ``b``.

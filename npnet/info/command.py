@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.description import Description
 from npnet.drawing.terminal import print_facts
 from npnet.info.facts import facts
@@ -35,10 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: there is no such file or folder, or it is nothing of ours.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(describe(InfoSettings, "info", SUMMARY, ("path",)))
+    settings = asked(InfoSettings, arguments, "info", SUMMARY, ("path",))
+    if settings is None:
         return 0
-    settings = parse(InfoSettings, arguments, ("path",))
     found = facts(settings.path)
     if settings.json:
         print(json.dumps(found, indent=2))

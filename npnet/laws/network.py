@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from npnet.networks import NoiseNetwork
-from npnet.networks.checkpoint import CLASS, CONFIG_FILE
+from npnet.networks.stored import CLASS, CONFIG_FILE
 from npnet.seeding import named_seed
 
 Law = Callable[[NoiseNetwork], None]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.description import Description
 from npnet.ending import end
 from npnet.errors import UserError, one_line
@@ -126,10 +126,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: an argument cannot be read, the file is no module, or the target cannot be written.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(describe(ConvertMPSSettings, "convert-mps", SUMMARY, POSITIONAL))
+    settings = asked(ConvertMPSSettings, arguments, "convert-mps", SUMMARY, POSITIONAL)
+    if settings is None:
         return 0
-    settings = parse(ConvertMPSSettings, arguments, POSITIONAL)
     count = convert(Path(settings.source), Path(settings.target))
     print(f"{settings.target}: {count} tensors")
     return 0

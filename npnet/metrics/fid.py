@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image as Images
 from PIL.Image import Image
 
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.description import Description
 from npnet.ending import end
 from npnet.errors import UserError
@@ -158,10 +158,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: an argument cannot be read, or see ``fid_of_folders``.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(describe(FIDSettings, "fid", SUMMARY, POSITIONAL))
+    settings = asked(FIDSettings, arguments, "fid", SUMMARY, POSITIONAL)
+    if settings is None:
         return 0
-    settings = parse(FIDSettings, arguments, POSITIONAL)
     distance = fid_of_folders(settings.first, settings.second, settings.weights, device=settings.device)
     print(f"FID {distance:.4f}")
     return 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.data.json_lines import read_json_lines
 from npnet.description import Description
 from npnet.ending import end
@@ -122,10 +122,10 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: an argument cannot be read, or see ``read``.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(describe(GenEvalSettings, "geneval", SUMMARY, POSITIONAL))
+    settings = asked(GenEvalSettings, arguments, "geneval", SUMMARY, POSITIONAL)
+    if settings is None:
         return 0
-    result = summary(read(parse(GenEvalSettings, arguments, POSITIONAL).results))
+    result = summary(read(settings.results))
     for name, task in result.tasks.items():
         print(f"{name:<16} {100 * task.accuracy:6.2f} %  ({task.correct} of {task.pictures} pictures)")
     print(f"{'pictures':<16} {100 * result.pictures:6.2f} %")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from npnet.fit import EMBED_SIZES, PURPOSE, misfit
 from npnet.networks import checkpoint
 from npnet.networks.start import Start
+from npnet.networks.stored import CLASS
 
 Decompose = Callable[[Tensor], Sequence[Tensor]]
 """``(B, C, *grid)`` noise -> its decomposition; can be pickled, so that a data loader's processes can call it."""
@@ -225,7 +226,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
 
     def _stored_config(self) -> dict[str, Any]:
         """Return what ``config.json`` holds: the arguments, and the class's place for whoever reads it."""
-        return {checkpoint.CLASS: self.place(), **self.config}
+        return {CLASS: self.place(), **self.config}
 
     def _check_start(self, config: Mapping[str, Any], source: str | Path) -> None:
         """Refuse a start whose weights mean something else here, though they have the same shapes."""
@@ -234,7 +235,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
     def _read(cls, source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return a checkpoint's constructor arguments and float32 weights."""
         config, tensors = checkpoint.read(source, hub_options)
-        exported = config.pop(checkpoint.CLASS, None)
+        exported = config.pop(CLASS, None)
         if exported is not None and str(exported).rpartition(".")[2] != cls.__qualname__:
             raise ValueError(checkpoint.other_class(source, exported, cls.place()))
         return config, tensors

@@ -21,16 +21,12 @@ from torch import Tensor, nn
 
 from npnet.errors import one_line
 from npnet.networks.checks import differences
+from npnet.networks.stored import CONFIG_FILE, WEIGHTS_FILE
 from npnet.paths import network_nearby
 from npnet.untrusted import parse_json
 from npnet.weights.writing import write_tensors
 from npnet.work.atomic import write_json
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-CLASS = "network_class"
-"""Key of ``config.json`` that says by which class it was exported, where that is not ours. Read by people, and compared
-with the class that a user names; nothing is imported from it."""
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """What weights may be stored as."""

@@ -1,44 +1,14 @@
-"""The form of an NPNet: its constructor's arguments, checked, and the parts that they ask for."""
+"""The parts that an NPNet's arguments ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from npnet.errors import under
-from npnet.fields import check_arguments, from_mapping
 from npnet.networks import residual, svd
+from npnet.networks.arguments import WITHOUT, is_unet
 from npnet.networks.text import AdaGroupNormText, SpatialText
-from npnet.networks.unet import UNET, UNetBranch, UNetSizes, is_unet, unet_for
-
-WITHOUT = ("off", "left_out")
-"""Forms of a network without a singular-value branch: with the noise in its place, and with nothing there."""
-
-
-def checked_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments ``given`` to the constructor, as plain values.
-
-    Raises:
-        FieldError: names the argument that may not be.
-        ValueError: nothing is left to learn.
-    """
-    given = dict(given)
-    if given["trunk"] == UNET:
-        given["trunk"] = unet_for(given["latent_size"])
-    for name in ("text_term", "singular_value_branch"):
-        if given[name] is None or given[name] is False:  # YAML reads a bare ``off`` as False
-            given[name] = "off"
-    c = check_arguments(function, given)
-    trunk, size = given["trunk"], given["latent_size"]
-    if isinstance(trunk, Mapping):
-        with under("trunk"):
-            from_mapping(UNetSizes if is_unet(trunk) else residual.SwinSizes, trunk)
-    branch = c["singular_value_branch"] in WITHOUT
-    if branch and (c["text_term"], c["residual_branch"]) == ("off", False):
-        raise ValueError("text_term, singular_value_branch and residual_branch are all off: nothing is left to learn")
-    c["latent_size"] = [size] * 2 if isinstance(size, int) else list(size)
-    c["trunk"] = trunk if isinstance(trunk, str) else residual.plain_sizes(trunk)
-    return c
+from npnet.networks.unet import UNetBranch
 
 
 def text_term(c: Mapping[str, Any]) -> AdaGroupNormText | SpatialText | None:

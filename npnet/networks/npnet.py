@@ -19,6 +19,7 @@ from npnet.bounds import Number
 from npnet.fields import Count, Whole
 from npnet.fit import npnet_sizes
 from npnet.networks import base, form, residual, svd
+from npnet.networks.arguments import FeatureLayout, NPNetArguments, Signs, Size
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
 from npnet.networks.official import read_official
 from npnet.networks.sizes import Windows
@@ -44,8 +45,8 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         singular_value_branch: ``attention``, ``no_attention``, ``off`` (the noise instead) or ``left_out`` (nothing).
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
-        trunk: the residual branch's Swin, a timm name or ``npnet.networks.residual.SwinSizes``; or a U-Net, to which
-            the next three do not apply: ``npnet.networks.unet.UNetSizes``, or ``unet`` for sizes that suit the latents.
+        trunk: the residual branch's Swin, a timm name or ``npnet.networks.arguments.SwinSizes``; or a U-Net, to which
+            the next three do not apply: its sizes (``arguments.UNetSizes``), or ``unet`` for those that suit the latents.
         pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
             loaded instead makes it unnecessary.
         feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.
@@ -70,23 +71,23 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
     def __init__(
         self,
         latent_channels: Count = 4,
-        latent_size: residual.Size | tuple[residual.Size, residual.Size] = (128, 128),
+        latent_size: Size | tuple[Size, Size] = (128, 128),
         text_term: Literal["spatial", "ada_group_norm", "off"] = "ada_group_norm",
         prompt_embed_dim: Count = 2048,
         prompt_length: Count = 77,
         pooled_embed_dim: Whole = 0,
         singular_value_branch: Literal["attention", "no_attention", "off", "left_out"] = "attention",
-        singular_vector_signs: svd.Signs = "canonical",
+        singular_vector_signs: Signs = "canonical",
         residual_branch: bool = True,
         trunk: str | Mapping[str, Any] = "swin_tiny_patch4_window7_224",
         pretrained_trunk: bool = False,
-        feature_layout: residual.FeatureLayout = "official",
+        feature_layout: FeatureLayout = "official",
         position_map: bool = False,
         alpha_init: Number = 0.0,
         beta_init: Number = 0.0,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        c = form.checked_arguments(NPNet.__init__, given)
+        c = NPNetArguments(**given).plain()
         super().__init__({name: value for name, value in c.items() if name != "pretrained_trunk"})
         self.text = form.text_term(c)
         self.alpha = nn.Parameter(torch.tensor([c["alpha_init"]])) if self.text is not None else None
@@ -94,8 +95,6 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         self.residual = form.residual_branch(c)
         self.beta = nn.Parameter(torch.tensor([c["beta_init"]])) if residual_branch else None
         self._trunk_to_load = c["trunk"] if pretrained_trunk and residual_branch else None
-        if not isinstance(self._trunk_to_load, str | None):
-            raise ValueError("pretrained_trunk needs a trunk given by its timm name, got its sizes")
         self.register_load_state_dict_post_hook(_forget_pretrained_trunk)
 
     def forward(

@@ -7,8 +7,7 @@ latents' size and ``to_latents``. The 1 x 1 convolution and the nearest resize c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -16,43 +15,12 @@ from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from npnet.errors import FieldError
-from npnet.fields import AtLeast, AtMost, Below, Count, NotEmpty, check_fields
+from npnet.networks.arguments import FeatureLayout
 from npnet.networks.sizes import nearest_index
-
-FeatureLayout = Literal["official", "spatial"]
-
-Size = Annotated[int, AtLeast(1), AtMost(8192)]
-"""A size that a network may have; more is a mistake, or a file that means harm."""
-
-MOST_LEVELS = 16
-
-
-@dataclass(frozen=True)
-class SwinSizes:
-    """An explicit trunk, in words of timm's ``SwinTransformer``."""
-
-    img_size: Size | tuple[Size, Size]
-    embed_dim: Size
-    depths: Annotated[tuple[Annotated[int, AtLeast(1), AtMost(64)], ...], NotEmpty()]
-    num_heads: Annotated[tuple[Count, ...], NotEmpty()]
-    patch_size: Size = 4
-    window_size: Size | tuple[Size, Size] = 7
-    drop_path_rate: Annotated[float, AtLeast(0), Below(1)] = 0.1
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if len(self.depths) > MOST_LEVELS:
-            raise FieldError("depths", self.depths, f"at most {MOST_LEVELS} levels are allowed")
-
-
-def plain_sizes(trunk: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trunk's sizes as plain numbers and lists, as JSON can hold them."""
-    return {key: list(value) if isinstance(value, Sequence) else value for key, value in trunk.items()}
 
 
 def build_trunk(trunk: str | Mapping[str, Any]) -> nn.Module:
-    """Build the trunk with random weights: a Swin transformer by timm name, or by its sizes (see ``SwinSizes``).
+    """Build the trunk with random weights: a Swin transformer by timm name, or its sizes (``arguments.SwinSizes``).
 
     Raises:
         ValueError: timm has no such model, it is not a Swin with channels-last features, or its sizes do not fit.

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Signs = Literal["canonical", "lapack"]
+from npnet.networks.arguments import Signs
 
 NUM_HEADS = 8
 """Attention heads over the tokens, one token for each singular value."""

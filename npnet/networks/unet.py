@@ -12,59 +12,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from npnet.bounds import MultipleOf
-from npnet.errors import FieldError
-from npnet.fields import AtLeast, AtMost, NotEmpty, check_fields
+from npnet.networks.arguments import GROUPS
 
 NUM_POSITIONS = 8
 """Planes that tell the U-Net where a cell is: cosine and sine of pi and 2 pi times the row and the column."""
-
-GROUPS = 8
-"""Most groups of a normalisation; each holds at least 4 channels."""
-
-
-MOST_LEVELS = 16
-
-
-UNET = "unet"
-"""A network's ``trunk`` that asks for this branch at the size that suits its latents, see ``unet_for``."""
-SMALL = {"widths": [24, 48, 80], "patch_size": 1}
-LARGE = {"widths": [64, 128, 256, 512], "patch_size": 2}
-SMALL_SIDE = 32
-"""Latents of at most so many cells a side get the small one; those of the Shapes model have 16, SDXL's have 128."""
-
-
-def unet_for(latent_size: Any) -> dict[str, Any]:
-    """Return the sizes that suit noise of ``latent_size`` cells, one number or (h, w); those of ``UNetSizes``."""
-    sides = latent_size if isinstance(latent_size, (list, tuple)) else [latent_size]
-    small = all(isinstance(side, int) and side <= SMALL_SIDE for side in sides)
-    return dict(SMALL if small else LARGE)
-
-
-def is_unet(trunk: str | Mapping[str, Any]) -> bool:
-    """Return whether a network's ``trunk`` asks for this branch: a mapping with ``widths``."""
-    return not isinstance(trunk, str) and "widths" in trunk
-
-
-@dataclass(frozen=True)
-class UNetSizes:
-    """A U-Net trunk: channels of each level, and how many cells enter the first one as one."""
-
-    widths: Annotated[tuple[Annotated[int, AtLeast(GROUPS), MultipleOf(GROUPS), AtMost(8192)], ...], NotEmpty()]
-    patch_size: Annotated[int, AtLeast(1), AtMost(64)] = 1
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if len(self.widths) > MOST_LEVELS:
-            raise FieldError("widths", self.widths, f"at most {MOST_LEVELS} levels are allowed")
 
 
 def normalisation(width: int) -> nn.GroupNorm:

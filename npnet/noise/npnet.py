@@ -13,6 +13,7 @@ from npnet.backbones.base import ShippedNetwork
 from npnet.errors import FieldError
 from npnet.fields import Name
 from npnet.fit import PURPOSE, elsewhere, misfit, npnet_sizes
+from npnet.networks import stored
 from npnet.noise.base import NoiseMethod
 from npnet.untrusted import read_json
 from npnet.weights.sources import check_source
@@ -66,10 +67,10 @@ class Network(NoiseMethod):
             return
         check_source(self.network_path, "network_path")
         path = Path(self.network_path)
-        near = paths.network_nearby(path)
-        near = f"; {near}" if near else ""
-        if path.is_dir() and not (path / "config.json").is_file():
-            raise FieldError("network_path", self.network_path, f"no network there (config.json is missing){near}")
+        fault = stored.fault(path, self.network is not None)
+        if fault is not None:
+            near = paths.network_nearby(path)
+            raise FieldError("network_path", self.network_path, f"{fault}; {near}" if near else fault)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""

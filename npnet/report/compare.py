@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.description import Description, imported
 from npnet.evaluation.contract import CostEntry, Diversity, MethodResults, Results
 from npnet.fields import Count, NotEmpty
@@ -187,10 +187,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: an argument cannot be read, or see ``read_run``.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(describe(CompareSettings, "compare", SUMMARY, POSITIONAL))
+    settings = asked(CompareSettings, arguments, "compare", SUMMARY, POSITIONAL)
+    if settings is None:
         return 0
-    settings = parse(CompareSettings, arguments, POSITIONAL)
     found = groups([read_run(path) for path in settings.runs])
     if len(found) > 1:
         told = "; ".join(", ".join(run.name for run in group) for group in found)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from npnet.arguments import describe, parse
+from npnet.arguments import asked
 from npnet.description import Description
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
 from npnet.ending import end
@@ -176,10 +176,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: an argument cannot be read, or see ``read_runs`` and ``plot``.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(describe(SweepSettings, "sweep", SUMMARY, POSITIONAL))
+    settings = asked(SweepSettings, arguments, "sweep", SUMMARY, POSITIONAL)
+    if settings is None:
         return 0
-    settings = parse(SweepSettings, arguments, POSITIONAL)
     runs = read_runs(settings.folders)
     if settings.plot:
         plot(runs, settings.plot)

@@ -1,7 +1,7 @@
 """Shapes: a text-to-image world small enough to train, sample and judge on a laptop.
 
 Pictures of two coloured shapes, a grammar that says them, a genuine ``StableDiffusionXLPipeline`` that draws them, a
-learned scorer to select by, and an independent judge that reads pictures by geometry. ``python -m npnet.shapes.build``
+learned scorer to select by, and an independent judge that reads pictures by geometry. ``npnet build-shapes``
 makes all of it from a seed. Importing this package does not import torch.
 """
 

@@ -1,4 +1,4 @@
-"""Makes the Shapes models from a seed: ``python -m npnet.shapes.build``, under an hour on two cores.
+"""Makes the Shapes models from a seed: ``npnet build-shapes``, under an hour on two cores.
 
 Stages, each skipped where its files exist already, so that the same command resumes a build:
 
@@ -16,7 +16,6 @@ Stages, each skipped where its files exist already, so that the same command res
 ``pipeline``, ``scorer``, ``network``, ``network_paper`` and ``quality.json``.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -30,9 +29,9 @@ import torch.multiprocessing
 import transformers
 
 from npnet.shapes.stages import STAGES, Place
-from npnet.shapes.variants import VARIANTS, Variant, get_variant
+from npnet.shapes.variants import Variant
 
-__all__ = ["build", "main"]
+__all__ = ["build", "quick"]
 
 
 def run_chain(names: list[str], variant: Variant, place: Place, num_threads: int) -> None:
@@ -59,7 +58,7 @@ def build(variant: Variant, output: Path, num_threads: int = 2) -> dict[str, Any
     place.work.mkdir(parents=True, exist_ok=True)
     request = json.loads(json.dumps(asdict(variant)))
     if place.note("variant").is_file() and json.loads(place.note("variant").read_text()) != request:
-        raise ValueError(f"{output} holds a build of other settings; give another --output, or remove it")
+        raise ValueError(f"{output} holds a build of other settings; give another output, or remove it")
     place.note("variant").write_text(json.dumps(request, indent=2) + "\n")
     for row in STAGES:
         chains = [[name for name, _ in chain] for chain in row]
@@ -107,39 +106,3 @@ def quick(variant: Variant) -> Variant:
         num_checked=8,
         num_measured=16,
     )
-
-
-def _as_flag(key: str) -> str:
-    name, sign, _ = key.partition("=")
-    if name not in ("variant", "seed", "output") or not sign:
-        raise ValueError(f"{key}: allowed are variant=NAME, seed=N, output=DIR")
-    return f"--{key}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(prog="python -m npnet.shapes.build", description=__doc__.splitlines()[0])
-    parser.add_argument("--variant", default="a", help=f"which sizes: {', '.join(VARIANTS)} (default: a)")
-    parser.add_argument("--seed", type=int, help="instead of the variant's own")
-    parser.add_argument("--output", type=Path, help="folder to write to (default: outputs/shapes-VARIANT)")
-    parser.add_argument("--quick", action="store_true", help="a few steps of every stage, to test the path")
-    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="the same options as the commands write keys")
-    options = parser.parse_args(arguments)
-    try:
-        if options.keys:
-            keys = [_as_flag(key) for key in options.keys]
-            options = parser.parse_args([*(a for a in arguments or sys.argv[1:] if a not in options.keys), *keys])
-        variant = get_variant(options.variant)
-        variant = replace(variant, seed=options.seed) if options.seed is not None else variant
-        output = options.output or Path(f"outputs/shapes-{variant.name}")
-        # Steps this few do not repay a second thread, which on a busy machine waits more than it works.
-        figures = build(quick(variant), output, num_threads=1) if options.quick else build(variant, output)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(figures, indent=2))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

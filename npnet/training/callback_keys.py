@@ -51,6 +51,12 @@ OPEN = ("WandbLogger",)
 """Classes that hand further keys on to their library."""
 
 
+def is_known(node: Node) -> bool:
+    """Say whether a node is of one of the classes whose keys stand here; any other one shows a mistake when built."""
+    target = str(node.keys.get("_target_"))
+    return target in {f"lightning.pytorch.{kind}.{name}" for kind in ("callbacks", "loggers") for name in KEYS}
+
+
 def check_keys(node: Node) -> None:
     """Refuse keys of a callback's node that Lightning would take without a look.
 

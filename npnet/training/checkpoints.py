@@ -20,10 +20,11 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from npnet.errors import UserError, one_line
+from npnet.training.keeping import FOLDER
 from npnet.weights.tensors import check_archive
 from npnet.work.atomic import AtomicFile, make_folder
 
-FOLDER, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "last.previous.ckpt", "best.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "last.previous.ckpt", "best.ckpt"
 log = logging.getLogger(__name__)
 
 

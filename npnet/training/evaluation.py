@@ -111,7 +111,7 @@ class Evaluation(Callback):
         Raises:
             UserError: names the part.
         """
-        check_parts(self.backbone, {}, self.metrics)
+        check_parts(self.backbone, {}, self.metrics, self.sampling.num_inference_steps, self.sampling.sampler)
         self.samples = assign_seeds(self.prompts.read(), self.seeds, self.seed)
         check_prompts(self.backbone, (sample.prompt for sample in self.samples))
 

@@ -8,6 +8,10 @@ from typing import Any, ClassVar, Literal
 from npnet.description import Description
 from npnet.fields import Count
 
+FOLDER = "checkpoints"
+"""Of the checkpoints, in a run's folder."""
+
+
 
 @dataclass(frozen=True)
 class BestCheckpoint(Description):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -12,10 +12,9 @@ from lightning.pytorch.loggers import Logger
 
 from npnet.data.datamodule import PairData
 from npnet.description import Description
-from npnet.errors import FieldError
+from npnet.instantiate import Node
 from npnet.loggers import check_logins
-from npnet.training import checkpoints
-from npnet.training.plan import check_callbacks
+from npnet.training.plan import check_callbacks, check_checkpoint
 from npnet.training.settings import TrainSettings
 from npnet.training.start import build_network
 from npnet.training.trainer_keys import check_nodes_are_there
@@ -49,20 +48,31 @@ def check_nodes(settings: TrainSettings, data: PairData) -> None:
     Raises:
         UserError: one of them refuses a key.
     """
-    if settings.export_from is not None and not exported_checkpoint(settings).is_file():
-        raise FieldError("export_from", settings.export_from, f"{exported_checkpoint(settings)}: no such checkpoint")
+    check_checkpoint(settings)
     build_network(settings, data)
-    for node in (settings.logger or {}).values():
-        node.build(Logger)
+    build_loggers((settings.logger or {}).values())
     if settings.export_from is None:
         check_nodes_are_there(settings.trainer)
         if process_rank() == 0:
             check_logins({label: node.keys for label, node in (settings.logger or {}).items()})
+    build_trainer(settings)
+
+
+def build_loggers(nodes: Iterable[Node]) -> None:
+    """Build loggers, to see whether they can be; they write nothing before their first row.
+
+    Raises:
+        UserError: one refuses a key.
+    """
+    for node in nodes:
+        node.build(Logger)
+
+
+def build_trainer(settings: TrainSettings) -> None:
+    """Build the trainer, to see whether it can be on this machine.
+
+    Raises:
+        UserError: it refuses a key.
+    """
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)
-
-
-def exported_checkpoint(settings: TrainSettings) -> Path:
-    """Return the file that ``export_from`` names."""
-    name = str(settings.export_from)
-    return Path(name if name.endswith(".ckpt") else f"{settings.output_dir}/{checkpoints.FOLDER}/{name}.ckpt")

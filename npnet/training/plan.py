@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from npnet.description import Description
-from npnet.errors import UserError
-from npnet.training.callback_keys import check_keys
+from npnet.description import Description, imported
+from npnet.errors import FieldError, UserError, under
+from npnet.fields import from_mapping
+from npnet.instantiate import Node
+from npnet.loggers import check_logins
+from npnet.networks import arguments
+from npnet.training.callback_keys import check_keys, is_known
+from npnet.training.keeping import FOLDER
 from npnet.training.settings import TrainSettings
+from npnet.training.trainer_keys import USUAL
 
 
 def describe(settings: TrainSettings) -> str:
@@ -20,9 +27,50 @@ def describe(settings: TrainSettings) -> str:
     data = settings.data.find() if objective.takes_pairs else objective.load_data(settings)
     if not objective.takes_pairs:
         data.check()
+    check_network(settings.network)
+    if not data.holds_embeddings:
+        imported("npnet.training.prompt_embeds:check")(settings, data)
     check_callbacks(settings, data)
+    check_checkpoint(settings)
+    loggers = dict(settings.logger or {})
+    unusual = [node for node in loggers.values() if not is_known(node)]
+    if unusual:
+        imported("npnet.training.parts:build_loggers")(unusual)
+    if settings.export_from is None:
+        check_logins({label: node.keys for label, node in loggers.items()})
+    if settings.trainer.keys.get("_target_") not in USUAL:
+        imported("npnet.training.parts:build_trainer")(settings)
     counts = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
     return f"{counts}{objective.cost(settings)}"
+
+
+def check_network(node: Node) -> None:
+    """Refuse keys of the network's node; one of this project needs no torch for that, one's own is imported.
+
+    Raises:
+        UserError: there is no such class, it is no network, or it does not have a key or a value.
+    """
+    if node.keys.get("_target_") not in arguments.PLACES:
+        imported("npnet.training.start:check_own_network")(node)
+        return
+    with under(node.where):
+        from_mapping(arguments.NPNetArguments, {name: node.keys[name] for name in node.keys if name != "_target_"})
+
+
+def exported_checkpoint(settings: TrainSettings) -> Path:
+    """Return the file that ``export_from`` names."""
+    name = str(settings.export_from)
+    return Path(name if name.endswith(".ckpt") else f"{settings.output_dir}/{FOLDER}/{name}.ckpt")
+
+
+def check_checkpoint(settings: TrainSettings) -> None:
+    """Refuse to export a checkpoint that is not there.
+
+    Raises:
+        FieldError: names ``export_from``.
+    """
+    if settings.export_from is not None and not exported_checkpoint(settings).is_file():
+        raise FieldError("export_from", settings.export_from, f"{exported_checkpoint(settings)}: no such checkpoint")
 
 
 def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
@@ -43,7 +91,7 @@ def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
                     f"callbacks.{label} watches {node.keys.get('monitor')}, but no pair is left to validate on: "
                     f"raise data.validation_share (got {pairs.validation_share})"
                 )
-        elif not target.startswith("lightning."):
+        elif not is_known(node):
             built[label] = node.build()
             if not isinstance(built[label], Description) and not hasattr(built[label], "on_fit_start"):
                 raise UserError(f"{node.where}: _target_={target} makes no Callback")

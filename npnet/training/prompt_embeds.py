@@ -17,11 +17,13 @@ from npnet.data import places, schema
 from npnet.data.tensor_cache import TensorCache
 from npnet.errors import UserError, under
 from npnet.instantiate import build
+from npnet.training.start import needs_text
 from npnet.work.job import Advance
 from npnet.work.progress import Progress
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
+    from npnet.data.found import FoundPairs
     from npnet.training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def provide(settings: TrainSettings, data: PairData) -> None:
         fill(cache, missing, node, settings.data.batch_size)
 
 
-def backbone_node(settings: TrainSettings, data: PairData) -> dict[str, Any]:
+def backbone_node(settings: TrainSettings, data: FoundPairs) -> dict[str, Any]:
     """Return the configuration of the backbone that the pairs are of: ``backbone=NAME``, else the collection's own.
 
     A request may come from elsewhere, so of it nothing is built but a backbone of this project from plain values.
@@ -69,6 +71,18 @@ def backbone_node(settings: TrainSettings, data: PairData) -> dict[str, Any]:
         )
     plain = (str, int, float, bool)
     return {k: v for k, v in asked.items() if isinstance(v, plain) and "${" not in str(v)}
+
+
+def check(settings: TrainSettings, data: FoundPairs) -> None:
+    """Refuse, before anything is loaded, pairs without embeddings whose backbone could not make them.
+
+    Raises:
+        UserError: see ``provide``.
+    """
+    if needs_text(settings.network) and not data.holds_embeddings:
+        described = build(backbone_node(settings, data), "backbone", backbones.Backbone)
+        with under("backbone"):
+            described.check()
 
 
 def fill(cache: TensorCache, prompts: list[str], node: dict[str, Any], batch_size: int) -> None:

@@ -22,7 +22,8 @@ from npnet.training.accuracy import measure
 from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Begun, Result, export
 from npnet.training.module import NetworkModule
-from npnet.training.parts import build_callbacks, check_nodes, exported_checkpoint, process_rank
+from npnet.training.parts import build_callbacks, check_nodes, process_rank
+from npnet.training.plan import exported_checkpoint
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, extends
 from npnet.training.start import describe_start, make_network, needs_text
@@ -47,7 +48,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     data = settings.objective.load_data(settings)
     data.check()
     callbacks = build_callbacks(settings, data)
-    needs_text(settings.network)
+    prompt_embeds.check(settings, data)
     check_nodes(settings, data)
     output_dir = Path(settings.output_dir)
     with _held(output_dir, request):

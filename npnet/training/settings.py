@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from npnet.bounds import NumWorkers
 from npnet.data.pairs import Pairs
@@ -13,12 +13,14 @@ from npnet.description import Description
 from npnet.errors import FieldError, UserError
 from npnet.fields import Count, Name, Seed
 from npnet.instantiate import Node
+from npnet.networks import arguments, stored
 from npnet.training.callback_keys import check_keys
 from npnet.training.objective import Objective, PairsObjective
 from npnet.training.optimisation import Optimisation
 from npnet.training.trainer_keys import check_trainer
 from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
+from npnet.work.folder import PLACE
 
 NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from", "license")
 """Keys that do not change what comes out."""
@@ -55,7 +57,7 @@ class TrainSettings(Description):
         dry_run: only say what would be done.
     """
 
-    output_dir: Name
+    output_dir: Annotated[Name, *PLACE]
     network: Node
     data: Pairs
     module: Optimisation
@@ -84,6 +86,10 @@ class TrainSettings(Description):
             if "/" not in self.init_from and not exists(local_path(self.init_from)):
                 raise FieldError("init_from", self.init_from, "no such file or folder (a hub id is OWNER/NAME)")
             check_source(self.init_from, "init_from")
+            own = self.network.keys.get("_target_") not in arguments.PLACES
+            fault = stored.fault(local_path(self.init_from), own)
+            if fault is not None:
+                raise FieldError("init_from", self.init_from, fault)
         check_trainer(self.trainer)
         for node in (self.logger or {}).values():
             check_keys(node)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_object
 
-from npnet.errors import FieldError, UserError, one_line
+from npnet.errors import FieldError, UserError, closest, one_line
 from npnet.fields import checked
 from npnet.instantiate import Node
 from npnet.networks import NoiseNetwork, Start
@@ -39,6 +39,23 @@ def network_target(node: Node) -> type[NoiseNetwork]:
             "network._target_", place, "is no network: a subclass of npnet.networks.NoiseNetwork is needed"
         )
     return target
+
+
+def check_own_network(node: Node) -> None:
+    """Refuse keys that a network's class does not have, and values that its constructor's annotations do not allow.
+
+    Raises:
+        FieldError: names the key.
+    """
+    target = network_target(node)
+    parameters = inspect.signature(target).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    hints = get_type_hints(target.__init__, include_extras=True)
+    for name, value in node.keys.items():
+        if name in hints:
+            checked(hints[name], value, f"{node.where}.{name}")
+        elif name != "_target_" and name not in parameters and not open_ended:
+            raise FieldError(f"{node.where}.{name}", value, f"no such key; {closest(name, parameters)}")
 
 
 def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> NoiseNetwork:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from npnet.errors import FieldError, closest
-from npnet.fields import AtLeast, AtMost, Count, Name, NotNegative, Share, Whole, checked
+from npnet.fields import AtLeast, AtMost, Count, NotNegative, Share, Whole, checked
 from npnet.instantiate import Node
 
 USUAL = ("lightning.Trainer", "lightning.pytorch.Trainer")
@@ -17,10 +17,26 @@ Precision = Literal[
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine",
     "transformer-engine-float16", "16", "32", "64", "bf16", 16, 32, 64, None
 ]  # fmt: skip
+STRATEGIES = ("auto", "ddp", "fsdp", "deepspeed", "dp", "xla", "single_", "model_parallel", "hpu")
+"""Beginnings of the names of Lightning's strategies."""
+
+
+class Strategy:
+    """A rule: a name that Lightning can have for a strategy."""
+
+    def holds(self, value: Any) -> bool:
+        """See ``bounds.Rule.holds``."""
+        return value.startswith(STRATEGIES)
+
+    def __str__(self) -> str:
+        """Return the rule in words."""
+        return "that names a strategy of Lightning (auto, ddp, fsdp, ...)"
+
+
 Limit = Whole | Share | None
 KEYS: dict[str, Any] = {
     "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
-    "strategy": Name | Mapping[str, Any],
+    "strategy": Annotated[str, Strategy()] | Mapping[str, Any],
     "devices": Devices | Literal["auto", -1] | str | tuple[Whole, ...],
     "num_nodes": Devices,
     "precision": Precision,

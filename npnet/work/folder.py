@@ -24,6 +24,20 @@ class NotAnAddress:
         return "of a folder on this machine (addresses such as s3://... are read, and not written to)"
 
 
+class NotAFile:
+    """A rule for a field of settings: a folder that is there or can be made."""
+
+    def holds(self, value: Any) -> bool:
+        """Say whether the nearest thing that is there, the path itself or one above it, is a folder."""
+        path = Path(value).absolute()
+        return next((place for place in (path, *path.parents) if place.exists()), path).is_dir()
+
+    def __str__(self) -> str:
+        """Return the rule in words."""
+        return "that is no file and lies in none"
+
+
 WORDS = f"a path {NotAnAddress()} is needed"
-OutputFolder = Annotated[Path, NotAnAddress()]
+PLACE = (NotAnAddress(), NotAFile())
+OutputFolder = Annotated[Path, *PLACE]
 """The annotation of ``output_dir``."""

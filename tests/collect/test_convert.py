@@ -14,6 +14,7 @@ import pytest
 from collect.convert import main
 from npnet.data.shards import list_shards, read_pairs
 from tests.collected import composed, contents
+from tests.commands import exit_code
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +55,7 @@ def published(tmp_path):
 
 def refusal(capsys, *arguments):
     capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 2
+    assert exit_code(main, *map(str, arguments)) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
     return captured.err

@@ -18,6 +18,7 @@ from npnet.data.shards import list_shards
 from npnet.data.sidecars import sidecar_path
 from npnet.work import lock
 from tests.collected import collect_small, filter_small
+from tests.commands import exit_code
 from tests.pairs import write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +126,7 @@ def test_shards_without_a_request_are_counted_too(tmp_path, capsys):
 
 def refusal(capsys, *arguments):
     capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 2
+    assert exit_code(main, *map(str, arguments)) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert captured.err.startswith("error: ")

@@ -1,9 +1,14 @@
 import copy
+import dataclasses
+import inspect
+import typing
 
 import pytest
 import torch
 
+from npnet.fields import field_types
 from npnet.networks import NPNet, decompose
+from npnet.networks.arguments import NPNetArguments
 
 TEXT_TERMS = ["spatial", "ada_group_norm"]
 BRANCHES = ["attention", "no_attention", "off", "left_out"]
@@ -181,7 +186,7 @@ def test_a_network_can_be_copied_and_a_pretrained_trunk_is_not_forgotten_in_sile
     copied.load_state_dict(network.state_dict())
     copied.load()
     assert downloads == ["swin_tiny_patch4_window7_224"]
-    with pytest.raises(ValueError, match="needs a trunk given by its timm name"):
+    with pytest.raises(ValueError, match="pretrained_trunk=true: a trunk given by its timm name is needed"):
         small(pretrained_trunk=True)
 
 
@@ -216,6 +221,15 @@ def test_bad_input_gets_one_line_that_says_what_was_got_and_what_is_expected(cha
     assert "\n" not in str(caught.value)
 
 
+def test_the_arguments_that_are_checked_without_torch_are_those_of_the_constructor():
+    stated = inspect.signature(NPNet).parameters
+    hints = typing.get_type_hints(NPNet.__init__, include_extras=True)
+    fields = dataclasses.fields(NPNetArguments)
+    assert {f.name: f.default for f in fields} == {name: p.default for name, p in stated.items()}
+    kinds = {name: kind for name, kind in field_types(NPNetArguments).items() if name != "trunk"}
+    assert kinds == {name: hints[name] for name in kinds}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -234,13 +248,18 @@ def test_bad_input_gets_one_line_that_says_what_was_got_and_what_is_expected(cha
         ({"trunk": None}, "trunk=null: a text .* or a group of keys is needed"),
         ({"trunk": [16, 8]}, r"trunk=\[16,8\]: a text .* or a group of keys is needed"),
         ({"latent_channels": 0}, "latent_channels=0: a whole number of at least 1 is needed"),
-        ({"trunk": "swim_tiny"}, "'swim_tiny' is not a model of timm"),
-        ({"trunk": "resnet18"}, "a SwinTransformer is needed"),
+        ({"trunk": "swim_tiny"}, "trunk=swim_tiny: a text that names a Swin transformer of timm"),
+        ({"trunk": "swin_tinny"}, "'swin_tinny' is not a model of timm"),
+        ({"trunk": "resnet18"}, "trunk=resnet18: a text that names a Swin transformer of timm"),
         ({"trunk": {"img_size": 16, "width": 3}}, "trunk.width=3: no such key; .*allowed: img_size, embed_dim, depths"),
         ({"trunk": {"img_size": 16}}, "trunk.embed_dim=null: this key is missing"),
         ({"trunk": {**SWIN, "img_size": 0}}, "trunk.img_size=0: a whole number of at least 1"),
-        ({"trunk": {**SWIN, "depths": [1] * 17}}, "trunk.depths=.*: at most 16 levels"),
-        ({"trunk": {"img_size": 16, "embed_dim": 8, "depths": [1, 1], "num_heads": [2]}}, "not a valid Swin"),
+        ({"trunk": {**SWIN, "depths": [1] * 17}}, "trunk.depths=.* at most 16 levels"),
+        (
+            {"trunk": {"img_size": 16, "embed_dim": 8, "depths": [1, 1], "num_heads": [2]}},
+            "num_heads=.* each of the 2",
+        ),
+        ({"trunk": {**SWIN, "patch_size": 4096}}, "not a valid Swin"),
         ({"residual_branch": "x"}, "residual_branch=x: true or false is needed"),
         ({"position_map": "x"}, "position_map=x: true or false is needed"),
     ],

@@ -100,7 +100,7 @@ def test_one_proposed_candidate_is_the_networks_noise_and_costs_nothing(backbone
 def test_a_network_that_nothing_applies_or_that_is_not_there_is_refused(backbone, tmp_path):
     with pytest.raises(UserError, match="network_path=x: nothing applies it without proposal=npnet"):
         BestOfN(STEPS, SCALE, "m", network_path="x")
-    with pytest.raises(UserError, match=r"noise.b.network_path.*config.json is missing"):
+    with pytest.raises(UserError, match=r"noise.b.network_path.*config.json and model.safetensors missing"):
         check_method("b", proposing(BestOfN(STEPS, SCALE, "m"), str(tmp_path)), backbone.description)
     with pytest.raises(UserError, match="only the Shapes model ships one"):
         check_method("b", BestOfN(STEPS, SCALE, "m", proposal="npnet"), backbone.description)

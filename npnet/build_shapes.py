@@ -1,0 +1,61 @@
+"""The command ``npnet build-shapes``: its keys; the work is ``npnet.shapes.build``'s."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from npnet.arguments import asked
+from npnet.description import Description, imported
+from npnet.errors import FieldError, UserError
+from npnet.fields import Name, Seed
+from npnet.shapes.variants import get_variant
+
+SUMMARY = "Make the built-in model's weights from their seed."
+
+
+@dataclass(frozen=True)
+class BuildSettings(Description):
+    """The keys of ``build-shapes``.
+
+    Attributes:
+        variant: which sizes, a or b.
+        seed: instead of the variant's own.
+        output: folder to write to, ``outputs/shapes-VARIANT`` by default.
+        quick: a few steps of every stage, to test the path.
+    """
+
+    variant: Name = "a"
+    seed: Seed | None = None
+    output: Path | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            get_variant(self.variant)
+        except ValueError as error:
+            raise FieldError("variant", self.variant, str(error)) from error
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command line.
+
+    Raises:
+        UserError: a key may not be, or the folder holds a build of other settings.
+    """
+    settings = asked(BuildSettings, arguments, "build-shapes", SUMMARY)
+    if settings is None:
+        return
+    variant = get_variant(settings.variant)
+    variant = replace(variant, seed=settings.seed) if settings.seed is not None else variant
+    output = settings.output or Path(f"outputs/shapes-{variant.name}")
+    build, quick = imported("npnet.shapes.build:build"), imported("npnet.shapes.build:quick")
+    try:
+        # Steps this few do not repay a second thread, which on a busy machine waits more than it works.
+        figures = build(quick(variant), output, num_threads=1) if settings.quick else build(variant, output)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(json.dumps(figures, indent=2))
