@@ -13,7 +13,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from npnet.errors import FieldError, UserError, one_line, unknown
+from npnet.errors import FieldError, UserError, closest, one_line, unknown
+from npnet.fields import checked
 
 # Hydra logs what it raises as well; a mistake is told once
 logging.getLogger("hydra.utils").addHandler(logging.NullHandler())
@@ -67,6 +68,22 @@ class Node:
     def build(self, kind: type = object, **kwargs: Any) -> Any:
         """Build it; see ``build``."""
         return build(self.keys, self.where, kind, **kwargs)
+
+    def check(self, allowed: Mapping[str, Any], open_ended: bool = False) -> None:
+        """Refuse keys that its class does not have, and values that they may not hold.
+
+        Args:
+            allowed: key -> annotation, see ``fields``.
+            open_ended: whether the class hands further keys on.
+
+        Raises:
+            FieldError: names the key.
+        """
+        for key, value in self.keys.items():
+            if key in allowed:
+                checked(allowed[key], value, f"{self.where}.{key}")
+            elif key != "_target_" and not open_ended:
+                raise FieldError(f"{self.where}.{key}", value, f"no such key; {closest(key, allowed)}")
 
 
 def _require_kind(node: Mapping[str, Any], where: str, kind: type) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from npnet.bounds import Number
-from npnet.errors import FieldError, closest
-from npnet.fields import Below, Count, Name, NotNegative, Whole, checked
+from npnet.fields import Below, Count, Name, NotNegative, Whole
 from npnet.instantiate import Node
 
 KEYS: dict[str, dict[str, Any]] = {
@@ -66,8 +65,4 @@ def check_keys(node: Node) -> None:
     target = str(node.keys.get("_target_"))
     name = target.split(".")[-1]
     allowed = KEYS.get(name, {}) if target.startswith("lightning.") else {}
-    for key, value in node.keys.items():
-        if key in allowed:
-            checked(allowed[key], value, f"{node.where}.{key}")
-        elif allowed and name not in OPEN and key != "_target_":
-            raise FieldError(f"{node.where}.{key}", value, f"no such key; {closest(key, allowed)}")
+    node.check(allowed, open_ended=not allowed or name in OPEN)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from npnet.errors import FieldError, closest
-from npnet.fields import AtLeast, AtMost, Count, NotNegative, Share, Whole, checked
+from npnet.errors import FieldError
+from npnet.fields import AtLeast, AtMost, Count, NotNegative, Share, Whole
 from npnet.instantiate import Node
 
 USUAL = ("lightning.Trainer", "lightning.pytorch.Trainer")
@@ -94,14 +94,11 @@ def check_trainer(node: Node) -> None:
     """
     if node.keys.get("_target_") not in USUAL:
         return
-    for key, value in node.keys.items():
-        where = f"{node.where}.{key}"
-        if key in ELSEWHERE and value != DEFAULTS.get(key, ...):
-            raise FieldError(where, value, ELSEWHERE[key])
-        if key in KEYS:
-            checked(KEYS[key], value, where)
-        elif key not in ELSEWHERE and key != "_target_":
-            raise FieldError(where, value, f"no such key; {closest(key, KEYS)}")
+    elsewhere = [key for key in node.keys if key in ELSEWHERE]
+    for key in elsewhere:
+        if node.keys[key] != DEFAULTS.get(key, ...):
+            raise FieldError(f"{node.where}.{key}", node.keys[key], ELSEWHERE[key])
+    node.check({**KEYS, **dict.fromkeys(elsewhere, Any)})
 
 
 def check_nodes_are_there(node: Node) -> None:
