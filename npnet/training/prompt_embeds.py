@@ -38,9 +38,7 @@ def provide(settings: TrainSettings, data: PairData) -> None:
         UserError: no backbone is known, it is another one than the pairs were collected with, or it cannot be loaded.
     """
     node = backbone_node(settings, data)
-    facts = places.backbone_facts(data.request) or places.backbone_facts({"backbone": node})
-    text_facts = {name: facts.get(name) for name in ("_target_", "path", "revision")}
-    cache = TensorCache(str(data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
+    cache = _cache(settings, data, node)
     data.embeddings = cache.read
     missing = [prompt for prompt in data.prompts() if not cache.holds(prompt)]
     if missing:
@@ -73,14 +71,24 @@ def backbone_node(settings: TrainSettings, data: FoundPairs) -> dict[str, Any]:
     return {k: v for k, v in asked.items() if isinstance(v, plain) and "${" not in str(v)}
 
 
+def _cache(settings: TrainSettings, data: FoundPairs, node: dict[str, Any]) -> TensorCache:
+    facts = places.backbone_facts(data.request) or places.backbone_facts({"backbone": node})
+    text_facts = {name: facts.get(name) for name in ("_target_", "path", "revision")}
+    return TensorCache(str(settings.data.embeddings_cache), json.dumps(["training", text_facts], sort_keys=True))
+
+
 def check(settings: TrainSettings, data: FoundPairs) -> None:
-    """Refuse, before anything is loaded, pairs without embeddings whose backbone could not make them.
+    """Refuse, before anything is loaded, pairs without embeddings whose backbone could not make those that are missing.
 
     Raises:
         UserError: see ``provide``.
     """
-    if needs_text(settings.network) and not data.holds_embeddings:
-        described = build(backbone_node(settings, data), "backbone", backbones.Backbone)
+    if data.holds_embeddings or not needs_text(settings.network):
+        return
+    node = backbone_node(settings, data)
+    cache = _cache(settings, data, node)
+    if not all(cache.path(prompt).is_file() for prompt in data.prompts()):
+        described = build(node, "backbone", backbones.Backbone)
         with under("backbone"):
             described.check()
 
