@@ -21,6 +21,7 @@ SDXL = {"_target_": "npnet.backbones.StableDiffusionXL", "path": "owner/model"}
 def folder(tmp_path):
     def write(**changed):
         (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **changed}))
+        (tmp_path / "model.safetensors").touch()
         return str(tmp_path)
 
     return write
