@@ -46,7 +46,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
         trunk: the residual branch's Swin, a timm name or ``npnet.networks.arguments.SwinSizes``; or a U-Net, to which
-            the next three do not apply: its sizes (``arguments.UNetSizes``), or ``unet`` for those that suit the latents.
+            the next three do not apply: ``arguments.UNetSizes``, or ``unet`` for sizes that suit the latents.
         pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
             loaded instead makes it unnecessary.
         feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.

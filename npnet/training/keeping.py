@@ -12,7 +12,6 @@ FOLDER = "checkpoints"
 """Of the checkpoints, in a run's folder."""
 
 
-
 @dataclass(frozen=True)
 class BestCheckpoint(Description):
     """The checkpoint that is exported: the best so far, as ``best.ckpt``.
