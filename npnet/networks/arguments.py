@@ -127,9 +127,9 @@ class NPNetArguments:
         if isinstance(self.trunk, Mapping):
             with under("trunk"):
                 from_mapping(UNetSizes if is_unet(self.trunk) else SwinSizes, self.trunk)
-        if self.trunk == UNET or isinstance(self.trunk, Mapping):
-            if self.pretrained_trunk and self.residual_branch:
-                raise FieldError("pretrained_trunk", True, "a trunk given by its timm name is needed, got its sizes")
+        without_weights = self.trunk == UNET or isinstance(self.trunk, Mapping)
+        if without_weights and self.pretrained_trunk and self.residual_branch:
+            raise FieldError("pretrained_trunk", True, "a trunk given by its timm name is needed, got its sizes")
         branch = self.singular_value_branch in WITHOUT
         if branch and (self.text_term, self.residual_branch) == ("off", False):
             others = "text_term and singular_value_branch are off too: nothing is left to learn"
