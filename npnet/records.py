@@ -148,6 +148,22 @@ class TracePoint:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """What sampling from a noise gave: clean latents ``(B, C, *grid)`` float32, by the family's deterministic step.
+
+    Kept with the settings that made it, so that it never stands for another sampling.
+    """
+
+    latents: Tensor
+    num_inference_steps: int
+    guidance_scale: float
+
+    def serves(self, num_inference_steps: int, guidance_scale: float) -> bool:
+        """Say whether a sampling with these settings would give the same."""
+        return (self.num_inference_steps, self.guidance_scale) == (num_inference_steps, guidance_scale)
+
+
+@dataclass(frozen=True)
 class NoiseResult:
     """What a noise method returns.
 
@@ -156,11 +172,13 @@ class NoiseResult:
         first_branches: the denoiser's first evaluation of the noise that was **given**, where the method made it
             anyway; sampling from that noise can start from it.
         trace: score against cost, where the method searches.
+        finished: what sampling from ``noise`` gives, bit for bit, where the method sampled from it anyway.
     """
 
     noise: Tensor
     first_branches: Branches | None = None
     trace: tuple[TracePoint, ...] | None = None
+    finished: Finished | None = None
 
 
 @dataclass(frozen=True)

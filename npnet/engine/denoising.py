@@ -1,7 +1,8 @@
 """The first stages of a batch: encode the prompts, draw the noise, improve it by a method, sample.
 
 No evaluation of the denoiser is made twice. What a method learnt of the source noise at the first step starts the
-sampling from it too, and both sides of a pair are denoised in one batch. A stage that does not fit the device is
+sampling from it too, a search's winner that was sampled is not sampled again, and both sides of a pair are denoised in
+one batch. A stage that does not fit the device is
 computed again in halves, and that stage alone: see ``npnet.memory``.
 
 Everything is float32 until it is stored.
@@ -17,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from npnet import seeding
 from npnet.data.prompts import Sample
@@ -149,20 +151,32 @@ class Denoising:
         if task.both:
             conditioning = Conditioning.cat([conditioning, conditioning])
         options: dict[str, Any] = {}
+        known = self._known(task, result)
         if sampling.sampler != "default":
             generators = self.streams(batch.samples, "sampler")
             options = {"sampler": sampling.sampler, "generators": generators * (2 if task.both else 1)}
-        latents = self.backbone.sample(
-            torch.cat([batch.noise, noise]) if task.both else noise,
-            conditioning,
-            sampling.num_inference_steps,
-            sampling.guidance_scale,
-            first_branches=_rows(first, rows, len(whole)),
-            **options,
-        )
+        if known is not None:
+            latents = known[rows]
+        else:
+            latents = self.backbone.sample(
+                torch.cat([batch.noise, noise]) if task.both else noise,
+                conditioning,
+                sampling.num_inference_steps,
+                sampling.guidance_scale,
+                first_branches=_rows(first, rows, len(whole)),
+                **options,
+            )
         own = self._spent(task, self.backbone.cost - before, started) + (spent if rows.start == 0 else Spent())
         ready = torch.cuda.current_stream(latents.device).record_event() if latents.is_cuda else None
         return Denoised(task, batch, result, noise, latents, own, ready, has_peak)
+
+    def _known(self, task: Task, result: NoiseResult) -> Tensor | None:
+        """Return what sampling from the result gives, where the method made it; a pair's batch is another one."""
+        sampling, finished = self.sampling, result.finished
+        if finished is None or task.both or sampling.sampler != "default":
+            return None
+        same = finished.serves(sampling.num_inference_steps, sampling.guidance_scale)
+        return finished.latents if same else None
 
     def _spent(self, task: Task, cost: Cost, started: float) -> Spent:
         seconds = measure.seconds_once_done(self.backbone.device, started) if task.measures else 0.0

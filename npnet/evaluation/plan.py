@@ -153,9 +153,7 @@ class EvaluationPlan:
         settings = self.settings
         if settings.sampler != "default":
             return None  # some schedulers evaluate twice a step
-        guided = settings.guidance_scale != 1 and "unconditional_branch" in settings.backbone.capabilities
-        forwards = method.forwards(settings.backbone)
-        return None if forwards is None else forwards + (2 if guided else 1) * settings.num_inference_steps
+        return method.picture_forwards(settings.backbone, settings.num_inference_steps, settings.guidance_scale)
 
 
 def make_plan(cfg: Any) -> EvaluationPlan:

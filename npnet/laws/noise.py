@@ -177,6 +177,19 @@ def a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with(case: Ca
     assert torch.allclose(shared, plain, atol=1e-5), "the branches are not those of the given noise"
 
 
+def a_finished_sample_is_the_one_that_sampling_makes(case: Case) -> None:
+    """``finishes`` is kept, and what the result carries is what sampling from its noise gives, bit for bit."""
+    run, sampling = case.once(), (case.num_inference_steps, case.guidance_scale)
+    promised, finished = case.method.finishes(case.backbone.description, *sampling), run.result.finished
+    assert promised == (finished is not None), f"promised: {promised}, given: {finished is not None}"
+    if finished is None:
+        return
+    assert finished.serves(*sampling), "the sample was made with other settings"
+    with torch.no_grad():
+        latents = case.backbone.sample(run.result.noise, case.conditioning(case.rows()), *sampling)
+    assert torch.equal(finished.latents, latents), "sampling from the noise gives another sample"
+
+
 def a_trace_rises_and_ends_at_the_cost(case: Case) -> None:
     """Where the method searches, the best score never falls, and the forwards add up to what was spent."""
     run = case.once()
@@ -228,6 +241,7 @@ LAWS: dict[str, Law] = {
         the_cost_is_the_one_that_forwards_says,
         the_inputs_and_the_backbone_stay_as_they_were,
         a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with,
+        a_finished_sample_is_the_one_that_sampling_makes,
         a_trace_rises_and_ends_at_the_cost,
         the_description_travels,
         the_description_cannot_be_changed,

@@ -2,6 +2,7 @@
 
 from npnet.noise.base import NoiseMethod, load_methods
 from npnet.noise.best_of_n import BestOfN
+from npnet.noise.divin import DivIn
 from npnet.noise.erasure_injection import ErasureInjection
 from npnet.noise.initno import InitNO
 from npnet.noise.inversion import Inversion
@@ -17,6 +18,7 @@ from npnet.noise.zero_order_search import ZeroOrderSearch
 __all__ = [
     "BestOfN",
     "Budget",
+    "DivIn",
     "ErasureInjection",
     "InitNO",
     "Inversion",

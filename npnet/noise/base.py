@@ -75,6 +75,18 @@ class NoiseMethod(Description):
         """Say whether the result carries the ``first_branches`` that sampling with so many steps starts from."""
         return False
 
+    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+        """Say whether the result carries what sampling from it would give, with these settings of the sampling."""
+        return False
+
+    def picture_forwards(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> int | None:
+        """Return the documented denoiser forwards of one picture, the sampling included; None as in ``forwards``."""
+        own = self.forwards(backbone)
+        if own is None or self.finishes(backbone, num_inference_steps, guidance_scale):
+            return own
+        guided = guidance_scale != 1 and "unconditional_branch" in backbone.capabilities
+        return own + num_inference_steps * (2 if guided else 1)
+
     def load(self, backbone: LoadedBackbone, scorers: Mapping[str, Any] = MappingProxyType({})) -> LoadedMethod[Any]:
         """Return the method ready for ``backbone``.
 

@@ -34,6 +34,10 @@ class BestOfN(SearchMethod):
 
     num_candidates: Count = 4
 
+    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+        """See ``NoiseMethod.finishes``; a single candidate is not sampled."""
+        return self.num_candidates > 1 and super().finishes(backbone, num_inference_steps, guidance_scale)
+
     def forwards(self, backbone: Backbone) -> int | None:
         """See ``NoiseMethod.forwards``."""
         return 0 if self.num_candidates == 1 else self.foretold(self.num_candidates, backbone)

@@ -8,21 +8,47 @@ The best noise by the score without the regulariser is kept, and every noise is 
 Published weights: ``{hpsv2: 5.0, imagereward: 1.0, pickscore: 0.05, clipscore: 0.01}``, clipscore (off by default) on
 the scale 100 cos of ViT-H; ours is 2.5 max(cos, 0), so 0.4 weighs the same.
 
+**White noise**: ``projection`` keeps the search among what looks like white Gaussian noise ("Gradient preconditioning
+for efficient and reliable reward-guided generation", ICML 2026, arXiv 2602.08646; formulas in ``runtime.white``). The
+gradient, the noise after each step, or both are moved to the nearest point with a flat spectrum. The paper projects
+both, and steps by Adam (0.1 for SDXL-Turbo, 0.02 for FLUX-schnell) without the regulariser; Adam's steps turn rounding
+into moves, so ours stay ReNO's.
+
 Departures: the gradient is cut for each sample (the published code has batches of one), and a gradient that is not
 finite leaves its sample where it is. Gradients through long samplers are of no use (the authors' issue 4).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from npnet.errors import FieldError
+from npnet.errors import FieldError, UserError
 from npnet.fields import AtLeast, Below, Count, NotNegative, Positive
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
+
+BLOCK_SIZE = 16
+"""Neighbouring frequencies that ``projection`` gives the norms of white noise together (published)."""
+
+
+def check_white(num_values: int) -> None:
+    """Refuse noise whose frequencies do not divide into blocks.
+
+    Args:
+        num_values: of one sample.
+
+    Raises:
+        UserError: it is no multiple of 32.
+    """
+    if num_values % (2 * BLOCK_SIZE):
+        raise UserError(
+            f"projection needs noise of a multiple of {2 * BLOCK_SIZE} numbers, and a sample has {num_values}; choose "
+            "another size of the pictures, or projection=null"
+        )
 
 
 def check_few_steps(num_inference_steps: int, most: int) -> None:
@@ -53,6 +79,8 @@ class ReNO(SearchMethod):
         momentum: Nesterov's (published: 0.9).
         gradient_clip: norm that a sample's gradient is cut to (published: 0.1).
         regularisation: weight of the norm's term (published: 0.01).
+        projection: what is made white: the ``gradient``, the ``noise`` after each step, or ``both`` (published by the
+            paper on it); None is ReNO as published.
         max_inference_steps: longer samplers are refused: their gradients are useless and their graphs large (our
             choice: 8).
         budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` (of the start) and ``network_path``.
@@ -70,6 +98,7 @@ class ReNO(SearchMethod):
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     gradient_clip: Positive = 0.1
     regularisation: NotNegative = 0.01
+    projection: Literal["gradient", "noise", "both"] | None = None
     max_inference_steps: Count = 8
 
     @property
@@ -81,6 +110,16 @@ class ReNO(SearchMethod):
         """See ``Description.check``: long samplers are refused."""
         super().check()
         check_few_steps(self.num_inference_steps, self.max_inference_steps)
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """See ``NoiseMethod.check_backbone``; a projection needs noise that divides into blocks."""
+        super().check_backbone(backbone)
+        if self.projection is not None:
+            check_white(math.prod(backbone.latent_shape()))
+
+    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+        """See ``NoiseMethod.finishes``; a device may compute a sampling with gradients by other sums."""
+        return False
 
     def forwards(self, backbone: Backbone) -> int | None:
         """See ``NoiseMethod.forwards``."""

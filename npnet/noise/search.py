@@ -4,7 +4,9 @@ A score is the weighted sum of the ``scorer`` metrics of the picture that the ba
 of the noise, under the sampling's settings. It is what the method optimises, so it is no independent evidence.
 
 Cost is counted in denoiser forwards for each sample, the sampling from the returned noise excluded: scoring a noise
-costs ``num_inference_steps`` forwards, twice that under guidance.
+costs ``num_inference_steps`` forwards, twice that under guidance. Where the caller samples with the same settings, the
+winner's sample is handed over with its noise, and the sampling costs nothing: it is not made twice. (Not where a
+threshold made the batch smaller before the winner was found: a smaller batch rounds otherwise.)
 
 **Proposals**: a search may take its noises through a trained network first (``proposal: npnet``), which costs no
 forward of the denoiser. Best of N takes every candidate through it, the others the noise that they start from.
@@ -131,6 +133,11 @@ class SearchMethod(NoiseMethod):
     def scorers(self) -> tuple[str, ...]:
         """See ``NoiseMethod.scorers``."""
         return tuple(self.weights)
+
+    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+        """See ``NoiseMethod.finishes``: the winner was sampled, in the same way where the settings are the same."""
+        same = (self.num_inference_steps, self.guidance_scale) == (num_inference_steps, guidance_scale)
+        return same and self.budget.rounds(1, self.round_forwards(backbone)) > 0
 
     def round_forwards(self, backbone: Backbone | LoadedBackbone) -> int:
         """Return what scoring one noise costs: forwards of each sample."""

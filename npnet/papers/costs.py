@@ -69,10 +69,9 @@ def cost(job: Job) -> Cost:
     count = min(job.prompts or 0, evaluation.prompts.limit or 10**9) * evaluation.seeds.per_prompt
     if isinstance(evaluation.seeds.list, tuple):
         count = (job.prompts or 0) * len(evaluation.seeds.list)
-    guided = evaluation.guidance_scale != 1 and "unconditional_branch" in evaluation.backbone.capabilities
-    sampling = (2 if guided else 1) * evaluation.num_inference_steps
-    found = [method.forwards(evaluation.backbone) for method in evaluation.noise.values()]
-    total = None if None in found else sum(f + sampling for f in found if f is not None) * count
+    sampling = evaluation.num_inference_steps, evaluation.guidance_scale
+    found = [method.picture_forwards(evaluation.backbone, *sampling) for method in evaluation.noise.values()]
+    total = None if None in found else sum(f for f in found if f is not None) * count
     return Cost(count, total)
 
 

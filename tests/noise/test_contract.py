@@ -43,9 +43,10 @@ FORWARDS = {
     "best_of_n": 4 * SCORED,
     "zero_order_search": (2 * 2 + 1) * SCORED,
     "reno": 3 * SCORED,
+    "divin": 2,
 }
 """The documented cost of one sample, written out for the methods of this project; a new one need not be here."""
-BACKWARDS = {"initno": 6 - 3, "reno": 2 * SCORED}
+BACKWARDS = {"initno": 6 - 3, "reno": 2 * SCORED, "divin": 2}
 SCORER_CALLS = {"noise_diffusion": 3, "best_of_n": 4, "zero_order_search": 5, "reno": 3}
 SLOW_LAWS = ("the_description_imports_no_torch", "the_description_travels", "the_description_cannot_be_changed")
 """Those that ask nothing of the backbone, so that one is enough."""
@@ -102,6 +103,10 @@ def make_backbone(family):
 
 def has_budget(label):
     return "budget" in OmegaConf.load(config_dir() / "noise" / f"{label}.yaml")[label]
+
+
+def is_search(label):
+    return "scorer" in OmegaConf.load(config_dir() / "noise" / f"{label}.yaml")[label]
 
 
 def yaml_node(label, network):
@@ -194,3 +199,13 @@ def test_a_search_is_capped_by_a_budget_of_forwards_or_of_seconds(label, case, s
     monkeypatch.setattr("npnet.noise.runtime.search.time.monotonic", lambda: float(next(clock)))
     assert spent(seconds=25)[0] == one_round
     assert spent(seconds=5) == (0, True)
+
+
+@pytest.mark.parametrize("family", ["unet"], indirect=True)
+@pytest.mark.parametrize("label", [label for label in LABELS if is_search(label)], indirect=True)
+def test_a_search_keeps_a_start_that_reaches_its_threshold_at_the_cost_of_scoring_it(label, case, scorer):
+    stopping = make(label, None, case.backbone, scorer, threshold=-1e6)
+    run = replace(case, method=stopping).run()
+    assert torch.equal(run.noise, run.result.noise)
+    assert run.cost.forwards == len(PROMPTS) * SCORED
+    assert stopping.forwards(case.backbone.description) is None

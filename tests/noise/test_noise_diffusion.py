@@ -144,7 +144,9 @@ def replayed_gradient(backbone, scorer, noise, conditioning):
 
 def test_the_gradient_is_the_published_one_up_to_the_samplers_scalar(backbone):
     scorer, noise, conditioning = Ramp().load(), linear.noise_of(backbone), backbone.encode(linear.PROMPTS)
-    _, gradient = method(backbone, scorer)._judge(noise, conditioning, backbone, with_gradient=True)
+    loaded = method(backbone, scorer)
+    latents = loaded.finish(noise, conditioning, backbone).latents
+    _, gradient = loaded._judge(latents, conditioning, backbone, with_gradient=True)
     expected = replayed_gradient(backbone, scorer, noise, conditioning)
     assert torch.allclose(linear.sampler_gain(backbone, STEPS) * gradient, expected, rtol=1e-4, atol=1e-9)
 

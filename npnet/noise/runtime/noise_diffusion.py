@@ -61,8 +61,11 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
             if not search.affords(cost):
                 break
             wanted = method.needs_gradients and index < method.num_rounds
-            score, gradient = self._judge(current[rows], conditioning[rows.tolist()], backbone, wanted)
-            search.record(current[rows], score, cost, rows)
+            texts = conditioning[rows.tolist()]
+            with torch.no_grad():
+                finished = self.finish(current[rows], texts, backbone)
+            score, gradient = self._judge(finished.latents, texts, backbone, wanted)
+            search.record(current[rows], score, cost, rows, finished)
             low, high = method.score_range
             share = (score - low) / (high - low)
             going = share < (torch.inf if method.threshold is None else method.threshold)  # NaN stops
@@ -76,12 +79,11 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
         return search.result(noise)
 
     def _judge(
-        self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, with_gradient: bool
+        self, latents: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, with_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the scores ``(b,)`` of noises and, up to the sampler's scalar c, their gradients."""
-        with torch.no_grad():
-            latents = backbone.sample(noise, conditioning, self.method.num_inference_steps, self.method.guidance_scale)
-            if not with_gradient:
+        """Return the scores ``(b,)`` of samples and, up to the sampler's scalar c, the gradients of their noises."""
+        if not with_gradient:
+            with torch.no_grad():
                 return self.picture_score(latents, conditioning, backbone), None
         return gradient_at(latents, lambda leaf: (score := self.picture_score(leaf, conditioning, backbone), score))
 

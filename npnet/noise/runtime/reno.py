@@ -10,7 +10,8 @@ from torch import Tensor
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.noise.reno import ReNO
 from npnet.noise.runtime.gradient import clip_gradient, gradient_at
-from npnet.noise.runtime.search import LoadedSearch, Search
+from npnet.noise.runtime.search import LoadedSearch, Search, per_sample
+from npnet.noise.runtime.white import project_to_white
 from npnet.records import Conditioning, NoiseResult
 
 
@@ -42,10 +43,19 @@ class LoadedReNO(LoadedSearch[ReNO]):
             search.record(current[rows], score, cost, rows)
             if gradient is None:
                 break
-            gradient = clip_gradient(gradient, method.gradient_clip)
+            gradient = self._prepared(gradient)
             velocity[rows] = method.momentum * velocity[rows] + gradient
-            current[rows] += method.learning_rate * (gradient + method.momentum * velocity[rows])
+            moved = current[rows] + method.learning_rate * (gradient + method.momentum * velocity[rows])
+            current[rows] = project_to_white(moved) if method.projection in ("noise", "both") else moved
         return search.result(noise)
+
+    def _prepared(self, gradient: Tensor) -> Tensor:
+        """Return the gradient as the optimiser gets it; one that is 0 or not finite is 0."""
+        gradient = clip_gradient(gradient, self.method.gradient_clip)
+        if self.method.projection not in ("gradient", "both"):
+            return gradient
+        known = per_sample(gradient.flatten(1).any(1), gradient)
+        return clip_gradient(torch.where(known, project_to_white(gradient), 0.0), self.method.gradient_clip)
 
     def _score_and_gradient(
         self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, with_gradient: bool

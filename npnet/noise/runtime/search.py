@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from npnet.memory import SMALLER, Limit
 from npnet.noise.runtime.base import LoadedMethod
 from npnet.noise.runtime.npnet import LoadedNetwork
 from npnet.noise.search import Budget, SearchMethod
-from npnet.records import Conditioning, NoiseResult, TracePoint
+from npnet.records import Conditioning, Finished, NoiseResult, TracePoint
 from npnet.work.progress import duration
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Search:
         self.score = torch.full((len(noise),), -math.inf, device=noise.device)
         self.forwards = 0
         self.trace: list[TracePoint] = []
+        self._finished: Finished | None = None
+        self._is_finished = torch.zeros(len(noise), dtype=torch.bool, device=noise.device)
         self._threshold = math.inf if threshold is None else threshold
         self._budget, self._who, self._num_rounds = budget, who, budget.rounds(num_rounds, round_forwards)
         self._started = self._round_started = self._last_line = time.monotonic()
@@ -70,7 +73,14 @@ class Search:
         too_long = limit.seconds is not None and seconds > limit.seconds
         return not too_long and (limit.forwards is None or self.forwards + forwards <= limit.forwards)
 
-    def record(self, noise: Tensor, score: Tensor, forwards: int, rows: Tensor | None = None) -> None:
+    def record(
+        self,
+        noise: Tensor,
+        score: Tensor,
+        forwards: int,
+        rows: Tensor | None = None,
+        finished: Finished | None = None,
+    ) -> None:
         """End a round: keep what scored better than all before; the first of equals stays, and NaN never wins.
 
         Args:
@@ -78,12 +88,14 @@ class Search:
             score: ``(b,)``, higher is better.
             forwards: that the round cost each sample.
             rows: ``(b,)``, the places of ``noise`` in the batch; all B by default.
+            finished: what sampling from ``noise`` gave, without gradients; the same settings in every round.
         """
         rows = torch.arange(len(self.best), device=self.best.device) if rows is None else rows
         score = score.detach().to(self.score).nan_to_num(-math.inf, math.inf, -math.inf)
         better = score > self.score[rows]
         self.best[rows[better]] = noise.detach()[better].to(self.best)
         self.score[rows[better]] = score[better]
+        self._keep(finished, rows, better)
         self.forwards += forwards
         self.trace.append(TracePoint(self.score.clone(), self.forwards))
         now = time.monotonic()
@@ -91,6 +103,15 @@ class Search:
         if now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             log.info(self.line(now - self._started))
+
+    def _keep(self, finished: Finished | None, rows: Tensor, better: Tensor) -> None:
+        """Keep the samples of what won; a batch of another size rounds otherwise, so only whole ones count."""
+        self._is_finished[rows[better]] = finished is not None and len(rows) == len(self.best)
+        if finished is None:
+            return
+        if self._finished is None:
+            self._finished = replace(finished, latents=torch.zeros_like(self.best))
+        self._finished.latents[rows[better]] = finished.latents[better]
 
     def line(self, seconds: float) -> str:
         """Return how far this batch is, in words; samples that stop early make it shorter than is said."""
@@ -102,8 +123,9 @@ class Search:
         )
 
     def result(self, like: Tensor) -> NoiseResult:
-        """Return the best noise on the device and in the dtype of ``like``."""
-        return NoiseResult(self.best.to(like), trace=tuple(self.trace))
+        """Return the best noise on the device and in the dtype of ``like``, and its sample where that is its own."""
+        is_own = like.dtype == self.best.dtype and bool(self._is_finished.all())
+        return NoiseResult(self.best.to(like), trace=tuple(self.trace), finished=self._finished if is_own else None)
 
 
 class LoadedSearch(LoadedMethod[S]):
@@ -148,11 +170,14 @@ class LoadedSearch(LoadedMethod[S]):
             scores.append(self.method.weights[label] * torch.cat(pieces))
         return torch.stack(scores).sum(0)
 
+    def finish(self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Finished:
+        """Sample from ``noise``."""
+        steps, scale = self.method.num_inference_steps, self.method.guidance_scale
+        return Finished(backbone.sample(noise, conditioning, steps, scale), steps, scale)
+
     def noise_score(self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
         """Sample from ``noise`` and score the pictures: ``(b,)``."""
-        method = self.method
-        latents = backbone.sample(noise, conditioning, method.num_inference_steps, method.guidance_scale)
-        return self.picture_score(latents, conditioning, backbone)
+        return self.picture_score(self.finish(noise, conditioning, backbone).latents, conditioning, backbone)
 
     def propose(self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone) -> Tensor:
         """Take noises ``(b, C, *grid)`` through the network of the proposals; as they are where there is none."""
@@ -173,7 +198,8 @@ class LoadedSearch(LoadedMethod[S]):
         cost = self.method.round_forwards(backbone)
         if not search.affords(cost):
             return False
-        search.record(noise, self.noise_score(noise, conditioning, backbone), cost, rows)
+        finished = self.finish(noise, conditioning, backbone)
+        search.record(noise, self.picture_score(finished.latents, conditioning, backbone), cost, rows, finished)
         return True
 
 
