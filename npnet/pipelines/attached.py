@@ -68,12 +68,12 @@ class Attached:
         scale = 1.0 if backbone.description.kind == "flow" else float(self.pipe.scheduler.init_noise_sigma)
         noise = unpacked(self.pipe, latents, backbone.latent_shape()) / scale
         conditioning = overheard(backbone, calls, len(noise))
-        better = self.improve(self.pipe, noise, conditioning, backbone, _seeds(asked.get("generator"), noise))
+        better = self.improve(self.pipe, noise, conditioning, backbone, seeds_of(asked.get("generator"), noise))
         latents = packed(self.pipe, better * scale).to(latents)
         return (latents, *rest) if rest else latents
 
 
-def _seeds(generator: Any, noise: Tensor) -> list[int]:
+def seeds_of(generator: Any, noise: Tensor) -> list[int]:
     """Return a seed for each sample's further draws: its generator's, or one that its noise decides."""
     if isinstance(generator, list):
         return [each.initial_seed() for each in generator]

@@ -24,7 +24,7 @@ FAMILIES: tuple[type[PipelineBackbone], ...] = (
     backbones.Wan,
 )
 """A name that two share is the first one's."""
-VARIANTS = r"(PAG|Adapter|ControlNet|ControlNetUnion|ControlNetPAG)?Pipeline"
+VARIANTS = r"(Modular|PAG|Adapter|ControlNet|ControlNetUnion|ControlNetPAG)?Pipeline"
 """Text-to-image pipelines of a family: their noise and their prompts are the plain one's."""
 
 
