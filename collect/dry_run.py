@@ -6,7 +6,9 @@ import math
 
 from collect.plan import USED, CollectionPlan
 from collect.settings import CollectSettings
-from collect.status import size_text
+from npnet.costs import wording
+from npnet.costs.runs import make_run, notes, pair_forwards, picture_bytes, sampling_forwards
+from npnet.text import size_text
 
 TAR_BLOCK = 512
 
@@ -17,7 +19,8 @@ def dry_run_text(plan: CollectionPlan) -> str:
     forwards = forwards_per_pair(settings)
     pair_bytes = bytes_per_pair(settings)
     size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * plan.num_samples)}"
-    size += " (and the pictures)" if settings.keep_images else ""
+    pictures = 2 * picture_bytes(settings.backbone) if settings.keep_images else 0
+    size += f" (and about {size_text(pictures)} of pictures each)" if settings.keep_images else ""
     selected_by = ", ".join(settings.rule.selected_by(list(settings.metric)))
     searching = f" (searches with {', '.join(settings.method.scorers)})" if settings.method.scorers else ""
     lines = [
@@ -31,19 +34,33 @@ def dry_run_text(plan: CollectionPlan) -> str:
         f"forwards per pair  {'depends on the data' if forwards is None else forwards}",
         f"bytes              {size}",
         f"written to         {settings.output_dir}",
+        wording.describe_disk((pair_bytes + pictures) * plan.num_ours, settings.output_dir),
+        *costs(settings, forwards, plan.num_ours),
     ]
     return "\n".join(lines)
 
 
+def costs(settings: CollectSettings, forwards: int | None, number: int) -> list[str]:
+    """Return the lines of FLOPs, memory and hours.
+
+    Args:
+        settings: the command's keys.
+        forwards: of a pair; None where they depend on the data.
+        number: of pairs that this command tries.
+    """
+    backbone, guidance = settings.backbone, settings.guidance_scale
+    if forwards is None:
+        forwards = 2 * sampling_forwards(backbone, settings.num_inference_steps, guidance)
+    size = max(1, min(settings.batch_size, settings.chunk_size, number))
+    workers = max(1, min(settings.workers, -(-number // settings.chunk_size)))
+    run, missing = make_run(backbone, settings.metric, size, guidance, forwards, both=True)
+    lines = [] if run is None else wording.describe(run, "pair", number, settings.gpu, workers)
+    return lines + wording.remarks(notes(backbone, settings.noise, settings.metric), missing)
+
+
 def forwards_per_pair(settings: CollectSettings) -> int | None:
-    """Return the documented denoiser forwards of one pair: both sides, the method, less what they share."""
-    backbone, method, steps = settings.backbone, settings.method, settings.num_inference_steps
-    of_method = method.forwards(backbone)
-    if of_method is None:
-        return None
-    branches = 1 if settings.guidance_scale == 1 or "unconditional_branch" not in backbone.capabilities else 2
-    shared = branches if method.shares_first_evaluation(steps) else 0
-    return of_method + 2 * branches * steps - shared
+    """Return the documented denoiser forwards of one pair; None where they depend on the data."""
+    return pair_forwards(settings.backbone, settings.method, settings.num_inference_steps, settings.guidance_scale)
 
 
 def bytes_per_pair(settings: CollectSettings) -> int:

@@ -22,7 +22,7 @@ FORMAT = 1
 USED, LONG = "used", f"longer than {MAX_TOKENS} tokens, of which the text encoders read the first ones"
 
 NOT_REQUESTED = (
-    *("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path", "logger"),
+    *("output_dir", "dry_run", "gpu", "workers", "worker", "engine", "task_name", "network_path", "logger"),
     *("card", "license"),
 )
 """Keys that do not change the data, or (``network_path``) only through a node that is requested itself."""
@@ -56,6 +56,11 @@ class CollectionPlan:
     def num_chunks(self) -> int:
         """Return the number of chunks, each of which becomes a shard."""
         return -(-self.num_samples // self.settings.chunk_size)
+
+    @property
+    def num_ours(self) -> int:
+        """Return how many pairs this command tries: all, or those of one worker of a job array."""
+        return self.settings.crew().share.number(self.num_samples, self.settings.chunk_size)
 
     def chunk(self, index: int) -> list[Sample]:
         """Return the samples of a chunk."""

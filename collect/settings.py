@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from collect.selection import Selection
 from npnet.backbones import Backbone
 from npnet.bounds import Guidance, Number
+from npnet.costs.gpus import GPU
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.description import Description, imported
@@ -85,6 +86,7 @@ class CollectSettings(WorkSettings, SelectionSettings):
         logger: label -> node of a Lightning logger, for watching the run.
         output_dir: the folder of the shards.
         dry_run: say what would be done, and load and write nothing.
+        gpu: whose hours a dry run says.
     """
 
     backbone: Backbone
@@ -104,6 +106,7 @@ class CollectSettings(WorkSettings, SelectionSettings):
     license: Name | None = None
     logger: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
+    gpu: GPU = field(default_factory=GPU)
 
     def __post_init__(self) -> None:
         super().__post_init__()

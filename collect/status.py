@@ -16,7 +16,7 @@ from npnet.cli import run
 from npnet.data.sidecars import sidecar_path
 from npnet.description import Description, imported
 from npnet.drawing.terminal import print_facts
-from npnet.text import visible
+from npnet.text import size_text, visible
 from npnet.work import lock
 from npnet.work.progress import duration
 
@@ -123,15 +123,6 @@ def print_status(facts: dict[str, Any]) -> None:
         rows.append(("last shard", f"{duration(facts['seconds_since_last_shard'])} ago"))
     rows.append(("disk", size_text(facts["num_bytes"])))
     print_facts(facts["folder"], [*rows, *(("broken", problem) for problem in facts["broken"])])
-
-
-def size_text(num_bytes: float) -> str:
-    """Return a size in the unit a person reads."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
 
 
 def _mean(values: list[float]) -> float | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collect.card import gain_text, keep_rate_text
-from collect.status import size_text
 from collect.survey import Survey
 from npnet.drawing.terminal import print_facts
+from npnet.text import size_text
 from npnet.work.progress import duration
 
 

@@ -49,6 +49,7 @@ COMMANDS = {
         Command("compare", "Pair methods of several evaluations on their common samples.", "npnet.report.compare:main"),
         Command("sweep", "Show a sweep's finished evaluations as one table.", "npnet.report.sweep:main"),
         Command("info", "Say what a network, shards or an evaluation is.", "npnet.info.command:main"),
+        Command("plan", "Say whether it fits a GPU, and how long it takes.", "npnet.costs.command:plan", True),
         Command("paper", "Make a table or figure of the papers, or list them.", "npnet.papers.command:main"),
         Command("check", "Run a family's laws on a member, one of your own too.", "npnet.laws.command:main"),
         Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),

@@ -69,3 +69,12 @@ def decimals(widths: Iterable[float]) -> int:
     """Return the decimals that show the uncertainty of numbers with two digits, from their intervals' widths."""
     known = sorted(width for width in widths if width > 0)
     return min(max(1 - math.floor(math.log10(known[len(known) // 2] / 2)), 1), 5) if known else 2
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a size in the unit a person reads."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"

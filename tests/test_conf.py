@@ -108,6 +108,7 @@ def test_groups_are_the_words_of_the_architecture():
         "callbacks",
         "experiment",
         "run",
+        "gpu",
         "engine",
         "table",
         "setting",

@@ -30,6 +30,7 @@ LAYERS = [
     {"backbones", "networks", "metrics"},
     {"noise"},
     {"compatibility"},
+    {"costs"},
     {"pipelines"},
     {"engine"},
     {"training"},

@@ -9,6 +9,7 @@ from npnet.data import places
 from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
 from npnet.data.shards import Shard
 from npnet.errors import UserError
+from npnet.records import NoisePair
 
 
 class FoundPairs:
@@ -26,6 +27,7 @@ class FoundPairs:
         request: what the first shards were collected with; empty where they do not say.
         holds_embeddings: whether every shard does, as far as ``check`` has looked.
         pair_bytes: of the largest pair that ``check`` has looked at.
+        sizes: what a network is built for, see ``sizes_of``; empty until ``check``.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class FoundPairs:
         self.tars: dict[str, str] = {}
         self.request: dict[str, Any] = {}
         self.holds_embeddings, self.pair_bytes = True, 0
+        self.sizes: dict[str, Any] = {}
         self._first: tuple[Form, str] | None = None
 
     def check(self) -> None:
@@ -61,6 +64,7 @@ class FoundPairs:
             self.pair_bytes = max(self.pair_bytes, sum(tensor.nbytes for tensor in tensors))
             if self._first is None or (form.embeds and not self._first[0].embeds):
                 first, self._first = self._first, (form, where)
+                self.sizes = sizes_of(pair)
                 if first is None:
                     continue
                 form, where = first
@@ -84,3 +88,16 @@ class FoundPairs:
             self.request = self.request or shard.request
             self.tars[str(shard.path)] = shard.sidecar["sha256"]
             yield shard
+
+
+def sizes_of(pair: NoisePair) -> dict[str, Any]:
+    """Return what a network is built for, by the names of its arguments: of the noise, and of embeddings if any."""
+    embeds = pair.prompt_embeds or {}
+    sizes: dict[str, Any] = {
+        "latent_channels": pair.source_noise.shape[0],
+        "latent_size": list(pair.source_noise.shape[1:]),
+    }
+    if "prompt_embeds" in embeds:
+        sizes["prompt_length"], sizes["prompt_embed_dim"] = embeds["prompt_embeds"].shape
+        sizes["pooled_embed_dim"] = len(embeds["pooled_prompt_embeds"]) if "pooled_prompt_embeds" in embeds else 0
+    return sizes

@@ -29,7 +29,7 @@ from npnet.text import count
 from npnet.untrusted import parse_json
 from npnet.work.request import digest, require_finite
 
-NOT_IN_REQUEST = ("output_dir", "dry_run", "workers", "worker", "engine", "task_name", "network_path")
+NOT_IN_REQUEST = ("output_dir", "dry_run", "gpu", "workers", "worker", "engine", "task_name", "network_path")
 """Keys that do not change what comes out, or (``network_path``) only through a node that is in the request itself."""
 
 
@@ -138,7 +138,7 @@ class EvaluationPlan:
             f"guidance {settings.guidance_scale}, sampler {settings.sampler}, metrics: {', '.join(settings.metric)}",
         ]
         for label, method in settings.noise.items():
-            forwards = self._forwards(method)
+            forwards = self.forwards(method)
             known = "depends on the data" if forwards is None else f"{forwards} for each picture"
             total = "" if forwards is None else f", {forwards * pairs} in all"
             marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
@@ -148,7 +148,7 @@ class EvaluationPlan:
         lines.append(f"diversity in: {spaces}" if pairs > prompts else "diversity: not measured, one seed a prompt")
         return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {settings.chunk_size} pairs"])
 
-    def _forwards(self, method: NoiseMethod) -> int | None:
+    def forwards(self, method: NoiseMethod) -> int | None:
         """Return the documented forwards of one picture; None where only a measurement can tell."""
         settings = self.settings
         if settings.sampler != "default":

@@ -7,6 +7,7 @@ from typing import Literal
 
 from npnet.backbones import Backbone
 from npnet.bounds import Guidance
+from npnet.costs.gpus import GPU
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.errors import FieldError
@@ -43,6 +44,7 @@ class EvaluateSettings(WorkSettings):
         num_resamples: of prompts, for the intervals.
         output_dir: the folder of the results.
         dry_run: say what would be done, and load and write nothing.
+        gpu: whose hours a dry run says.
     """
 
     backbone: Backbone
@@ -64,6 +66,7 @@ class EvaluateSettings(WorkSettings):
     added_metrics: Literal["sample", "kept"] = "sample"
     num_resamples: Count = 10000
     dry_run: bool = False
+    gpu: GPU = field(default_factory=GPU)
 
     def __post_init__(self) -> None:
         super().__post_init__()

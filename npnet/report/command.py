@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from npnet.description import imported
 from npnet.errors import UserError, under
 from npnet.evaluation.contract import FINISHED, read_results
+from npnet.evaluation.costs import describe as describe_costs
 from npnet.evaluation.identity import DIGITS, FOLDER
 from npnet.evaluation.plan import make_plan
 from npnet.settings import resolved
@@ -38,6 +39,7 @@ def evaluate(cfg: DictConfig) -> None:
     workers = settings.crew()
     if settings.dry_run:
         print(f"would evaluate into {settings.output_dir}:\n{plan.describe()}")
+        print(describe_costs(plan))
         if (settings.output_dir / FOLDER).is_dir():
             store = imported("npnet.evaluation.store:Store")(settings.output_dir, plan.methods.values())
             print(imported("npnet.evaluation.lacking:describe")(store, plan.wanted(), plan.samples))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from npnet.costs import wording
+from npnet.costs.counts import find
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError, under
 from npnet.fields import from_mapping
@@ -15,6 +17,9 @@ from npnet.training.callback_keys import check_keys, is_known
 from npnet.training.keeping import FOLDER
 from npnet.training.settings import TrainSettings
 from npnet.training.trainer_keys import USUAL
+
+CHECKPOINTS = 2
+"""The best and the latest one, each with the optimiser's state."""
 
 
 def describe(settings: TrainSettings) -> str:
@@ -40,8 +45,30 @@ def describe(settings: TrainSettings) -> str:
         check_logins({label: node.keys for label, node in loggers.items()})
     if settings.trainer.keys.get("_target_") not in USUAL:
         imported("npnet.training.parts:build_trainer")(settings)
-    counts = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
-    return f"{counts}{objective.cost(settings)}"
+    said = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
+    counted = costs(settings, data) if objective.takes_pairs else []
+    return "\n".join([f"{said}{objective.cost(settings)}", *counted])
+
+
+def costs(settings: TrainSettings, pairs: Any) -> list[str]:
+    """Return what a dry run says of FLOPs, memory, disk and hours of a training on pairs."""
+    keys, trainer = settings.network.keys, settings.trainer.keys
+    sizes = {name: value for name, value in pairs.sizes.items() if name in keys}
+    counted = find("network", {**keys, **sizes})
+    if counted is None:
+        told = " ".join(f"network.{name}={str(value).replace(' ', '')}" for name, value in sizes.items())
+        return wording.remarks([f"npnet plan network=NAME {told}"], ["network"])
+    devices, batch = trainer.get("devices", 1), settings.data.batch_size
+    processes = (devices if isinstance(devices, int) and devices > 0 else 1) * int(trainer.get("num_nodes", 1))
+    epoch = -(-pairs.num_samples(False) // (batch * processes))
+    step, weights = counted.parts["training"], counted.parts["forward"].weights_bytes
+    kept = CHECKPOINTS * step.weights_bytes + weights
+    return [
+        wording.describe_disk(kept, Path(settings.output_dir)),
+        *wording.describe_training(
+            step, batch, epoch * settings.max_epochs, settings.gpu, processes, str(trainer.get("precision", "32-true"))
+        ),
+    ]
 
 
 def check_network(node: Node) -> None:

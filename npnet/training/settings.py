@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from npnet.bounds import NumWorkers
+from npnet.costs.gpus import GPU
 from npnet.data.pairs import Pairs
 from npnet.description import Description
 from npnet.errors import FieldError, UserError
@@ -22,7 +23,7 @@ from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
 from npnet.work.folder import PLACE
 
-NOT_REQUESTED = ("output_dir", "dry_run", "workers", "task_name", "export_from", "license")
+NOT_REQUESTED = ("output_dir", "dry_run", "gpu", "workers", "task_name", "export_from", "license")
 """Keys that do not change what comes out."""
 
 ON_PAIRS = {"_target_": "npnet.training.objective.PairsObjective", "monitor": "val/mse", "mode": "min"}
@@ -55,6 +56,7 @@ class TrainSettings(Description):
         threads_per_worker: of torch.
         seed: of everything that is drawn.
         dry_run: only say what would be done.
+        gpu: whose hours a dry run says.
     """
 
     output_dir: Annotated[Name, *PLACE]
@@ -78,6 +80,7 @@ class TrainSettings(Description):
     threads_per_worker: Count = 1
     seed: Seed = 0
     dry_run: bool = False
+    gpu: GPU = field(default_factory=GPU)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 from hydra.utils import get_object
 
+from npnet.data.found import sizes_of
 from npnet.errors import FieldError, UserError, closest, one_line
 from npnet.fields import checked
 from npnet.instantiate import Node
@@ -64,16 +65,7 @@ def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> Nois
     Raises:
         UserError: a key cannot be, or the network cannot be built for this data.
     """
-    pair = data.first()
-    embeds = pair.prompt_embeds or {}
-    facts: dict[str, Any] = {
-        "latent_channels": pair.source_noise.shape[0],
-        "latent_size": list(pair.source_noise.shape[1:]),
-        **settings.objective.embed_dims(settings),
-    }
-    if "prompt_embeds" in embeds:
-        facts["prompt_length"], facts["prompt_embed_dim"] = embeds["prompt_embeds"].shape
-        facts["pooled_embed_dim"] = len(embeds["pooled_prompt_embeds"]) if "pooled_prompt_embeds" in embeds else 0
+    facts: dict[str, Any] = {**sizes_of(data.first()), **settings.objective.embed_dims(settings)}
     parameters = inspect.signature(network_target(settings.network)).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}

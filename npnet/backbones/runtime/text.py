@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -62,6 +62,14 @@ class PipelineText(TextEncoder):
         """Return the unconditional counterpart of ``embed``, one row: by default of the empty prompt."""
         return self.embed([""])
 
+    def blank(self, count: int) -> dict[str, Tensor]:
+        """Return tensors of the names and shapes that ``embed`` gives for ``count`` prompts, of any values."""
+        dims = self.adopted.embed_dims()
+        shapes = {"prompt_embeds": [dims["prompt_length"], dims["prompt_embed_dim"]]}
+        if dims["pooled_embed_dim"]:
+            shapes["pooled_prompt_embeds"] = [dims["pooled_embed_dim"]]
+        return {n: torch.empty(count, *shape, device=self.device, dtype=self.dtype) for n, shape in shapes.items()}
+
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """See ``TextEncoder.encode``; longer prompts are cut at the tokenizer's length, as diffusers does."""
         row = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
@@ -78,9 +86,7 @@ class PipelineText(TextEncoder):
                 table[negative(name)] = tensor.to(self.device).expand(len(prompts), *tensor.shape[1:])
         if self.offload:
             self.move(torch.device("cpu"))
-        extras = {name.removeprefix("extras."): t for name, t in table.items() if name.startswith("extras.")}
-        named: dict[str, Any] = {name: t for name, t in table.items() if not name.startswith("extras.")}
-        return Conditioning(tuple(prompts), extras=extras, **named)
+        return conditioning_of(prompts, table)
 
     def _embed_all(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Encode distinct prompts in batches; those in the cache are read instead."""
@@ -117,3 +123,10 @@ class PipelineText(TextEncoder):
         for name, part in self.pipeline.components.items():
             if name.startswith("text_encoder") and part is not None:
                 part.to(device)
+
+
+def conditioning_of(prompts: Sequence[str], table: Mapping[str, Tensor]) -> Conditioning:
+    """Return the conditioning of prompts from their tensors by name (a further one: ``extras.NAME``)."""
+    extras = {name.removeprefix("extras."): t for name, t in table.items() if name.startswith("extras.")}
+    named: dict[str, Any] = {name: t for name, t in table.items() if not name.startswith("extras.")}
+    return Conditioning(tuple(prompts), extras=extras, **named)

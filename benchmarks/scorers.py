@@ -1,0 +1,138 @@
+"""The published metrics at their full size on a fake GPU: their own code, with nothing in the place of their weights.
+
+Their sizes are those of the configurations that their authors publish, as far as they decide shapes.
+"""
+
+import contextlib
+import importlib
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from npnet.costs.counts import KINDS, Counts, Part, identity
+from npnet.costs.runtime.counter import CUDA, count, empty, move, weight_bytes
+from npnet.metrics.runtime.clip import VIT_H_14
+
+META = torch.device("meta")
+SIDE = 1024
+"""Of the pictures, in pixels."""
+VIT_L_14 = {
+    "projection_dim": 768,
+    "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768},
+    "vision_config": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+        "patch_size": 14,
+        "projection_dim": 768,
+    },
+}
+FLAN_T5_XXL = {
+    "vocab_size": 32128,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+    "decoder_start_token_id": 0,
+}
+CONFIGS = {
+    "openai/clip-vit-large-patch14": VIT_L_14,
+    "openai/clip-vit-large-patch14-336": {"vision_config": {**VIT_L_14["vision_config"], "image_size": 336}},
+    "openai/clip-vit-base-patch32": {},
+    "yuvalkirstain/PickScore_v1": VIT_H_14,
+    "zhiqiulin/clip-flant5-xxl": FLAN_T5_XXL,
+}
+"""By source; what is left out is a default of transformers."""
+HALF = {"mps": torch.float16, "vqascore": torch.bfloat16}
+"""Whose weights are half on a GPU."""
+NOTHING = Part(0, dict.fromkeys(KINDS, 0), 0, 0, 0, 0)
+MODULES = ("clip", "aes", "hpsv2", "imagereward", "mps", "clip_flant5", "vqascore")
+
+
+class Tokenizer:
+    """Gives every prompt as many tokens as fit, of no meaning."""
+
+    def __len__(self):
+        return 32100
+
+    def __call__(self, texts, max_length=None, return_tensors=None, **options):
+        """See ``PreTrainedTokenizer``."""
+        if max_length is None:
+            words = 20
+            return {"input_ids": [1] * words if isinstance(texts, str) else [[1] * words for _ in texts]}
+        ids = torch.ones(len(texts), max_length, dtype=torch.long)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+@contextlib.contextmanager
+def without_files():
+    """Let scorers load without weights, tokenizers or a driver."""
+
+    def configured(source, *rest):
+        return CONFIGS.get(source)
+
+    stand_ins = {
+        "read_config": configured,
+        "read_state": lambda *given: {},
+        "load_strict": lambda module, *given, **options: module.eval().requires_grad_(False),
+        "require_loaded": lambda module: None,
+        "load_tokenizer": lambda *given: Tokenizer(),
+        "is_smoke": lambda *given: False,
+        "check_source": lambda *given, **options: None,
+        "fill_mask": lambda model: None,
+        "question_ids": lambda tokenizer, question, device: (torch.ones(40, dtype=torch.long, device=device),) * 2,
+    }
+    with contextlib.ExitStack() as stack:
+        for name in MODULES:
+            module = importlib.import_module(f"npnet.metrics.runtime.{name}")
+            for function, stand_in in stand_ins.items():
+                if hasattr(module, function):
+                    stack.enter_context(mock.patch.object(module, function, stand_in))
+        stack.enter_context(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False))
+        stack.enter_context(mock.patch("torch.cuda.is_bf16_supported", lambda *given: True))
+        yield
+
+
+def on_gpu(label, metric):
+    """Return a fake mode, and a metric's scorer on the GPU; to be called in ``without_files``."""
+    mode, scorer = FakeTensorMode(allow_non_fake_inputs=True), metric.load(META)
+    scorer.device = CUDA
+    for holder in (scorer, *(part for part in vars(scorer).values() if hasattr(part, "tokenizer"))):
+        for name, value in list(vars(holder).items()):
+            if isinstance(value, nn.Module):
+                move(mode, value, HALF.get(label))
+            elif isinstance(value, Tensor):
+                setattr(holder, name, empty(mode, value))
+            elif isinstance(value, torch.device):
+                holder.device = CUDA
+    return mode, scorer
+
+
+def modules(scorer):
+    """Return the models that a scorer holds."""
+    trunk = getattr(scorer, "trunk", None)
+    return [
+        value for holder in (scorer, trunk) if holder for value in vars(holder).values() if isinstance(value, nn.Module)
+    ]
+
+
+def count_metric(label, metric):
+    """Count the scoring of a picture."""
+    width, height = metric.picture_size or (SIDE, SIDE)
+    with without_files(), torch.no_grad():
+        mode, scorer = on_gpu(label, metric)
+
+        def score(rows):
+            prompts = [metric.example_prompts[0]] * rows
+            return scorer._score(torch.empty(rows, 3, height, width, device=CUDA), prompts)
+
+        if not modules(scorer):  # geometry, on the CPU
+            return Counts(label, identity("metric", metric), {"scorer": NOTHING})
+        part = count(mode, score, weight_bytes(*modules(scorer)))
+    return Counts(label, identity("metric", metric), {"scorer": part})
