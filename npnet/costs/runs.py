@@ -29,7 +29,7 @@ def sampling_forwards(backbone: Backbone, steps: int, guidance_scale: float) -> 
 
 def picture_bytes(backbone: Backbone) -> float:
     """Return what a kept picture takes on disk, roughly."""
-    return KEPT_BYTES * getattr(backbone, "height", 0) * getattr(backbone, "width", 0)
+    return KEPT_BYTES * (getattr(backbone, "height", 0) or 0) * (getattr(backbone, "width", 0) or 0)
 
 
 def pair_forwards(backbone: Backbone, method: NoiseMethod, steps: int, guidance_scale: float) -> int | None:
