@@ -13,6 +13,7 @@ from typing import Any, Literal
 from npnet.description import Description
 from npnet.errors import UserError, under
 from npnet.fields import Name, Whole, from_mapping
+from npnet.networks.arguments import NPNetArguments, is_unet
 from npnet.untrusted import read_json
 from npnet.work.atomic import write_json
 from npnet.work.request import digest
@@ -27,7 +28,7 @@ NO_MATTER: dict[Group, tuple[str, ...]] = {
     "backbone": (
         *("settings", "device", "revision", "spacing", "lora", "lora_scale", "text_encoder_batch_size"),
         *("offload_text_encoders", "embedding_cache", "channels_last", "compile", "shift", "embedded_guidance"),
-        *("true_cfg",),
+        *("true_cfg", "guidance_distilled"),
     ),
     "metric": (),
     "network": ("pretrained_trunk", "alpha_init", "beta_init", "singular_vector_signs"),
@@ -99,11 +100,20 @@ def identity(group: Group, described: Any) -> dict[str, Any]:
     if isinstance(described, Mapping):
         keys = {name: value for name, value in described.items() if name != "_target_"}
         kind = str(described["_target_"]).rpartition(".")[2]
+        if kind == "NPNet":
+            keys = _whole(keys)
     else:
         keys = {field.name: getattr(described, field.name) for field in fields(described)}
         kind = type(described).__name__
     decides = {name: keys[name] for name in sorted(keys) if name not in NO_MATTER[group]}
     return {"class": kind, **json.loads(json.dumps(decides, default=str))}
+
+
+def _whole(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an NPNet's keys with their defaults; of a U-Net, without those that only a Swin reads."""
+    whole = from_mapping(NPNetArguments, keys).plain()
+    unread = ("feature_layout", "position_map") if is_unet(whole["trunk"]) else ()
+    return {name: value for name, value in whole.items() if name not in unread}
 
 
 def find(group: Group, described: Any) -> Counts | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_object
 
@@ -65,7 +65,7 @@ def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> Nois
     Raises:
         UserError: a key cannot be, or the network cannot be built for this data.
     """
-    facts: dict[str, Any] = {**sizes_of(data.first()), **settings.objective.embed_dims(settings)}
+    facts: dict[str, Any] = {**settings.objective.embed_dims(settings), **sizes_of(data.first())}
     parameters = inspect.signature(network_target(settings.network)).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}
