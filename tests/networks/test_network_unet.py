@@ -132,7 +132,7 @@ def test_weights_in_half_precision_stay_close(unet, draw):
     [
         ({"widths": [8, 12]}, r"trunk.widths\[1\]=12: .* a multiple of 8"),
         ({"widths": 8}, "trunk.widths=8: a list of whole numbers .* a multiple of 8"),
-        ({"widths": []}, r"trunk.widths=\[\]: a list .* not empty is needed"),
+        ({"widths": []}, r"trunk.widths=\[\]: a list .* that is not empty and has at most 16 levels"),
         ({"widths": [8], "patch_size": 0}, "trunk.patch_size=0: a whole number of at least 1"),
         ({"widths": [8], "depths": [2]}, r"trunk.depths=\[2\]: no such key; .*allowed: widths, patch_size"),
     ],

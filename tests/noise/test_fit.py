@@ -21,7 +21,7 @@ SDXL = {"_target_": "npnet.backbones.StableDiffusionXL", "path": "owner/model"}
 def folder(tmp_path):
     def write(**changed):
         (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **changed}))
-        (tmp_path / "model.safetensors").touch()
+        (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
         return str(tmp_path)
 
     return write

@@ -8,7 +8,8 @@ import pytest
 from npnet.ending import end
 from npnet.errors import UserError
 from npnet.training.callbacks import FiniteLoss
-from npnet.training.export import Result, export
+from npnet.training.export import Begun, Result, export
+from npnet.training.objective import PairsObjective
 from npnet.training.run import _require_batches
 from tests.pairs import write_folder
 from tests.training.runs import LIGHT, checkpoint, run, same, weights
@@ -61,6 +62,7 @@ def test_fewer_pairs_than_processes_are_one_line_before_training(pairs):
 
     class Settings:
         trainer = type("Node", (), {"keys": {"devices": 25}})
+        objective = PairsObjective()
 
     _require_batches(Settings, data, 24)
     with pytest.raises(UserError, match="trainer.devices=25: 24 pairs are fewer than the 25 processes"):
@@ -69,7 +71,7 @@ def test_fewer_pairs_than_processes_are_one_line_before_training(pairs):
 
 def test_an_untrained_network_is_not_exported(tmp_path):
     with pytest.raises(UserError, match="no step of training was taken"):
-        export(None, None, Result(None, "", None, 0, 0, {}), tmp_path / "network", {})
+        export(None, None, Result(Begun(None), 0, 0, {}), tmp_path / "network", {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from npnet.backbones import Backbone
+from npnet.backbones import Backbone, Shapes
 from npnet.data.prompt_noise import PromptNoise
 from npnet.errors import UserError
 from npnet.evaluation.plan import optimised_for
@@ -81,12 +81,12 @@ def test_a_killed_run_ends_with_the_same_bits(step, undisturbed, tmp_path):
 
 def test_the_metrics_that_were_climbed_stay_marked_also_in_what_starts_from_it(undisturbed, tmp_path):
     metrics = {"target": None, "bright": None}
-    assert optimised_for(Network(str(undisturbed / "network")), metrics, []) == ["target"]
+    assert optimised_for(Network(str(undisturbed / "network")), Shapes(), metrics, []) == ["target"]
     pairs = write_folder(tmp_path / "pairs", [12, 8], num_prompts=6)
     asked = ["network=shapes_unet", "network.trunk.widths=[8,8]", "trainer.max_epochs=1", "data.batch_size=8"]
     run(pairs, tmp_path / "next", f"init_from={undisturbed / 'network'}", small=asked)
     (tmp_path / "next" / "network" / "training.json").unlink()  # config.json alone is what a hub is sure to have
-    assert "target" in optimised_for(Network(str(tmp_path / "next" / "network")), metrics, [])
+    assert "target" in optimised_for(Network(str(tmp_path / "next" / "network")), Shapes(), metrics, [])
 
 
 REFUSED = [
@@ -199,7 +199,7 @@ def test_the_experiment_for_sdxl_turbo_runs_end_to_end_on_tiny_weights(tmp_path)
         *("metric.imagereward.tokenizer_path=null", "metric.pickscore.tokenizer_path=null"),
         f"metric.aes.clip_path={tmp_path / 'clip'}",
         *("prompts=list", "prompts.list=[red,green,blue,sky,sea,sun,moon,star,cat,dog]", "prompts.limit=null"),
-        *("network.trunk.widths=[8,8]", "network.trunk.patch_size=1", "batch_size=2"),
+        *("network.trunk={widths:[8,8],patch_size:1}", "batch_size=2"),
         *("trainer.accumulate_grad_batches=2", "trainer.accelerator=cpu", "data.validation_share=0.2"),
     ]
     run("null", tmp_path / "run", *asked, small=[])
