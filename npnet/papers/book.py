@@ -36,6 +36,8 @@ npnet paper table2 setting=sdxl network_path=sdxl.pth   # a released network; ma
 npnet paper table9 setting=shapes smoke=true        # a small try of all its commands, in a folder of its own
 ```
 
+Other settings than `shapes` and `shapes_b` need the model's weights and a GPU.
+
 A table (`conf/table/`) says what varies, a setting (`conf/setting/`) says where: model, prompts, seeds, steps, metrics,
 recipe. `methods=[standard,npnet]` compares fewer methods; `keys={prompts.limit: 8}` sets keys of every evaluation;
 `train=true` trains the network where one ships; `inputs=DIR` holds what is not fetched (`npnet paper --help`). The
