@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from collect.selection import Selection
 from npnet.backbones import Backbone
-from npnet.bounds import Guidance, Number
+from npnet.bounds import Guidance, Identifier, Number
 from npnet.costs.gpus import GPU
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
@@ -103,7 +103,7 @@ class CollectSettings(WorkSettings, SelectionSettings):
     keep_images: bool = False
     keep_embeds: bool = True
     card: bool = True
-    license: Name | None = None
+    license: Identifier | None = None
     logger: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)
@@ -158,7 +158,7 @@ class FilterSettings(WorkSettings, SelectionSettings):
     output_dir: OutputFolder
     metric: Mapping[str, Any] = field(default_factory=dict)
     card: bool = True
-    license: Name | None = None
+    license: Identifier | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -86,6 +87,19 @@ class NotEmpty:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """A rule: a name as the hub has them."""
+
+    def holds(self, value: str) -> bool:
+        """See ``Rule.holds``."""
+        return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", value) is not None
+
+    def __str__(self) -> str:
+        """Return the rule in words."""
+        return "of letters, digits and . + _ - alone"
+
+
+@dataclass(frozen=True)
 class NotHuge(Rule):
     """``|value| <= limit``, a bound so wide that only its breach needs words."""
 
@@ -126,3 +140,5 @@ NumWorkers = Annotated[int, AtLeast(1), NotHuge(4096)]
 Share = Annotated[float, AtLeast(0), AtMost(1)]
 Name = Annotated[str, NotEmpty()]
 """A text that is not empty: a path, a name."""
+Identifier = Annotated[str, Plain()]
+"""A short name, as of a license."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar
 
-from npnet.bounds import Above, AtMost, Positive
+from npnet.bounds import Above, AtMost, Identifier, Positive
 from npnet.costs.counts import KINDS, Part
 from npnet.description import Description
 from npnet.errors import FieldError
-from npnet.fields import Name
 
 LAUNCH_SECONDS = 5e-6
 """What a kernel takes at least; small calls wait for the CPU that launches them."""
@@ -30,12 +29,20 @@ class GPU(Description):
 
     runtime: ClassVar[str] = ""
 
-    name: Name = "all"
+    name: Identifier = "all"
     tflops: Positive | None = None
     tf32_tflops: Positive | None = None
     float32_tflops: Positive | None = None
     memory: Positive | None = None
     share: Annotated[float, Above(0), AtMost(1)] = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name != "all" and self.tflops is None and self.memory is None:
+            known = [gpu.name for gpu in KNOWN]
+            if self.name not in known:
+                needed = f"known are {', '.join(known)}; gpu.tflops= and gpu.memory= describe another one"
+                raise FieldError("name", self.name, needed)
 
     def seconds(self, part: Part, rows: int, calls: float = 1, launches: int | None = None) -> float:
         """Return what calls of a part take: their arithmetic at ``share`` of the peak, or their launches.
@@ -78,4 +85,4 @@ def chosen(gpu: GPU) -> list[GPU]:
         if name not in given:
             needed = f"is needed: gpu.tflops= and gpu.memory= describe a GPU; known: {', '.join(k.name for k in KNOWN)}"
             raise FieldError(f"gpu.{name}", None, needed)
-    return [replace(gpu, name="your GPU") if gpu.name == "all" else gpu]
+    return [replace(gpu, name="yours") if gpu.name == "all" else gpu]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from npnet.bounds import NumWorkers
+from npnet.bounds import Identifier, NumWorkers
 from npnet.costs.gpus import GPU
 from npnet.data.pairs import Pairs
 from npnet.description import Description
@@ -73,7 +73,7 @@ class TrainSettings(Description):
     init_from: Name | None = None
     export_from: Name | None = None
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    license: Name | None = None
+    license: Identifier | None = None
     task_name: Name | int | float = "train"
     batch_size: Count = 64
     workers: NumWorkers = 1
