@@ -88,7 +88,7 @@ def test_a_gpu_is_named_described_or_all_that_are_known():
     assert [gpu.name for gpu in chosen(GPU())] == ["h200", "h100", "a100", "rtx4090", "t4"]
     assert chosen(GPU("t4", share=0.2)) == [replace(KNOWN[-1], share=0.2)]
     assert chosen(GPU("h100", memory=40))[0].memory == 40
-    assert chosen(GPU(tflops=100, memory=24)) == [GPU("your GPU", tflops=100, memory=24)]
+    assert chosen(GPU(tflops=100, memory=24)) == [GPU("yours", tflops=100, memory=24)]
     for gpu, name in ((GPU(tflops=100), "memory"), (GPU(memory=24), "tflops"), (GPU("b200"), "tflops")):
         with pytest.raises(FieldError, match=rf"gpu\.{name}.* is needed"):
             chosen(gpu)
