@@ -89,9 +89,11 @@ def test_a_gpu_is_named_described_or_all_that_are_known():
     assert chosen(GPU("t4", share=0.2)) == [replace(KNOWN[-1], share=0.2)]
     assert chosen(GPU("h100", memory=40))[0].memory == 40
     assert chosen(GPU(tflops=100, memory=24)) == [GPU("yours", tflops=100, memory=24)]
-    for gpu, name in ((GPU(tflops=100), "memory"), (GPU(memory=24), "tflops"), (GPU("b200"), "tflops")):
+    for gpu, name in ((GPU(tflops=100), "memory"), (GPU(memory=24), "tflops"), (GPU("b200", memory=180), "tflops")):
         with pytest.raises(FieldError, match=rf"gpu\.{name}.* is needed"):
             chosen(gpu)
+    with pytest.raises(FieldError, match="name=b200: known are h200"):
+        GPU("b200")
 
 
 @pytest.mark.parametrize(
