@@ -185,3 +185,14 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(UserError, match="file system has no locks"), lock.hold(tmp_path):
         pass
+
+
+def test_the_digest_of_a_request_does_not_depend_on_the_order_of_its_keys():
+    assert request.digest({"a": 1, "b": {"c": 2, "d": 3}}) == request.digest({"b": {"d": 3, "c": 2}, "a": 1})
+    assert request.digest({"a": 1}) != request.digest({"a": 2})
+
+
+@pytest.mark.parametrize("node", [{"a": {"b": "x\0y"}}, {"a": ["x", "\0"]}])
+def test_a_text_with_a_null_character_is_refused_wherever_it_stands(node):
+    with pytest.raises(UserError, match="a.*holds a NUL"):
+        request.require_finite(node)
