@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from npnet.costs.counts import KINDS, Counts, Part, identity
 from npnet.costs.runtime.counter import CUDA, count, empty, move, weight_bytes
+from npnet.costs.text_encoders import T5_XXL
 from npnet.metrics.runtime.clip import VIT_H_14
 
 META = torch.device("meta")
@@ -30,17 +31,7 @@ VIT_L_14 = {
         "projection_dim": 768,
     },
 }
-FLAN_T5_XXL = {
-    "vocab_size": 32128,
-    "d_model": 4096,
-    "d_kv": 64,
-    "d_ff": 10240,
-    "num_layers": 24,
-    "num_heads": 64,
-    "feed_forward_proj": "gated-gelu",
-    "tie_word_embeddings": False,
-    "decoder_start_token_id": 0,
-}
+FLAN_T5_XXL = {**T5_XXL, "tie_word_embeddings": False, "decoder_start_token_id": 0}
 CONFIGS = {
     "openai/clip-vit-large-patch14": VIT_L_14,
     "openai/clip-vit-large-patch14-336": {"vision_config": {**VIT_L_14["vision_config"], "image_size": 336}},
