@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from npnet.cli import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.slow
@@ -70,7 +72,8 @@ def test_the_installed_commands_run_one_after_another(installed, tmp_path):
 
 
 def test_the_umbrella_script_names_its_commands(installed, tmp_path):
-    assert "collect|train|evaluate" in run(installed, tmp_path, "npnet").stdout
+    told = run(installed, tmp_path, "npnet").stdout
+    assert all(f"\n  {name} " in told for name in COMMANDS)
     wrong = run(installed, tmp_path, "npnet", "colect")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: unknown command 'colect'")
