@@ -98,14 +98,7 @@ def check_parts(
     Raises:
         UserError: names the part, and what it lacks.
     """
-    for label, metric in metrics.items():
-        if not fits(metric, backbone):
-            raise UserError(
-                f"metric.{label} judges pictures of backbone={metric.domain} only, got {backbone.name}: "
-                "choose other metrics with metric=[...]"
-            )
-        with under(f"metric.{label}"):
-            metric.check()
+    _check_readers("metric", "judges", "metrics", backbone, metrics)
     with under("backbone"):
         backbone.check()
     check_sampler(sampler, backbone, num_inference_steps)
@@ -127,14 +120,21 @@ def check_spaces(backbone: Backbone, spaces: Mapping[str, FeatureSpace]) -> None
     Raises:
         UserError: names the space.
     """
-    for label, space in spaces.items():
-        if not fits(space, backbone):
+    _check_readers("diversity", "reads", "spaces", backbone, spaces)
+
+
+def _check_readers(
+    group: str, reads: str, plural: str, backbone: Backbone, readers: Mapping[str, Metric] | Mapping[str, FeatureSpace]
+) -> None:
+    """Refuse what cannot read the pictures of ``backbone``, or whose files are not there."""
+    for label, reader in readers.items():
+        if not fits(reader, backbone):
             raise UserError(
-                f"diversity.{label} reads pictures of backbone={space.domain} only, got {backbone.name}: "
-                "choose other spaces with diversity=[...]"
+                f"{group}.{label} {reads} pictures of backbone={reader.domain} only, got {backbone.name}: "
+                f"choose other {plural} with {group}=[...]"
             )
-        with under(f"diversity.{label}"):
-            space.check()
+        with under(f"{group}.{label}"):
+            reader.check()
 
 
 def check_network_path(config: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) -> None:

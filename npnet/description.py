@@ -9,9 +9,11 @@ imported when it is loaded: this is the one place where a description reaches wh
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from npnet.errors import under
 from npnet.fields import check_fields
 
 
@@ -44,3 +46,21 @@ def imported(place: str) -> Any:
     """Return what ``"package.module:name"`` names, importing the module."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def load_each(group: str, described: Mapping[str, Any], device: Any) -> dict[str, Any]:
+    """Load each description onto a device, by its label; the labels stay in their order.
+
+    Args:
+        group: of the configuration, for the error.
+        described: by label.
+        device: for all of them.
+
+    Raises:
+        UserError: names the label, and what is wrong with which of its keys.
+    """
+    loaded = {}
+    for label, description in described.items():
+        with under(f"{group}.{label}"):
+            loaded[label] = description.load(device)
+    return loaded

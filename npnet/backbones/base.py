@@ -138,3 +138,8 @@ class Backbone(Description, ABC):
             raise UserError(
                 f"{who} needs {', '.join(missing)}, which {self.name} does not have" + (f" ({hints})" if hints else "")
             )
+
+
+def num_branches(backbone: Backbone | LoadedBackbone, guidance_scale: float) -> int:
+    """Return the denoiser forwards of a latent at a step: 2 where it is guided by an unconditional branch, else 1."""
+    return 2 if guidance_scale != 1 and "unconditional_branch" in backbone.capabilities else 1

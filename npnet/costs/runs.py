@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npnet.backbones import Backbone
+from npnet.backbones.base import num_branches
 from npnet.costs.counts import Counts, find
 from npnet.costs.estimate import Run
 from npnet.metrics import Metric
@@ -17,14 +18,9 @@ GRADIENTS = ("cross_attention_maps", "differentiable_decode")
 """A method that needs one of these follows gradients, whose memory is not counted."""
 
 
-def branches(backbone: Backbone, guidance_scale: float) -> int:
-    """Return the denoiser forwards of a latent at a step."""
-    return 1 if guidance_scale == 1 or "unconditional_branch" not in backbone.capabilities else 2
-
-
 def sampling_forwards(backbone: Backbone, steps: int, guidance_scale: float) -> int:
     """Return the denoiser forwards that sampling a picture takes."""
-    return branches(backbone, guidance_scale) * steps
+    return num_branches(backbone, guidance_scale) * steps
 
 
 def picture_bytes(backbone: Backbone) -> float:
@@ -40,14 +36,8 @@ def pair_forwards(backbone: Backbone, method: NoiseMethod, steps: int, guidance_
     of_method = method.forwards(backbone)
     if of_method is None:
         return None
-    shared = branches(backbone, guidance_scale) if method.shares_first_evaluation(steps) else 0
+    shared = num_branches(backbone, guidance_scale) if method.shares_first_evaluation(steps) else 0
     return of_method + 2 * sampling_forwards(backbone, steps, guidance_scale) - shared
-
-
-def picture_forwards(backbone: Backbone, method: NoiseMethod, steps: int, guidance_scale: float) -> int | None:
-    """Return the denoiser forwards of a picture; None where the method's number depends on the data."""
-    of_method = method.forwards(backbone)
-    return None if of_method is None else of_method + sampling_forwards(backbone, steps, guidance_scale)
 
 
 def make_run(
@@ -84,7 +74,7 @@ def make_run(
         text=counted.parts["text_encoders"],
         scorers={label: found.parts["scorer"] for label, found in scorers.items() if found},
         batch_size=batch_size,
-        rows=sides * branches(backbone, guidance_scale),
+        rows=sides * num_branches(backbone, guidance_scale),
         pictures=sides,
         forwards=forwards,
         prompts=getattr(backbone, "text_encoder_batch_size", 32),

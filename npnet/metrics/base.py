@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from npnet.description import Description
-from npnet.errors import under
+from npnet.description import Description, load_each
 
 if TYPE_CHECKING:
     import torch
@@ -90,11 +89,7 @@ def load_metrics(metrics: Mapping[str, Metric], device: torch.device | str) -> d
     Raises:
         UserError: names the label, and what is wrong with which of its keys.
     """
-    scorers = {}
-    for label, metric in metrics.items():
-        with under(f"metric.{label}"):
-            scorers[label] = metric.load(device)
-    return scorers
+    return load_each("metric", metrics, device)
 
 
 def preference_by_order(a: Any, b: Any) -> Any:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from npnet.bounds import Positive
-from npnet.description import Description
-from npnet.errors import under
+from npnet.description import Description, load_each
 from npnet.fields import Name
 from npnet.weights.files import WEIGHTS, is_smoke
 from npnet.weights.sources import check_source
@@ -72,17 +71,12 @@ class Pixels(FeatureSpace):
 
 
 @dataclass(frozen=True)
-class CLIPImages(FeatureSpace):
-    """CLIP's embedding of the picture, of unit length: what is shown more than how.
+class PretrainedSpace(FeatureSpace):
+    """A space of a published model; a member says which by the default of its ``path``, a local folder or hub id."""
 
-    Args:
-        path: local folder or hub id; the default is the model that ``clipscore`` loads, and is loaded once.
-    """
-
-    runtime = "npnet.metrics.runtime.features:CLIPSpace"
     has_weights = True
 
-    path: Name = "openai/clip-vit-base-patch32"
+    path: Name
 
     def is_smoke(self) -> bool:
         """See ``FeatureSpace.is_smoke``."""
@@ -94,7 +88,20 @@ class CLIPImages(FeatureSpace):
 
 
 @dataclass(frozen=True)
-class DINOv2(FeatureSpace):
+class CLIPImages(PretrainedSpace):
+    """CLIP's embedding of the picture, of unit length: what is shown more than how.
+
+    Args:
+        path: local folder or hub id; the default is the model that ``clipscore`` loads, and is loaded once.
+    """
+
+    runtime = "npnet.metrics.runtime.features:CLIPSpace"
+
+    path: Name = "openai/clip-vit-base-patch32"
+
+
+@dataclass(frozen=True)
+class DINOv2(PretrainedSpace):
     """DINOv2's class token of the picture (Oquab et al. 2023, arXiv 2304.07193), of unit length.
 
     It was trained without texts, so that pose, place and texture count beside what is shown. The whole picture is read:
@@ -105,17 +112,8 @@ class DINOv2(FeatureSpace):
     """
 
     runtime = "npnet.metrics.runtime.features:DINOv2Space"
-    has_weights = True
 
     path: Name = "facebook/dinov2-base"
-
-    def is_smoke(self) -> bool:
-        """See ``FeatureSpace.is_smoke``."""
-        return is_smoke(self.path)
-
-    def check(self) -> None:
-        """See ``Description.check``."""
-        check_source(self.path, "path", WEIGHTS)
 
 
 def load_spaces(spaces: Mapping[str, FeatureSpace], device: torch.device | str) -> dict[str, LoadedSpace]:
@@ -124,8 +122,4 @@ def load_spaces(spaces: Mapping[str, FeatureSpace], device: torch.device | str) 
     Raises:
         UserError: names the label, and what is wrong with which of its keys.
     """
-    loaded = {}
-    for label, space in spaces.items():
-        with under(f"diversity.{label}"):
-            loaded[label] = space.load(device)
-    return loaded
+    return load_each("diversity", spaces, device)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from npnet.backbones.base import num_branches
 from npnet.description import Description
 from npnet.errors import under
 
@@ -84,8 +85,7 @@ class NoiseMethod(Description):
         own = self.forwards(backbone)
         if own is None or self.finishes(backbone, num_inference_steps, guidance_scale):
             return own
-        guided = guidance_scale != 1 and "unconditional_branch" in backbone.capabilities
-        return own + num_inference_steps * (2 if guided else 1)
+        return own + num_inference_steps * num_branches(backbone, guidance_scale)
 
     def load(self, backbone: LoadedBackbone, scorers: Mapping[str, Any] = MappingProxyType({})) -> LoadedMethod[Any]:
         """Return the method ready for ``backbone``.

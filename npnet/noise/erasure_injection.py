@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from npnet.backbones.base import num_branches
 from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
 from npnet.fields import Count, NotEmpty, Share
@@ -88,5 +89,4 @@ class ErasureInjection(NoiseMethod):
 
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``."""
-        guided = self.guidance_scale != 1 and "unconditional_branch" in backbone.capabilities
-        return 0 if self.delta == 0 else len(self.positions) * (2 if guided else 1)
+        return 0 if self.delta == 0 else len(self.positions) * num_branches(backbone, self.guidance_scale)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from npnet.backbones.base import num_branches
 from npnet.bounds import Guidance
 from npnet.errors import FieldError, UserError
 from npnet.fields import Count
@@ -68,8 +69,7 @@ class Repaint(NoiseMethod):
 
     def forwards(self, backbone: Backbone) -> int:
         """See ``NoiseMethod.forwards``."""
-        guided = self.guidance_scale != 1 and "unconditional_branch" in backbone.capabilities
-        return self.jump_length * self.repeats * (2 if guided else 1)
+        return self.jump_length * self.repeats * num_branches(backbone, self.guidance_scale)
 
     def shares_first_evaluation(self, num_inference_steps: int) -> bool:
         """See ``NoiseMethod.shares_first_evaluation``."""

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from npnet.backbones.base import num_branches
 from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
 from npnet.fields import Count, Name, NotEmpty, Positive, check_fields
@@ -141,8 +142,7 @@ class SearchMethod(NoiseMethod):
 
     def round_forwards(self, backbone: Backbone | LoadedBackbone) -> int:
         """Return what scoring one noise costs: forwards of each sample."""
-        guided = self.guidance_scale != 1 and "unconditional_branch" in backbone.capabilities
-        return self.num_inference_steps * (2 if guided else 1)
+        return self.num_inference_steps * num_branches(backbone, self.guidance_scale)
 
     def foretold(self, num_rounds: int, backbone: Backbone) -> int | None:
         """Return the forwards of ``num_rounds`` within the budget; None where the clock or the scores decide."""

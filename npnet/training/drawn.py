@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from npnet.backbones import Backbone
+from npnet.backbones.base import num_branches
 from npnet.bounds import Guidance
 from npnet.compatibility import check_parts, part, read_prompts
 from npnet.data.prompts import Prompts
@@ -133,8 +134,8 @@ class DrawnObjective(Objective):
     def cost(self, settings: TrainSettings) -> str:
         """See ``Objective.cost``."""
         parts = self.parts(settings)
-        halves = 2 if parts.guidance_scale != 1 and "unconditional_branch" in parts.backbone.capabilities else 1
-        forwards = settings.data.batch_size * parts.num_inference_steps * halves
+        forwards = settings.data.batch_size * parts.num_inference_steps
+        forwards *= num_branches(parts.backbone, parts.guidance_scale)
         again = ", and each forward once more on the way back" if self.recompute else ""
         return f"; a step costs {forwards} forwards and up to as many backwards of the denoiser{again} (experimental)"
 

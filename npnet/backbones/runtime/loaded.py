@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npnet.backbones.base import Backbone
+from npnet.backbones.base import Backbone, num_branches
 from npnet.backbones.runtime import samplers
 from npnet.backbones.runtime.parts import Decoder, Denoiser, Meter, Sizes, TextEncoder
 from npnet.backbones.runtime.scheduled import Scheduled
@@ -152,7 +152,7 @@ class LoadedBackbone(Scheduled):
         Raises:
             ValueError: guidance other than 1 is asked of branches that hold the conditional half alone.
         """
-        if guidance_scale == 1 or "unconditional_branch" not in self.capabilities:
+        if num_branches(self, guidance_scale) == 1:
             return branches.conditional
         if branches.unconditional is None:
             raise ValueError(f"guidance_scale={guidance_scale} needs the unconditional branch, which was not evaluated")
