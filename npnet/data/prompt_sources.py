@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import logging
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
 
 from npnet.data import prompt_text
@@ -23,9 +18,7 @@ from npnet.data.prompt_text import Entry
 from npnet.data.prompts import Prompts, read_file, require_file
 from npnet.errors import FieldError, UserError, one_line
 from npnet.fields import Name
-from npnet.work import atomic
-
-TIMEOUT_SECONDS = 60.0
+from npnet.weights.published import published_file
 
 
 @dataclass(frozen=True)
@@ -65,21 +58,9 @@ class PublishedPrompts(Prompts):
     def entries(self) -> Sequence[Entry]:
         """See ``Prompts.entries``."""
         require_file(self.path)
-        return read_file(self.path or self._cached(), *self.source())
-
-    def _cached(self) -> Path:
-        # the address in the name of the folder keeps apart two files of the same name
-        digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
-        place = Path(huggingface_hub.cached_assets_path("npnet", "prompts", digest)) / self.name
-        if not (place.is_file() and self._is_right(place.read_bytes())):
-            data = fetch(self.url)
-            if not self._is_right(data):
-                raise FieldError("url", self.url, "is not the published file any more (its SHA-256 differs)")
-            atomic.write_bytes(place, data)
-        return place
-
-    def _is_right(self, data: bytes) -> bool:
-        return self.sha256 is None or hashlib.sha256(data).hexdigest() == self.sha256
+        hint = "prompts.path=FILE takes a local copy"
+        path = self.path or published_file(self.url, self.sha256, "prompts", "url", hint)
+        return read_file(path, *self.source())
 
 
 @dataclass(frozen=True)
@@ -153,23 +134,6 @@ class HubPrompts(Prompts):
         if hasattr(builder.config, "columns"):  # Parquet: the other columns are not even fetched
             rows = datasets.load_dataset(**load, split=self.split, streaming=True, columns=[column])
         return rows.select_columns([column])
-
-
-def fetch(url: str) -> bytes:
-    """Return what is at an address.
-
-    Raises:
-        FieldError: it cannot be fetched, or fetching is turned off (``HF_HUB_OFFLINE=1``).
-    """
-    hint = "prompts.path=FILE takes a local copy"
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        raise FieldError("url", url, f"is not in the cache, and HF_HUB_OFFLINE is set; {hint}")
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
-            return answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise FieldError("url", url, f"cannot be fetched: {one_line(reason)}; {hint}") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from npnet.metrics.aes import AES
 from npnet.metrics.base import Metric, SoftmaxPreference, load_metrics, preference_by_order
 from npnet.metrics.clipscore import CLIPScore
 from npnet.metrics.hpsv2 import HPSv2
+from npnet.metrics.hpsv3 import HPSv3
 from npnet.metrics.imagereward import ImageReward
 from npnet.metrics.mps import MPS
 from npnet.metrics.pickscore import PickScore
@@ -17,6 +18,7 @@ __all__ = [
     "MPS",
     "CLIPScore",
     "HPSv2",
+    "HPSv3",
     "ImageReward",
     "Metric",
     "PickScore",

@@ -6,9 +6,9 @@ import urllib.error
 
 import pytest
 
-from npnet.data import prompt_sources
 from npnet.data.prompt_sources import HubPrompts, PublishedPrompts
 from npnet.errors import UserError, under
+from npnet.weights import published
 
 TABLE = "\ufeffid,caption,note\n0,a cat,\n1,,empty\n2,two dogs,x\n".encode()
 URL = "https://example.org/data/table.csv"
@@ -25,7 +25,7 @@ def address(tmp_path, monkeypatch):
             raise urllib.error.HTTPError(url, 404, "Not Found", None, None)
         return io.BytesIO(pages[url])
 
-    monkeypatch.setattr(prompt_sources.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(published.urllib.request, "urlopen", urlopen)
     monkeypatch.setattr("huggingface_hub.cached_assets_path", lambda *parts: make(tmp_path.joinpath(*parts)))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     pages["asked"] = asked

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from npnet.errors import UserError
-from npnet.metrics import AES, MPS, CLIPScore, HPSv2, ImageReward, PickScore, VQAScore, load_metrics
+from npnet.metrics import AES, MPS, CLIPScore, HPSv2, HPSv3, ImageReward, PickScore, VQAScore, load_metrics
 from npnet.metrics.runtime import clip
 from npnet.weights.files import WEIGHTS
 from npnet.weights.tensors import read_state, read_tensors
 from tests.metrics.conftest import LABELS
 
-KINDS = (HPSv2, PickScore, AES, ImageReward, CLIPScore, MPS, VQAScore)
+KINDS = (HPSv2, HPSv3, PickScore, AES, ImageReward, CLIPScore, MPS, VQAScore)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,7 +105,9 @@ def test_a_checkpoint_file_can_be_named_itself(sources, tmp_path):
     kind(path=head, clip_path=arguments["clip_path"]).load()
 
 
-@pytest.mark.parametrize("label", ["hpsv2", "pickscore", "aes", "imagereward", "mps", "vqascore", "vqascore_llava"])
+@pytest.mark.parametrize(
+    "label", ["hpsv2", "hpsv3", "pickscore", "aes", "imagereward", "mps", "vqascore", "vqascore_llava"]
+)
 def test_a_checkpoint_without_one_tensor_is_refused(label, sources, tmp_path):
     kind, arguments = sources[label]
     broken = tmp_path / label

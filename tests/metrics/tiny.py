@@ -19,7 +19,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from npnet.metrics import AES, MPS, CLIPScore, HPSv2, ImageReward, PickScore, ShapesScorer, VLMJudge, VQAScore
+from npnet.metrics import AES, MPS, CLIPScore, HPSv2, HPSv3, ImageReward, PickScore, ShapesScorer, VLMJudge, VQAScore
 from tests.metrics.judge_server import shared
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -196,7 +196,7 @@ def write_shapes_scorer(folder, seed=8):
 
 def write_all(folder):
     """Write every tiny checkpoint; returns the constructor arguments of each label."""
-    from tests.metrics.tiny_image_text import write_instructblip, write_llava
+    from tests.metrics.tiny_image_text import write_hpsv3, write_instructblip, write_llava
 
     folder = Path(folder)
     clip = write_clip(folder / "clip")
@@ -204,9 +204,11 @@ def write_all(folder):
     hps, mps = write_hpsv2(folder / "hpsv2"), write_mps(folder / "mps")
     reward = write_imagereward(folder / "imagereward")
     vqa = write_vqascore(folder / "vqascore", clip)
+    hps3 = write_hpsv3(folder / "hpsv3")
     return {
         "hpsv2": (HPSv2, {"version": "v2.1", "path": str(hps)}),
         "hpsv2_0": (HPSv2, {"version": "v2.0", "path": str(hps)}),
+        "hpsv3": (HPSv3, {"path": str(hps3), "base_path": None, "code_path": str(hps3 / "data_collator_qwen.py")}),
         "pickscore": (PickScore, {"path": str(pick), "tokenizer_path": None}),
         "aes": (AES, {"path": str(write_aes(folder / "aes")), "clip_path": str(clip)}),
         "imagereward": (ImageReward, {"path": str(reward), "tokenizer_path": None}),

@@ -1,5 +1,8 @@
-"""Tiny image-text models of transformers: one decoder-only (LLaVA), one encoder-decoder (InstructBLIP)."""
+"""Tiny image-text models of transformers: one decoder-only (LLaVA), one encoder-decoder (InstructBLIP), and HPSv3's."""
 
+import json
+
+from safetensors.torch import save_file
 from transformers import (
     CLIPImageProcessor,
     InstructBlipConfig,
@@ -86,4 +89,58 @@ def write_instructblip(folder, seed=7):
     model.load_state_dict(spread(model.state_dict(), seed))
     model.save_pretrained(folder)
     InstructBlipProcessor(image_processor(), tokenizer, questions, num_query_tokens=4).save_pretrained(folder)
+    return folder
+
+
+HPSV3_CODE = """import pandas
+raise SystemExit("this file is read, and never run")
+INSTRUCTION = "rate {text_prompt} "
+prompt_with_special_token = " of it <|Reward|> END"
+"""
+QWEN2_VL = {
+    "model_type": "qwen2_vl",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 99,  # as in the published configuration, which has more rows than words
+    "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]},
+    "vision_config": {
+        "model_type": "qwen2_vl",
+        "depth": 2,
+        "embed_dim": 32,
+        "num_heads": 2,
+        "hidden_size": 32,
+        "patch_size": 28,  # twice the published one: a quarter of the patches
+    },
+}
+
+
+def qwen2_tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    marks = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+    words = ["<unk>", *LETTERS, "rate", "of", "it", "red", "cube", "two", "dogs", "on", "boat", *marks]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", extra_special_tokens=marks)
+
+
+def write_hpsv3(folder, seed=9):
+    """As published: names of transformers before 4.52, half precision, the head over words among them."""
+    from npnet.metrics.runtime.hpsv3 import RewardModel
+
+    mark(folder)
+    tokenizer = qwen2_tokenizer()
+    state = spread(RewardModel(QWEN2_VL, len(tokenizer) + 1).state_dict(), seed)
+    published = {
+        name.removeprefix("body.").replace("language_model.", "model."): value.contiguous()
+        for name, value in state.items()
+    }
+    published["lm_head.weight"] = published["model.embed_tokens.weight"].clone()
+    save_file(published, folder / "HPSv3.safetensors")
+    (folder / "config.json").write_text(json.dumps(QWEN2_VL))
+    (folder / "data_collator_qwen.py").write_text(HPSV3_CODE)
+    tokenizer.save_pretrained(folder)
     return folder

@@ -61,27 +61,22 @@ class Preprocess:
             height, width = images.shape[-2:]
             images = _surround(images, max(height, width), [value / 255 for value in self._border()])
         height, width = self._resized(*images.shape[-2:])
-        if self.eight_bit:  # PIL's order: along the rows, cut off what overshoots, then along the columns
-            images = self._resize(images, images.shape[-2], width).clamp(0, 1)
-            images = self._resize(images, height, width).clamp(0, 1)
+        if self.eight_bit:
+            images = resized_as_pil(images, height, width, self.antialias)
         else:
-            images = self._resize(images, height, width)
+            images = _resized(images, height, width, self.antialias)
         if self.fit == "pad":
             images = _surround(images, self.size, [0.0, 0.0, 0.0])
         top, left = self._corner(height, width)
         images = images[..., top : top + self.size, left : left + self.size]
-        return self._normalise(images)
-
-    def _resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        if images.shape[-2:] == (height, width):
-            return images
-        return F.interpolate(images, (height, width), mode="bicubic", antialias=self.antialias, align_corners=False)
+        return normalised(images, self.mean, self.std)
 
     def pil(self, pictures: Sequence[Image]) -> Tensor:
         """RGB pictures of any sizes -> ``(B, 3, size, size)`` normalised float32, exactly as the authors do it."""
         if not self.eight_bit:
             return torch.cat([self.tensor(to_tensor(picture)[None]) for picture in pictures])
-        return self._normalise(torch.stack([to_tensor(self._fitted(picture)) for picture in pictures]))
+        fitted = torch.stack([to_tensor(self._fitted(picture)) for picture in pictures])
+        return normalised(fitted, self.mean, self.std)
 
     def _fitted(self, picture: Image) -> Image:
         if self.fit == "square" and picture.width != picture.height:
@@ -111,9 +106,26 @@ class Preprocess:
         red, green, blue = (int(value * 255) for value in self.mean)
         return red, green, blue
 
-    def _normalise(self, images: Tensor) -> Tensor:
-        mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
-        return (images - mean) / std
+
+def resized_as_pil(images: Tensor, height: int, width: int, antialias: bool = True) -> Tensor:
+    """Resize ``(B, 3, H, W)`` in [0, 1] by PIL's bicubic filter without its rounding; differentiable.
+
+    PIL's order: along the rows, cut off what overshoots, then along the columns.
+    """
+    images = _resized(images, images.shape[-2], width, antialias).clamp(0, 1)
+    return _resized(images, height, width, antialias).clamp(0, 1)
+
+
+def _resized(images: Tensor, height: int, width: int, antialias: bool) -> Tensor:
+    if images.shape[-2:] == (height, width):
+        return images
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=antialias, align_corners=False)
+
+
+def normalised(images: Tensor, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:
+    """Subtract a mean of each channel from ``(B, 3, H, W)`` and divide by a deviation."""
+    centre, width = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (mean, std))
+    return (images - centre) / width
 
 
 def _surround(images: Tensor, side: int, colour: Sequence[float]) -> Tensor:
