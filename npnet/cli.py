@@ -53,7 +53,11 @@ COMMANDS = {
         Command("paper", "Make a table or figure of the papers, or list them.", "npnet.papers.command:main"),
         Command("check", "Run a family's laws on a member, one of your own too.", "npnet.laws.command:main"),
         Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),
-        Command("geneval", "Sum up the results of GenEval's detector.", "npnet.metrics.geneval:main"),
+        Command(
+            "geneval",
+            "Sum up the results of GenEval's detector, or of one that runs here.",
+            "npnet.metrics.geneval:main",
+        ),
         Command("convert-mps", "Convert the published MPS file to safetensors.", "npnet.metrics.convert_mps:main"),
         Command("build-shapes", "Make the built-in model's weights from their seed.", "npnet.build_shapes:main"),
     )

@@ -33,6 +33,7 @@ from npnet.errors import UserError
 from npnet.metrics.runtime.inception import load_inception
 from npnet.pictures.layout import find_files
 from npnet.pictures.opener import open_picture, read_header, rotation_note
+from npnet.work.devices import resolve_device
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -161,7 +162,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = asked(FIDSettings, arguments, "fid", SUMMARY, POSITIONAL)
     if settings is None:
         return 0
-    distance = fid_of_folders(settings.first, settings.second, settings.weights, device=settings.device)
+    device = resolve_device(settings.device)
+    distance = fid_of_folders(settings.first, settings.second, settings.weights, device=device)
     print(f"FID {distance:.4f}")
     return 0
 

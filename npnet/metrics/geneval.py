@@ -1,10 +1,15 @@
-"""GenEval's task accuracies (Ghosh et al. 2023), from a detector's output file.
+"""GenEval's task accuracies (Ghosh et al. 2023), from a detector's output file or by a detector in this process.
 
     npnet geneval results.jsonl
+    npnet geneval results.jsonl images=DIR
 
-The detector (Mask2Former and CLIP, in GenEval's own environment) stays outside. Its file has one JSON object a line and
-picture, with ``filename``, ``tag`` (the task), ``prompt``, ``correct`` and ``metadata``. The overall score is the mean
-of the tasks' accuracies, as published: the tasks weigh the same, though they have 80 to 100 prompts each.
+The published figures come from a detector in GenEval's own environment (Mask2Former of MMDetection, and CLIP), whose
+file the first command sums up. The second one runs a detector of transformers by the same rules, writes a file of the
+same form, which names the detector, and sums that up: its figures do not compare with published ones.
+
+A file has one JSON object a line and picture, with ``filename``, ``tag`` (the task), ``prompt``, ``correct`` and
+``metadata``. The overall score is the mean of the tasks' accuracies, as published: the tasks weigh the same, though
+they have 80 to 100 prompts each.
 """
 
 from __future__ import annotations
@@ -18,12 +23,14 @@ from typing import Any
 
 from npnet.arguments import asked
 from npnet.data.json_lines import read_json_lines
-from npnet.description import Description
+from npnet.description import Description, imported
 from npnet.ending import end
-from npnet.errors import UserError
+from npnet.errors import FieldError, UserError
+from npnet.fields import Name
+from npnet.weights.sources import check_source
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-SUMMARY = "Sum up the results of GenEval's detector."
+SUMMARY = "Sum up the results of GenEval's detector, or of one that runs here."
 POSITIONAL = ("results",)
 
 
@@ -32,10 +39,33 @@ class GenEvalSettings(Description):
     """The keys of ``geneval``.
 
     Attributes:
-        results: the detector's output file, JSON lines.
+        results: the detector's output file, JSON lines; with images= it is written.
+        images: pictures in GenEval's layout, where a detector is to run here.
+        metadata: GenEval's evaluation_metadata.jsonl, for pictures in another layout, such as those of evaluate.py.
+        detector: of transformers: instance segmentation, or boxes alone.
+        clip: reads the colours.
+        device: what computes.
     """
 
     results: str
+    images: Path | None = None
+    metadata: Path | None = None
+    detector: Name = "facebook/mask2former-swin-small-coco-instance"
+    clip: Name = "openai/clip-vit-large-patch14"
+    device: Name = "cpu"
+
+    def check(self) -> None:
+        """See ``Description.check``."""
+        if self.images is None:
+            if self.metadata is not None:
+                raise FieldError("metadata", self.metadata, "images=DIR is needed too")
+            return
+        if Path(self.results).exists():
+            raise FieldError("results", self.results, "is there already; name a new file, or leave images out")
+        if not Path(self.results).absolute().parent.is_dir():
+            raise FieldError("results", self.results, "there is no such folder to write it into")
+        check_source(self.detector, "detector", ["config.json"])
+        check_source(self.clip, "clip", ["config.json"])
 
 
 @dataclass(frozen=True)
@@ -58,6 +88,7 @@ class GenEval:
         pictures: share of all pictures that are correct.
         prompts: share of prompts with at least one correct picture.
         missing: published tasks that the file does not have; ``overall`` is then not the published score.
+        detector: what detected in this process; None for the file of another detector.
     """
 
     overall: float
@@ -65,6 +96,7 @@ class GenEval:
     pictures: float
     prompts: float
     missing: tuple[str, ...]
+    detector: Mapping[str, Any] | None = None
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
@@ -76,11 +108,15 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     records = []
     for number, record in read_json_lines(path, f"geneval: {path}"):
+        if isinstance(record, dict) and not isinstance(record.get("detector", {}), dict):
+            raise UserError(f"geneval: {path}: line {number} has a detector that is no object")
         lacking = [key for key in ("tag", "prompt", "correct") if not isinstance(record, dict) or key not in record]
         if lacking or not isinstance(record["correct"], bool):
             what = f"lacks {', '.join(lacking)}" if lacking else f"has correct={record['correct']!r}, not true or false"
             raise UserError(f"geneval: {path}: line {number} {what}")
         records.append(record)
+        if record.get("detector") != records[0].get("detector"):
+            raise UserError(f"geneval: {path}: line {number} is of another detector than line 1")
     if not records:
         raise UserError(f"geneval: {path}: holds no record")
     return records
@@ -108,6 +144,7 @@ def summary(records: Iterable[Mapping[str, Any]]) -> GenEval:
         pictures=sum(task.correct for task in tasks.values()) / len(records),
         prompts=sum(solved.values()) / len(solved),
         missing=tuple(task for task in TASKS if task not in found),
+        detector=records[0].get("detector"),
     )
 
 
@@ -125,6 +162,9 @@ def main(arguments: Sequence[str]) -> int:
     settings = asked(GenEvalSettings, arguments, "geneval", SUMMARY, POSITIONAL)
     if settings is None:
         return 0
+    settings.check()
+    if settings.images is not None:
+        imported("npnet.metrics.runtime.geneval:run")(settings)
     result = summary(read(settings.results))
     for name, task in result.tasks.items():
         print(f"{name:<16} {100 * task.accuracy:6.2f} %  ({task.correct} of {task.pictures} pictures)")
@@ -132,6 +172,9 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{'prompts':<16} {100 * result.prompts:6.2f} %  (at least one picture correct)")
     note = f"  (not the published score: no {', '.join(result.missing)})" if result.missing else ""
     print(f"{'overall':<16} {result.overall:.5f}{note}")
+    if result.detector is not None:
+        made_by = f"{result.detector.get('name')}, SHA-256 {str(result.detector.get('sha256'))[:16]}"
+        print(f"detected in this process by {made_by}: not comparable with figures of the published detector")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,6 +27,17 @@ def load_image_text(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
         processor = AutoProcessor.from_pretrained(source)
     except Exception as error:
         raise FieldError("path", source, f"no image-text model of transformers: {one_line(error)[:200]}") from error
+    require_whole(report, "path", source)
+    check_vocabulary(processor.tokenizer, "path", source)
+    return model.eval().requires_grad_(False), processor
+
+
+def require_whole(report: Mapping[str, Any], field: str, source: str) -> None:
+    """Refuse a model of which transformers reports weights that it made up, left out or could not fit.
+
+    Raises:
+        FieldError: names the keys.
+    """
     problems = {
         name: sorted(map(str, report.get(name) or ()))
         for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -33,9 +45,7 @@ def load_image_text(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     problems["unexpected_keys"] = [name for name in problems["unexpected_keys"] if not name.endswith("position_ids")]
     found = [f"{name.replace('_', ' ')} {', '.join(keys[:3])}" for name, keys in problems.items() if keys]
     if found:
-        raise FieldError("path", source, f"not this model's weights: {'; '.join(found)}")
-    check_vocabulary(processor.tokenizer, "path", source)
-    return model.eval().requires_grad_(False), processor
+        raise FieldError(field, source, f"not this model's weights: {'; '.join(found)}")
 
 
 def answer_chance(
