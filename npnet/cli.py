@@ -58,6 +58,11 @@ COMMANDS = {
             "Sum up the results of GenEval's detector, or of one that runs here.",
             "npnet.metrics.geneval:main",
         ),
+        Command(
+            "geneval2",
+            "Score pictures by GenEval 2's questions, from your own copy of its list.",
+            "npnet.metrics.geneval2:main",
+        ),
         Command("convert-mps", "Convert the published MPS file to safetensors.", "npnet.metrics.convert_mps:main"),
         Command("build-shapes", "Make the built-in model's weights from their seed.", "npnet.build_shapes:main"),
     )

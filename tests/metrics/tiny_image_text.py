@@ -1,4 +1,4 @@
-"""Tiny image-text models of transformers: one decoder-only (LLaVA), one encoder-decoder (InstructBLIP), and HPSv3's."""
+"""Tiny image-text models of transformers: LLaVA (decoder-only), InstructBLIP (encoder-decoder), and Qwen's two."""
 
 import json
 
@@ -12,6 +12,11 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
 )
 
 from tests.metrics.tiny import LETTERS, T5, VISION, bert_tokenizer, mark, spread, t5_tokenizer
@@ -117,14 +122,59 @@ QWEN2_VL = {
 }
 
 
-def qwen2_tokenizer():
+def qwen_tokenizer(*more):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    marks = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-    words = ["<unk>", *LETTERS, "rate", "of", "it", "red", "cube", "two", "dogs", "on", "boat", *marks]
+    marks = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", *more]
+    words = ["<unk>", *LETTERS, "rate", "of", "it", "red", "cube", "two", "dogs", "on", "boat", "Yes", "yes", *marks]
     backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", extra_special_tokens=marks)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", pad_token="<unk>", extra_special_tokens=marks
+    )
+
+
+QWEN_CHAT = (
+    "{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+)
+
+
+def write_qwen3_vl(folder, seed=10):
+    mark(folder)
+    tokenizer = qwen_tokenizer("<|video_pad|>")
+    text = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": len(tokenizer),
+        "rope_scaling": {"rope_type": "default", "mrope_section": [2, 1, 1]},
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "deepstack_visual_indexes": [0],
+        "num_position_embeddings": 64,
+    }
+    names = {"image_token": "image_pad", "video_token": "video_pad"}
+    names |= {"vision_start_token": "vision_start", "vision_end_token": "vision_end"}
+    ids = {f"{key}_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+    model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **ids))
+    model.load_state_dict(spread(model.state_dict(), seed))
+    model.save_pretrained(folder)
+    Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(patch_size=16, min_pixels=32**2, max_pixels=64**2),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=QWEN_CHAT,
+    ).save_pretrained(folder)
+    return folder
 
 
 def write_hpsv3(folder, seed=9):
@@ -132,7 +182,7 @@ def write_hpsv3(folder, seed=9):
     from npnet.metrics.runtime.hpsv3 import RewardModel
 
     mark(folder)
-    tokenizer = qwen2_tokenizer()
+    tokenizer = qwen_tokenizer()
     state = spread(RewardModel(QWEN2_VL, len(tokenizer) + 1).state_dict(), seed)
     published = {
         name.removeprefix("body.").replace("language_model.", "model."): value.contiguous()

@@ -15,20 +15,20 @@ from npnet.errors import FieldError, one_line
 from npnet.weights.tokenizers import check_vocabulary
 
 
-def load_image_text(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_image_text(source: str, dtype: torch.dtype, field: str = "path") -> tuple[Any, Any]:
     """Load a model and its processor by transformers, and refuse weights that transformers would make up.
 
     Raises:
-        FieldError: of ``path``: nothing usable is there, or keys are missing, unknown or of another shape.
+        FieldError: of ``field``: nothing usable is there, or keys are missing, unknown or of another shape.
     """
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
         model, report = loaded
         processor = AutoProcessor.from_pretrained(source)
     except Exception as error:
-        raise FieldError("path", source, f"no image-text model of transformers: {one_line(error)[:200]}") from error
-    require_whole(report, "path", source)
-    check_vocabulary(processor.tokenizer, "path", source)
+        raise FieldError(field, source, f"no image-text model of transformers: {one_line(error)[:200]}") from error
+    require_whole(report, field, source)
+    check_vocabulary(processor.tokenizer, field, source)
     return model.eval().requires_grad_(False), processor
 
 
@@ -60,19 +60,34 @@ def answer_chance(
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     ids = [*ids, tokenizer.eos_token_id] if end_mark else ids[:1]
     target = torch.tensor([ids], device=model.device)
+    with torch.set_grad_enabled(image is not None):
+        logits = answer_logits(model, processor, picture, question, target, image)
+    return logits.float().log_softmax(-1).gather(-1, target[..., None]).mean()
+
+
+def answer_logits(
+    model: Any, processor: Any, picture: Image, question: str, target: Tensor, image: Tensor | None = None
+) -> Tensor:
+    """Return the logits ``(1, N, words)`` with which a model meets each of the N tokens of an answer.
+
+    Args:
+        model: of transformers.
+        processor: the model's.
+        picture: RGB.
+        question: about it.
+        target: ``(1, N)``, the answer's token ids; of the last one nothing is read.
+        image: see ``answer_chance``.
+    """
     inputs = processor(images=picture, text=ask(processor, question), return_tensors="pt").to(model.device)
     for name, value in inputs.items():
         if torch.is_floating_point(value):
             inputs[name] = value.to(model.dtype)
     if image is not None:
         inputs["pixel_values"] = with_gradient(inputs["pixel_values"], image, processor.image_processor)
-    with torch.set_grad_enabled(image is not None):
-        if model.config.is_encoder_decoder or getattr(model.config, "use_decoder_only_language_model", True) is False:
-            logits = model(**inputs, labels=target).logits[:, -len(ids) :]
-        else:
-            inputs = extended(dict(inputs), target[:, :-1])
-            logits = model(**inputs).logits[:, -len(ids) :]
-    return logits.float().log_softmax(-1).gather(-1, target[..., None]).mean()
+    length = target.shape[1]
+    if model.config.is_encoder_decoder or getattr(model.config, "use_decoder_only_language_model", True) is False:
+        return model(**inputs, labels=target).logits[:, -length:]
+    return model(**extended(dict(inputs), target[:, :-1])).logits[:, -length:]
 
 
 def with_gradient(pixels: Tensor, image: Tensor, preparing: Any) -> Tensor:
