@@ -28,6 +28,7 @@ from npnet.ending import end
 from npnet.errors import FieldError, UserError
 from npnet.fields import Name
 from npnet.weights.sources import check_source
+from npnet.work.atomic import check_new
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 SUMMARY = "Sum up the results of GenEval's detector, or of one that runs here."
@@ -60,10 +61,7 @@ class GenEvalSettings(Description):
             if self.metadata is not None:
                 raise FieldError("metadata", self.metadata, "images=DIR is needed too")
             return
-        if Path(self.results).exists():
-            raise FieldError("results", self.results, "is there already; name a new file, or leave images out")
-        if not Path(self.results).absolute().parent.is_dir():
-            raise FieldError("results", self.results, "there is no such folder to write it into")
+        check_new(Path(self.results), "results")
         check_source(self.detector, "detector", ["config.json"])
         check_source(self.clip, "clip", ["config.json"])
 

@@ -33,6 +33,7 @@ from npnet.errors import FieldError, UserError
 from npnet.fields import Name
 from npnet.metrics.statistics import Mean, means
 from npnet.weights.sources import check_source
+from npnet.work.atomic import check_new
 
 SUMMARY = "Score pictures by GenEval 2's questions, from your own copy of its list."
 POSITIONAL = ("results",)
@@ -69,10 +70,7 @@ class GenEval2Settings(Description):
         if self.benchmark is None:
             license = "CC BY-NC 4.0, facebookresearch/GenEval2"
             raise FieldError("benchmark", None, f"your copy of geneval2_data.jsonl ({license}) is needed")
-        if Path(self.results).exists():
-            raise FieldError("results", self.results, "is there already; name a new file, or leave images out")
-        if not Path(self.results).absolute().parent.is_dir():
-            raise FieldError("results", self.results, "there is no such folder to write it into")
+        check_new(Path(self.results), "results")
         check_source(self.model, "model", ["config.json"])
 
 

@@ -15,7 +15,7 @@ CONDITION = (
 """The published condition of the overall dimension."""
 FILES = ("model.safetensors", "MPS_overall_checkpoint.safetensors", "MPS_overall.pth")
 HINT = (
-    "; convert the authors' file with: python -m npnet.metrics.convert_mps MPS_overall_checkpoint.pth OUT.safetensors, "
+    "; convert the authors' file with: npnet convert-mps MPS_overall_checkpoint.pth OUT.safetensors, "
     "or leave it out: metric=[...] names the others"
 )
 
@@ -25,7 +25,7 @@ class MPS(SoftmaxPreference):
     """exp(logit_scale) times a cosine; higher is better. Papers print the mean of ``compare`` in percent (50: equal).
 
     Checkpoint ``MPS_overall_checkpoint.pth`` of Kwai-Kolors/MPS, a fine-tuned CLIP ViT-H/14 in half precision (float32
-    on the CPU). The published file is a pickled module, which is never executed: convert it first (``convert_mps``).
+    on the CPU). The published file is a pickled module, which is never executed: ``npnet convert-mps`` converts it.
     Pictures: shortest side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation. Text: 77 tokens, all
     of them, filling too. Words unlike the condition are hidden from the picture: those whose likeness, divided by the
     largest, is at most ``threshold``. The authors divide by the largest of the whole batch; here by the largest of the

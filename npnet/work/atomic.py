@@ -114,6 +114,18 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def check_new(path: Path, key: str) -> None:
+    """Refuse a file that is there already or has no folder; ``key`` is the setting that named it, for the error.
+
+    Raises:
+        UserError: says which.
+    """
+    if path.exists():
+        raise UserError(f"{key}={path}: is there already; name a new file")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{key}={path}: there is no such folder to write it into")
+
+
 def make_folder(folder: Path, key: str = "") -> None:
     """Create ``folder`` and its parents where they are missing; ``key`` is the setting that named it, for the error.
 

@@ -215,7 +215,7 @@ def test_what_is_no_detector_and_results_of_two_are_refused(folder, tmp_path):
     (tmp_path / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="line 2 is of another detector"):
         geneval.read(tmp_path / "two.jsonl")
-    with pytest.raises(FieldError, match="no such folder to write"):
+    with pytest.raises(UserError, match="no such folder to write"):
         geneval.GenEvalSettings("/nowhere/x.jsonl", images=str(tmp_path)).check()
     with pytest.raises(FieldError, match="images=DIR is needed"):
         geneval.GenEvalSettings("x", metadata="y").check()

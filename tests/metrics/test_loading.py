@@ -30,7 +30,7 @@ def test_a_missing_path_is_refused_before_anything_is_loaded(kind, path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_published_sources_pass_the_check(kind):
     if kind is MPS:
-        with pytest.raises(UserError, match="convert_mps"):
+        with pytest.raises(UserError, match="npnet convert-mps"):
             kind().check()
     else:
         kind().check()

@@ -80,5 +80,14 @@ def test_a_mistake_names_its_key(monkeypatch):
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(FieldError, match="key_variable=JUDGE_KEY: this environment variable is not set"):
         VLMJudge(key_variable="JUDGE_KEY").load()
+
+
+def test_a_server_that_is_not_there_is_told_at_loading_and_one_that_goes_at_scoring():
+    with pytest.raises(UserError, match="the judge at http://127.0.0.1:9/v1: cannot be reached"):
+        VLMJudge(url="http://127.0.0.1:9/v1", attempts=1).load()
+    started = serve()
+    scorer = VLMJudge(url=started.url, attempts=1).load()
+    started.shutdown()
+    started.server_close()
     with pytest.raises(UserError, match="cannot be reached"):
-        VLMJudge(url="http://127.0.0.1:9/v1", attempts=1).load().score(PICTURES[:1], ["a"])
+        scorer.score(PICTURES[:1], ["a"])

@@ -32,6 +32,7 @@ class VLMJudgeScorer(Scorer):
 
     Raises:
         FieldError: the environment variable of the key is not set.
+        UserError: the address cannot be reached, which is seen before a picture is made.
     """
 
     def __init__(self, metric: VLMJudge, device: torch.device | str = "cpu") -> None:
@@ -41,6 +42,7 @@ class VLMJudgeScorer(Scorer):
         if metric.key_variable is not None and not key:
             raise FieldError("key_variable", metric.key_variable, "this environment variable is not set")
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._reach()
 
     def notes(self) -> list[str]:
         """See ``Scorer.notes``: the model by the server's own word, and the question."""
@@ -79,6 +81,20 @@ class VLMJudgeScorer(Scorer):
             raise self._refused(f"the model answered {one_line(reply)[:100]!r}; {limits}")
         self.answered_by.add(str(answer.get("model") or self.judge.model))
         return number
+
+    def _reach(self) -> None:
+        request = urllib.request.Request(f"{self.judge.url.rstrip('/')}/models", headers=self._headers)
+        for attempt in range(self.judge.attempts):
+            try:
+                urllib.request.urlopen(request, timeout=self.judge.timeout_seconds).close()
+            except urllib.error.HTTPError:
+                return  # not every server lists its models, but one is there
+            except OSError as error:
+                if attempt + 1 == self.judge.attempts:
+                    raise self._refused(f"cannot be reached: {one_line(error)}") from error
+                time.sleep(2.0**attempt)
+            else:
+                return
 
     def _post(self, body: bytes) -> Any:
         request = urllib.request.Request(f"{self.judge.url.rstrip('/')}/chat/completions", body, self._headers)
