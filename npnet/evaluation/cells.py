@@ -43,11 +43,13 @@ class Noted:
         truncated: prompts that were cut.
         smoke: its weights are random.
         text_length: tokens where prompts are cut; None where they never are.
+        remarks: see ``Scorer.remarks``.
     """
 
     truncated: list[str]
     smoke: bool
     text_length: int | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class EvaluationJob:
         prompts = {sample.prompt for sample in work.samples}
         scorers = {name: self._evaluator.scorers[name] for name in work.metrics}
         noted = {
-            name: Noted(sorted(prompts & scorer.meter.truncated), scorer.smoke, scorer.text_length)
+            name: Noted(sorted(prompts & scorer.meter.truncated), scorer.smoke, scorer.text_length, scorer.remarks())
             for name, scorer in scorers.items()
         }
         digests = self.wanted.metrics

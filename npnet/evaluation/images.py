@@ -90,9 +90,9 @@ def require_readable(label: str, metric: Metric, pictures: Sequence[Picture]) ->
         try:
             metric.check_prompt(picture.prompt)
         except ValueError as error:
+            only = "" if metric.domain == "any" else f"judges pictures of backbone={metric.domain} only: "
             raise UserError(
-                f"metric.{label} judges pictures of backbone={metric.domain} only: {one_line(error)}: "
-                "choose other metrics with metric=[...]"
+                f"metric.{label} {only}{one_line(error)}: choose other metrics with metric=[...]"
             ) from error
         if metric.picture_size not in (None, picture.size):
             needed = " x ".join(map(str, metric.picture_size or ()))

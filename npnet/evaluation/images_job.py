@@ -108,7 +108,11 @@ class ImagesJob:
             report(Advance(len(batch)))
         prompts = {picture.prompt for picture, _ in work}
         facts = {
-            self.keys[label]: {"truncated": sorted(prompts & scorer.meter.truncated), "smoke": scorer.smoke}
+            self.keys[label]: {
+                "truncated": sorted(prompts & scorer.meter.truncated),
+                "smoke": scorer.smoke,
+                "remarks": scorer.remarks(),
+            }
             for label, scorer in self._scorers.items()
         }
         named = hashlib.sha256(json.dumps(scores, sort_keys=True).encode()).hexdigest()

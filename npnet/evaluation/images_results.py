@@ -58,6 +58,7 @@ def make_results(
     for (label, metric), average in zip(metrics.items(), averages, strict=True):
         truncated = {prompt for fact in facts[label] for prompt in fact["truncated"]} & set(prompts)
         smoke = any(fact["smoke"] for fact in facts[label])
+        remarks = [remark for fact in facts[label] for remark in fact.get("remarks", [])]  # earlier caches have none
         entries[label] = {
             "mean": average.mean,
             "interval": list(average.interval),
@@ -69,7 +70,7 @@ def make_results(
         noted[label] = {
             "display_scale": metric.display_scale,
             "random_weights": smoke,
-            "notes": notes(smoke, truncated, metric.text_length),
+            "notes": [*notes(smoke, truncated, metric.text_length), *dict.fromkeys(remarks)],
         }
     return plain(
         {

@@ -155,7 +155,11 @@ def metric_facts(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> dict
             "display_scale": metric.display_scale,
             "zero_or_one": all(score in (0.0, 1.0) for score in scores),
             "random_weights": smoke,
-            "notes": notes(smoke, truncated, noted[0].text_length) + _from_pictures(from_pictures, columns),
+            "notes": [
+                *notes(smoke, truncated, noted[0].text_length),
+                *dict.fromkeys(remark for cell in noted for remark in cell.remarks),
+                *_from_pictures(from_pictures, columns),
+            ],
         }
     return facts
 

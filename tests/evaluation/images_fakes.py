@@ -19,6 +19,9 @@ class Red(Scorer):
         self.meter.truncated |= {prompt for prompt in prompts if len(prompt) > 9}
         return (images[:, 0] - images[:, 2]).mean((1, 2)) + torch.tensor([float(len(p)) for p in prompts])
 
+    def remarks(self):
+        return ["measured by eye"]
+
 
 @dataclass(frozen=True)
 class Redness(Metric):

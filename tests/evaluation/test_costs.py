@@ -8,7 +8,7 @@ from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.cells import Drawn, Noted
 from npnet.evaluation.gathering import Gathered, seconds_per_image
-from npnet.evaluation.results import cost_per_image, make_results
+from npnet.evaluation.results import cost_per_image, make_results, metric_facts
 from npnet.noise import Standard
 from npnet.noise.runtime.whiteness import MEASURES
 from npnet.records import Cost
@@ -59,3 +59,10 @@ def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, sm
         scores, noted={"a": [Noted([], False)]}, from_pictures={"a": 0}, values=dict.fromkeys(MEASURES, [None] * count)
     )
     assert make_results(plan, {"standard": found})["smoke"] is smoke
+
+
+def test_each_remark_of_a_metric_stands_once_in_its_notes():
+    plan = SimpleNamespace(samples=[Sample(0, "p", 0)], settings=SimpleNamespace(metric={"a": Close()}))
+    noted = [Noted([], False, remarks=[said]) for said in ("judged by x", "judged by y", "judged by x")]
+    found = Gathered(MethodScores({"a": [0.5]}), noted={"a": noted}, from_pictures={"a": 0})
+    assert metric_facts(plan, {"standard": found})["a"]["notes"] == ["judged by x", "judged by y"]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hydra import compose, initialize_config_dir
 from PIL import ExifTags, Image
 
 from npnet.errors import UserError
-from npnet.evaluation.images import score_images
+from npnet.evaluation.images import require_readable, score_images
+from npnet.instantiate import build
+from npnet.metrics import Metric
 from npnet.paths import config_dir
 from npnet.pictures.layout import find_pictures
 from tests.evaluation.images_fakes import SCORED
@@ -189,6 +192,7 @@ def test_notes_reach_the_results(folder, prompts, tmp_path, capsys):
     assert "1 prompt was longer than 5 tokens" in capsys.readouterr().out
     notes = json.loads((tmp_path / "out" / "results.json").read_text())["metrics"]["redness"]["notes"]
     assert any("cut there" in note for note in notes)
+    assert notes.count("measured by eye") == 1
 
 
 def test_a_dry_run_scores_and_writes_nothing(folder, prompts, tmp_path, capsys):
@@ -220,6 +224,13 @@ def test_what_cannot_work_is_refused_in_one_line(folder, prompts, tmp_path):
     assert "no such file" in refusal(tmp_path / "bad.jsonl")
     (tmp_path / "bad.jsonl").write_text("{")
     assert "not JSON" in refusal(tmp_path / "bad.jsonl")
+
+
+def test_a_prompt_that_a_metric_cannot_read_is_one_line(tmp_path):
+    node = {"_target_": "npnet.metrics.HPSv3"}
+    picture = SimpleNamespace(prompt="a <|image_pad|> cube", size=(8, 8), path="x.png")
+    with pytest.raises(UserError, match=r"^metric.own holds <\|image_pad\|>, which the model reads as a mark"):
+        require_readable("own", build(node, "metric.own", Metric), [picture])
 
 
 def test_another_request_in_the_same_folder_is_refused(folder, prompts, tmp_path):

@@ -99,8 +99,15 @@ class Scorer(ABC):
         return self.metric.preference(score_a, score_b)
 
     def notes(self) -> list[str]:
-        """Return what a reader of the scores should know: random weights, texts cut at the model's length."""
-        return base.notes(self.smoke, self.meter.truncated, self.text_length)
+        """Return what a reader of the scores should know: random weights, texts cut at the model's length, remarks."""
+        return base.notes(self.smoke, self.meter.truncated, self.text_length) + self.remarks()
+
+    def remarks(self) -> list[str]:
+        """Return what else decided the scores so far, such as the model that a server says it is; by default nothing.
+
+        They are kept beside the scores and stand in the results of an evaluation.
+        """
+        return []
 
     def _averaged(
         self, images: Tensor, prompts: Sequence[str], score: Callable[[Any, Sequence[str]], Tensor]

@@ -116,10 +116,10 @@ class HPSv3Scorer(Scorer):
         self.patch = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
         super().__init__(metric, device, smoke=is_smoke(metric.path))
 
-    def notes(self) -> list[str]:
-        """See ``Scorer.notes``: where the question is not the published one."""
+    def remarks(self) -> list[str]:
+        """See ``Scorer.remarks``: where the question is not the published one."""
         digest = sha256_of(self.question)
-        return super().notes() + ([] if digest == SHA256 else [f"asked otherwise than published; SHA-256: {digest}"])
+        return [] if digest == SHA256 else [f"asked otherwise than published; SHA-256: {digest}"]
 
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         height, width = self._size(*images.shape[-2:])

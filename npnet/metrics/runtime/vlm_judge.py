@@ -44,10 +44,10 @@ class VLMJudgeScorer(Scorer):
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._reach()
 
-    def notes(self) -> list[str]:
-        """See ``Scorer.notes``: the model by the server's own word, and the question."""
+    def remarks(self) -> list[str]:
+        """See ``Scorer.remarks``: the model by the server's own word, and the question."""
         models = ", ".join(sorted(self.answered_by)) or self.judge.model
-        return [*super().notes(), f"judged by {models}; SHA-256 of the question: {self.judge.question_sha256}"]
+        return [f"judged by {models}; SHA-256 of the question: {self.judge.question_sha256}"]
 
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         return self._score_pil([to_pil_image(image) for image in images.detach().float().clamp(0, 1).cpu()], prompts)
