@@ -1,6 +1,7 @@
 """Count the shipped backbones, metrics and networks on a fake GPU, and write the counts beside the code.
 
 python benchmarks/counts.py [GROUP ...]            backbone, metric, network; by default all
+python benchmarks/counts.py GROUP=NAME ...         of a group, these alone
 python benchmarks/counts.py docs                   write the table of docs/hardware.md from the counts
 """
 
@@ -65,13 +66,15 @@ def main(groups):
         before, _, rest = PAGE.read_text().partition(BEGIN)
         PAGE.write_text(before + BEGIN + table() + END + rest.partition(END)[2])
         return
-    for group in groups or ["backbone", "metric", "network"]:
-        found = {}
-        for name in names(group):
+    for asked in groups or ["backbone", "metric", "network"]:
+        group, _, only = asked.partition("=")
+        file = FOLDER / f"{group}.json"
+        found = json.loads(file.read_text()) if only else {}
+        for name in [only] if only else names(group):
             print(f"{group}={name}", flush=True)
             found[name] = plain(counted(group, name))
         FOLDER.mkdir(exist_ok=True)
-        (FOLDER / f"{group}.json").write_text(json.dumps(found, indent=1) + "\n")
+        file.write_text(json.dumps({name: found[name] for name in names(group) if name in found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
