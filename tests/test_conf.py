@@ -164,6 +164,7 @@ CHOSEN = {
     "dtype": "what a model is published in",
     "height": "a model's published size",
     "width": "a model's published size",
+    "guidance_distilled": "what a model's weights were distilled from",
     "offload_text_encoders": "whether the text encoders fit beside the rest",
 }
 """Keys in which the files of one class differ by design, as each file's name says."""

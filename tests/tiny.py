@@ -15,6 +15,11 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -50,6 +55,52 @@ def t5_tokenizer() -> T5Tokenizer:
 def bert_tokenizer() -> BertTokenizer:
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *[f"##{letter}" for letter in LETTERS]]
     return BertTokenizer(vocab={token: index for index, token in enumerate(tokens)}, model_max_length=77)
+
+
+CHAT = "{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>{% endfor %}"
+
+
+def chat_tokenizer(*words: str) -> Qwen2Tokenizer:
+    """Letter by letter, but for ``words``; its chat template is short."""
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: index for index, token in enumerate([*LETTERS, "Ġ", "Ċ", *words, *marks])}
+    made = Qwen2Tokenizer(vocab=vocabulary, merges=[], additional_special_tokens=[*marks[1:], *words])
+    made.chat_template = CHAT
+    return made
+
+
+def qwen3(num_hidden_layers: int) -> Qwen3ForCausalLM:
+    config = Qwen3Config(
+        vocab_size=len(chat_tokenizer()),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    return Qwen3ForCausalLM(config)
+
+
+TEMPLATE_TAIL = (
+    "e by detailing the color, shape, size, texture, quantity, text, spatial relationships of the objects and "
+    "background:"
+)
+"""Of Qwen-Image's template; one token here, so that 34 tokens come before a prompt, as many as its pipeline drops."""
+
+
+def qwen25_vl() -> Qwen2_5_VLForConditionalGeneration:
+    text = {
+        "vocab_size": len(chat_tokenizer(TEMPLATE_TAIL)),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [1, 1, 2]},
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
 
 
 def text_config(projection_dim: int = 24) -> CLIPTextConfig:
@@ -247,6 +298,79 @@ def flux_pipeline(guidance_embeds: bool = True, **changed: Any) -> diffusers.Flu
     )
 
 
+def flux2_klein_pipeline(is_distilled: bool = True) -> diffusers.Flux2KleinPipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    decoder = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8), norm_num_groups=4, latent_channels=4, layers_per_block=1
+    )
+    torch.nn.init.normal_(decoder.bn.running_mean)
+    torch.nn.init.uniform_(decoder.bn.running_var, 0.5, 2.0)
+    return diffusers.Flux2KleinPipeline(
+        transformer=transformer,
+        vae=decoder,
+        text_encoder=qwen3(28),  # its layers 9, 18 and 27 are read
+        tokenizer=chat_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        is_distilled=is_distilled,
+    )
+
+
+def z_image_pipeline() -> diffusers.ZImagePipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[128, 64, 64],
+    )
+    for token in (transformer.x_pad_token, transformer.cap_pad_token):
+        torch.nn.init.normal_(token)
+    return diffusers.ZImagePipeline(
+        transformer=transformer,
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=qwen3(2).model,
+        tokenizer=chat_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def qwen_image_pipeline() -> diffusers.QwenImagePipeline:
+    torch.manual_seed(0)
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=64,
+        out_channels=16,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    )
+    picture_vae = diffusers.AutoencoderKLQwenImage(base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    published = backbones.QwenImage.layout.scheduler
+    return diffusers.QwenImagePipeline(
+        transformer=transformer,
+        vae=picture_vae,
+        text_encoder=qwen25_vl(),
+        tokenizer=chat_tokenizer(TEMPLATE_TAIL),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**published),
+    )
+
+
 WAN_SCHEDULER: dict[str, Any] = {
     "prediction_type": "flow_prediction",
     "use_flow_sigmas": True,
@@ -299,6 +423,16 @@ def family(name: str, **changed: Any) -> backbones.Backbone:
     if name == "flux_schnell":
         schnell = flux_pipeline(guidance_embeds=False, use_dynamic_shifting=False, shift=1.0)
         return backbones.Flux("unused", **t5).adopt(schnell)
+    if name == "flux2_klein":
+        return backbones.Flux2Klein("unused", guidance_distilled=True, **t5).adopt(flux2_klein_pipeline())
+    if name == "flux2_klein_base":
+        return backbones.Flux2Klein("unused", **t5).adopt(flux2_klein_pipeline(is_distilled=False))
+    if name == "z_image":
+        return backbones.ZImage("unused", guidance_distilled=True, **t5).adopt(z_image_pipeline())
+    if name == "z_image_base":
+        return backbones.ZImage("unused", **t5).adopt(z_image_pipeline())
+    if name == "qwen_image":
+        return backbones.QwenImage("unused", **t5).adopt(qwen_image_pipeline())
     assert name == "wan", name
     return backbones.Wan("unused", num_frames=9, **t5).adopt(wan_pipeline())
 
@@ -318,5 +452,10 @@ FAMILIES = (
     "flux",
     "flux_true_cfg",
     "flux_schnell",
+    "flux2_klein",
+    "flux2_klein_base",
+    "z_image",
+    "z_image_base",
+    "qwen_image",
     "wan",
 )

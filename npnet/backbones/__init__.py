@@ -9,8 +9,10 @@ classes; ``hunyuan.py`` and ``runtime/hunyuan.py`` are an example. Where it has 
 
 from npnet.backbones.base import CAPABILITIES, Backbone
 from npnet.backbones.flow import Flux, StableDiffusion3
+from npnet.backbones.flux2 import Flux2Klein
 from npnet.backbones.hunyuan import HunyuanDiT
 from npnet.backbones.pipeline import PipelineBackbone
+from npnet.backbones.qwen_image import QwenImage
 from npnet.backbones.schedules import (
     END,
     Coefficients,
@@ -22,6 +24,7 @@ from npnet.backbones.schedules import (
 from npnet.backbones.shapes import Shapes
 from npnet.backbones.stable_diffusion import StableDiffusion, StableDiffusionXL, StableDiffusionXLControlNet
 from npnet.backbones.wan import Wan
+from npnet.backbones.z_image import ZImage
 
 __all__ = [
     "CAPABILITIES",
@@ -30,8 +33,10 @@ __all__ = [
     "Coefficients",
     "FlowSchedule",
     "Flux",
+    "Flux2Klein",
     "HunyuanDiT",
     "PipelineBackbone",
+    "QwenImage",
     "Schedule",
     "Shapes",
     "StableDiffusion",
@@ -41,4 +46,5 @@ __all__ = [
     "Step",
     "VariancePreservingSchedule",
     "Wan",
+    "ZImage",
 ]

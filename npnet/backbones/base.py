@@ -58,6 +58,8 @@ class Backbone(Description, ABC):
     kind: ClassVar[Kind] = "variance_preserving"
     domain: ClassVar[str] = "any"
     """``shapes`` for the built-in model, whose metrics judge nothing else."""
+    affine_guidance: ClassVar[bool] = True
+    """Whether guidance mixes two predictions and does no more; see ``Denoiser.mix``."""
     capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
     lacking: ClassVar[Mapping[str, str]] = {}
     """For a capability that is not there: what a person can do about it."""

@@ -133,6 +133,13 @@ class Flux(PipelineBackbone):
         return shifted_schedule(published, self.shift, self.spacing, self.height, self.width, linear_sigmas)
 
 
+def size_shift(config: Mapping[str, Any], tokens: int, num_inference_steps: int) -> float:
+    """Return mu, linear in the number of image tokens, of 16 x 16 pixels each; the number of steps changes nothing."""
+    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return low + (high - low) * (tokens - few) / (many - few)
+
+
 def shifted_schedule(
     published: Mapping[str, Any],
     shift: float | None,
@@ -140,6 +147,7 @@ def shifted_schedule(
     height: int,
     width: int,
     given: Callable[[int], Sequence[float]] | None = None,
+    mu: Callable[[Mapping[str, Any], int, int], float] = size_shift,
 ) -> FlowSchedule:
     """Return the schedule of a published configuration.
 
@@ -150,27 +158,25 @@ def shifted_schedule(
         height: of the picture in pixels, for a shift that follows its size.
         width: of the same.
         given: from a number of steps to the unshifted sigmas that the family's pipeline passes.
+        mu: such a shift, see ``size_shift``.
     """
     config = plain(published)
     if shift is not None:
         config |= {"flow_shift" if "flow_shift" in config else "shift": shift, "use_dynamic_shifting": False}
-    mu = size_shift(config, height, width) if config.get("use_dynamic_shifting") else None
-    return FlowSchedule(partial(_sigmas, config, mu, given), spacing, dict(published))
-
-
-def size_shift(config: Mapping[str, Any], height: int, width: int) -> float:
-    """Return mu, linear in the number of image tokens of 16 x 16 pixels."""
-    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-    return low + (high - low) * ((height // 16) * (width // 16) - few) / (many - few)
+    follows = config.get("use_dynamic_shifting", False)
+    by_steps = partial(mu, config, (height // 16) * (width // 16)) if follows else None
+    return FlowSchedule(partial(_sigmas, config, by_steps, given), spacing, dict(published))
 
 
 def linear_sigmas(num_inference_steps: int) -> Sequence[float]:
-    """Return what FLUX's pipeline passes to its scheduler."""
+    """Return what the pipelines of FLUX and later models pass to their schedulers."""
     return list(np.linspace(1.0, 1 / num_inference_steps, num_inference_steps))
 
 
 def _sigmas(
-    config: Mapping[str, Any], mu: float | None, given: Callable[[int], Sequence[float]] | None, count: int
+    config: Mapping[str, Any],
+    mu: Callable[[int], float] | None,
+    given: Callable[[int], Sequence[float]] | None,
+    count: int,
 ) -> list[float]:
-    return flow_sigmas(config, count, mu, given and given(count))
+    return flow_sigmas(config, count, mu and mu(count), given and given(count))

@@ -74,6 +74,7 @@ class Facts:
         vae_factor: pixels of a latent cell, along a side.
         frame_factor: frames of a latent one.
         largest_side: in pixels, where the network has positions for so many only.
+        vae_channels: of the VAE, where one latent cell holds several of its cells; None is C.
     """
 
     latent_channels: int
@@ -83,6 +84,7 @@ class Facts:
     vae_factor: int = 8
     frame_factor: int = 1
     largest_side: int | None = None
+    vae_channels: int | None = None
 
 
 def find(configs: Configs, part: str, name: str, published: Any) -> Any:

@@ -148,6 +148,8 @@ def _ending_at(sigmas: Floats, terminal: float | None) -> Floats:
     if not terminal:
         return sigmas
     rest = 1 - sigmas
+    if rest[-1] == 0:  # a single step, from pure noise
+        return sigmas
     return 1 - rest / (rest[-1] / (1 - terminal))
 
 

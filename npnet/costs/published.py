@@ -9,20 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from npnet.costs.language_models import LANGUAGE_MODEL_PARTS
 from npnet.costs.text_encoders import BILINGUAL_CLIP, CLIP_L, MT5, OPENCLIP_BIGG, OPENCLIP_H, T5_XXL, UMT5_XXL
+from npnet.costs.vaes import VAE_16, VAE_FLUX, VAE_SD, VAE_XL
 
 Parts = Mapping[str, tuple[str, Mapping[str, Any]]]
 """Part of a pipeline -> its class, and the arguments of its configuration."""
-
-VAE_8 = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-}
-VAE_SD = {**VAE_8, "latent_channels": 4, "scaling_factor": 0.18215}
-VAE_XL = {**VAE_8, "latent_channels": 4, "scaling_factor": 0.13025, "force_upcast": True}
-VAE_16 = {**VAE_8, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 
 SCHEDULE = {
     "beta_start": 0.00085,
@@ -97,6 +89,7 @@ SD1_PARTS: Parts = {
     "scheduler": ("PNDMScheduler", SCHEDULE),
 }
 PARTS: dict[str, Parts] = {
+    **LANGUAGE_MODEL_PARTS,
     "stabilityai/stable-diffusion-xl-base-1.0": XL_PARTS,
     "Lykon/dreamshaper-xl-v2-turbo": XL_PARTS,
     "CompVis/stable-diffusion-v1-4": SD1_PARTS,
@@ -158,7 +151,7 @@ PARTS: dict[str, Parts] = {
                 "guidance_embeds": True,
             },
         ),
-        "vae": ("AutoencoderKL", {**VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159}),
+        "vae": ("AutoencoderKL", VAE_FLUX),
         "text_encoder": ("CLIPTextModel", CLIP_L),
         "text_encoder_2": ("T5EncoderModel", T5_XXL),
         "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0, "use_dynamic_shifting": True}),

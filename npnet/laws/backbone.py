@@ -102,8 +102,8 @@ def backwards_are_counted(case: Case) -> None:
 
 
 def guidance_is_affine_in_its_scale(case: Case) -> None:
-    """Where there are two branches."""
-    if not case.guided:
+    """Where there are two branches, unless the description says that more is done with their mixture."""
+    if not case.guided or not case.backbone.description.affine_guidance:
         return
     backbone, level = case.backbone, case.timesteps()[1]
     at = {scale: backbone.predict(case.noise, level, case.conditioning, scale) for scale in (1.0, 2.0, 4.0)}

@@ -40,6 +40,7 @@ class Attached:
         self.pipe, self.improve = pipe, improve
         self._encode, self._prepare = pipe.encode_prompt, pipe.prepare_latents
         self._calls: list[tuple[Any, Any]] = []
+        self._length: int | None = None
         pipe.encode_prompt, pipe.prepare_latents = self.encode_prompt, self.prepare_latents
 
     def undo(self) -> None:
@@ -49,9 +50,11 @@ class Attached:
 
     def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
         """Call the pipeline's own, and remember what it was asked and what it returned."""
-        returned = self._encode(*args, **kwargs)
         asked = inspect.signature(self._encode).bind(*args, **kwargs).arguments
-        self._calls.append((asked.get("prompt"), returned))
+        prompt, self._length = asked.get("prompt"), asked.get("max_sequence_length")
+        prompt = list(prompt) if isinstance(prompt, list) else prompt  # Z-Image writes its template into the list
+        returned = self._encode(*args, **kwargs)
+        self._calls.append((prompt, returned))
         return returned
 
     def prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +66,7 @@ class Attached:
             return returned
         latents, *rest = returned if isinstance(returned, tuple) else (returned,)
         sizes = {name: asked.get(name) for name in ("height", "width", "num_frames")}
-        backbone = as_backbone(self.pipe, **sizes)
+        backbone = as_backbone(self.pipe, **sizes, max_sequence_length=self._length)
         # families of the variance-preserving kind multiply what they draw by the scheduler's first level
         scale = 1.0 if backbone.description.kind == "flow" else float(self.pipe.scheduler.init_noise_sigma)
         noise = unpacked(self.pipe, latents, backbone.latent_shape()) / scale

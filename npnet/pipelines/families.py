@@ -21,9 +21,22 @@ FAMILIES: tuple[type[PipelineBackbone], ...] = (
     backbones.StableDiffusion,
     backbones.HunyuanDiT,
     backbones.Flux,
+    backbones.Flux2Klein,
+    backbones.QwenImage,
+    backbones.ZImage,
     backbones.Wan,
 )
 """A name that two share is the first one's."""
+TOKEN_SIDES: dict[type[PipelineBackbone], int] = {
+    backbones.Flux: 2,
+    backbones.Flux2Klein: 1,
+    backbones.QwenImage: 2,
+}
+"""Cells along a side of a token, of families whose pipelines hand their latents around as tokens."""
+TAKE_CELLS = (backbones.Flux2Klein,)
+"""Those of them that take ``latents=`` as cells all the same."""
+COUNT_ONE_LESS = (backbones.ZImage,)
+"""Those whose pipelines mean by a ``guidance_scale`` of 0 what the others mean by 1."""
 VARIANTS = r"(Modular|PAG|Adapter|ControlNet|ControlNetUnion|ControlNetPAG)?Pipeline"
 """Text-to-image pipelines of a family: their noise and their prompts are the plain one's."""
 
@@ -62,7 +75,8 @@ def as_backbone(pipe: Any, **sizes: int | None) -> LoadedBackbone:
     family = family_of(pipe)
     module = getattr(pipe, family.layout.denoiser)
     device, dtype = torch.device(pipe._execution_device), module.dtype
-    given = {**default_size(pipe), **{key: value for key, value in sizes.items() if value is not None}}
+    given: dict[str, Any] = {**default_size(pipe), **{k: value for k, value in sizes.items() if value is not None}}
+    given["guidance_distilled"] = bool(pipe.config.get("is_distilled", False))  # as FLUX.2's pipelines say it
     known = {key: value for key, value in given.items() if key in family.__dataclass_fields__}
     path = str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)
     description = family(path, device=str(device), dtype=str(dtype).removeprefix("torch."), **known)  # type: ignore[arg-type]
@@ -82,19 +96,21 @@ def default_size(pipe: Any) -> dict[str, int]:
     return {"height": sides[0] * factor, "width": sides[1] * factor}
 
 
-def is_packed(pipe: Any) -> bool:
-    """Say whether the pipeline hands its latents around as tokens (FLUX)."""
-    return family_of(pipe) is backbones.Flux
-
-
 def packed(pipe: Any, noise: Tensor) -> Tensor:
-    """Return noise ``(B, C, *grid)`` in the form that the pipeline takes as ``latents``."""
-    return pack(noise) if is_packed(pipe) else noise
+    """Return noise ``(B, C, *grid)`` in the form that the pipeline's ``prepare_latents`` returns."""
+    side = TOKEN_SIDES.get(family_of(pipe))
+    return pack(noise, side) if side else noise
 
 
 def unpacked(pipe: Any, latents: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Undo ``packed``; ``shape`` is ``(C, *grid)``."""
-    return unpack(latents, shape[-2] // 2, shape[-1] // 2) if is_packed(pipe) else latents
+    side = TOKEN_SIDES.get(family_of(pipe))
+    return unpack(latents, shape[-2] // side, shape[-1] // side, side) if side else latents
+
+
+def as_argument(pipe: Any, noise: Tensor) -> Tensor:
+    """Return noise ``(B, C, *grid)`` in the form that the pipeline takes as ``latents``."""
+    return noise if family_of(pipe) in TAKE_CELLS else packed(pipe, noise)
 
 
 def _stem(family: type[PipelineBackbone]) -> str:

@@ -21,7 +21,7 @@ from npnet.noise.npnet import Network
 from npnet.noise.runtime.npnet import LoadedNetwork
 from npnet.noise.search import SearchMethod
 from npnet.pipelines.attached import Attached
-from npnet.pipelines.families import as_backbone, family_of, is_plain, packed
+from npnet.pipelines.families import COUNT_ONE_LESS, as_argument, as_backbone, family_of, is_plain
 from npnet.pipelines.methods import check_method_name, method_named, metric_named
 from npnet.pipelines.prompts import Prompts, asked
 from npnet.records import Conditioning
@@ -146,7 +146,7 @@ class GoldenNoise:
         noise = seeding.source_noises(seeds, backbone.latent_shape())
         call = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
         better = self.improve(pipe, noise, conditioning, backbone, seeds, call)
-        return packed(pipe, better).to(backbone.device, backbone.dtype)
+        return as_argument(pipe, better).to(backbone.device, backbone.dtype)
 
     def attach(self, pipe: Any, *, num_inference_steps: int | None = None) -> Self:
         """Make a pipeline use golden noise by itself, whatever else it is given.
@@ -201,6 +201,8 @@ class GoldenNoise:
             loaded: Any = LoadedNetwork(Network(), backbone, network=network)
         else:
             scale = call.get("guidance_scale")
+            if scale is not None and family_of(pipe) in COUNT_ONE_LESS:
+                scale = scale + 1
             if scale is not None and "unconditional_branch" in backbone.capabilities:
                 call = {**call, "guidance_scale": max(scale, 1.0)}  # as diffusers reads it: below 1 is no guidance
             method = self.method if isinstance(self.method, NoiseMethod) else self._named(call)

@@ -51,8 +51,9 @@ def overheard(backbone: LoadedBackbone, calls: Sequence[tuple[Any, Any]], count:
     encoder = backbone.text_encoder
     assert isinstance(encoder, PipelineText)
     table = encoder.named([returned for _, returned in calls])
-    if len(table["prompt_embeds"]) == 1 < count:  # a family may repeat a prompt's rows after it drew the noise
-        table = {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in table.items()}
+    copies = count // len(table["prompt_embeds"])
+    if copies > 1:  # a family may repeat a prompt's rows after it drew the noise
+        table = {name: tensor.repeat_interleave(copies, dim=0) for name, tensor in table.items()}
     said = calls[0][0]
     prompts = [said or ""] if isinstance(said, str) or said is None else list(said)
     every = [prompt for prompt in prompts for _ in range(count // len(prompts))]

@@ -21,6 +21,9 @@ PIPELINES = {
     "HunyuanDiT": lambda prediction_type: tiny.hunyuan_pipeline(),
     "StableDiffusion3": lambda prediction_type: tiny.sd3_pipeline(),
     "Flux": lambda prediction_type: tiny.flux_pipeline(),
+    "Flux2Klein": lambda prediction_type: tiny.flux2_klein_pipeline(),
+    "ZImage": lambda prediction_type: tiny.z_image_pipeline(),
+    "QwenImage": lambda prediction_type: tiny.qwen_image_pipeline(),
     "Wan": lambda prediction_type: tiny.wan_pipeline(),
 }
 """A further class of descriptions with a pipeline needs a tiny one here."""

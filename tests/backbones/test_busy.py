@@ -13,7 +13,18 @@ from tests.families import PROMPTS, built, noise_for, sampled
 MAKERS = {torch.tensor, torch.as_tensor, torch.full, torch.zeros, torch.ones, torch.arange, torch.linspace}
 MAKERS |= {torch.Tensor.new_tensor, torch.Tensor.new_full, torch.Tensor.new_zeros}
 READS = {torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__bool__, torch.Tensor.__float__, torch.Tensor.__int__}
-FAMILIES = ("sd", "sdxl", "hunyuan_dit", "sd3", "flux", "flux_true_cfg", "wan")
+FAMILIES = (
+    "sd",
+    "sdxl",
+    "hunyuan_dit",
+    "sd3",
+    "flux",
+    "flux_true_cfg",
+    "flux2_klein_base",
+    "z_image_base",
+    "qwen_image",
+    "wan",
+)
 
 
 class Watch(TorchFunctionMode):

@@ -6,6 +6,7 @@ import torch
 
 from npnet import seeding
 from npnet.backbones import END, Flux, HunyuanDiT, StableDiffusionXL, samplers
+from npnet.backbones.flux2 import empirical_shift
 from npnet.backbones.runtime import samplers as runtime_samplers
 from npnet.errors import UserError, shown
 from tests import tiny
@@ -89,7 +90,7 @@ def test_a_level_between_levels_is_a_mistake():
         built("sdxl").coefficients(12.5)
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "wan"])
+@pytest.mark.parametrize("name", ["sd3", "flux", "flux2_klein", "wan"])
 def test_the_shift_of_a_flow_schedule(name):
     weak, strong = (tiny.family(name, shift=shift) for shift in (1.0, 5.0))
     for step in (1, 2):
@@ -103,6 +104,13 @@ def test_flux_shifts_with_the_size_of_the_picture():
     mu = diffusers.pipelines.flux.pipeline_flux.calculate_shift(64 * 64)
     pipeline.scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25], mu=mu)
     assert large.timesteps(4) == pytest.approx(pipeline.scheduler.timesteps.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("side", [256, 1024, 2048])
+def test_the_shift_of_flux_2_is_that_of_its_pipeline(side):
+    for steps in (1, 4, 10, 50, 200):
+        theirs = diffusers.pipelines.flux2.pipeline_flux2_klein.compute_empirical_mu((side // 16) ** 2, steps)
+        assert empirical_shift({}, (side // 16) ** 2, steps) == pytest.approx(theirs, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sd_v", "hunyuan_dit"])

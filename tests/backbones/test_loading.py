@@ -24,16 +24,21 @@ LOADED = {
     "hunyuan_dit": backbones.HunyuanDiT,
     "sd3": StableDiffusion3,
     "flux": Flux,
+    "flux2_klein": backbones.Flux2Klein,
+    "z_image_base": backbones.ZImage,
+    "qwen_image": backbones.QwenImage,
     "wan": Wan,
 }
+TAKE_LENGTHS = ("sd3", "flux", "flux2_klein", "z_image_base", "qwen_image", "wan")
 HUB_ID = "nobody/nothing"
 refusal = partial(refusals.refusal, where="backbone")
 
 
 def keys(name):
-    t5 = {"max_sequence_length": tiny.T5_LENGTH} if name in ("sd3", "flux", "wan") else {}
+    t5 = {"max_sequence_length": tiny.T5_LENGTH} if name in TAKE_LENGTHS else {}
+    distilled = {"guidance_distilled": True} if name == "flux2_klein" else {}
     frames = {"num_frames": 9} if name == "wan" else {}
-    return {"height": 64, "width": 96, "device": "cpu", **t5, **frames}
+    return {"height": 64, "width": 96, "device": "cpu", **t5, **distilled, **frames}
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +248,7 @@ def test_a_tokenizer_without_words_is_refused(copy):
     assert "tokenizer_2 has an empty vocabulary" in refusal(backbone.load)
 
 
-@pytest.mark.parametrize("make", [tiny.tokenizer, tiny.t5_tokenizer, tiny.bert_tokenizer])
+@pytest.mark.parametrize("make", [tiny.tokenizer, tiny.t5_tokenizer, tiny.bert_tokenizer, tiny.chat_tokenizer])
 def test_every_kind_of_empty_tokenizer_is_recognised(make, tmp_path):
     pipeline = SimpleNamespace(components={"tokenizer": make(), "text_encoder": None})
     loading.check_tokenizers("here", pipeline)

@@ -14,7 +14,7 @@ from npnet.instantiate import build
 from npnet.paths import config_dir
 from npnet.records import Conditioning
 from tests import tiny
-from tests.backbones.published import DISTILLED, MODELS
+from tests.backbones.published import DISTILLED, LANGUAGE_MODELS, MODELS
 
 YAMLS = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))
 
@@ -99,13 +99,20 @@ def test_the_papers_settings():
     assert settings("sd35_medium") == (7.0, 1.0, 10, 28)
 
 
-def conditioning_by_hand(backbone):
+def conditioning_by_hand(name, backbone):
     """What ``encode`` gives, as to shapes, from the widths of the text encoders."""
 
     def empty(length, encoder):
-        return torch.empty(1, length, encoder.config.hidden_size, device="meta")
+        width = encoder.config.get_text_config().hidden_size * LANGUAGE_MODELS.get(name, 1)
+        return torch.empty(1, length, width, device="meta")
 
     pipeline = backbone.pipeline
+    if name in LANGUAGE_MODELS:
+        rows = empty(backbone.embed_dims()["prompt_length"], pipeline.text_encoder)
+        masked = backbone.text_encoder.masked and name != "z_image"  # whose lists ask for lengths
+        mask = torch.empty(rows.shape[:2], dtype=torch.long, device="meta") if masked else None
+        negative = (rows, mask) if "unconditional_branch" in backbone.capabilities else (None, None)
+        return Conditioning(("a",), rows, negative[0], prompt_mask=mask, negative_prompt_mask=negative[1])
     if not hasattr(pipeline, "text_encoder_2"):
         rows = empty(512, pipeline.text_encoder)
         return Conditioning(("a",), rows, rows)
@@ -119,8 +126,12 @@ def conditioning_by_hand(backbone):
 def test_the_full_size_denoiser_takes_what_the_encoders_give(name):
     backbone = full_size(name)
     dims, meta = backbone.embed_dims(), torch.device("meta")
-    if name in ("wan", "hunyuan_dit"):  # masked encoders ask for numbers, which the meta device does not have
-        conditioning = conditioning_by_hand(backbone)
+    if name in (
+        "wan",
+        "hunyuan_dit",
+        *LANGUAGE_MODELS,
+    ):  # masked encoders ask for numbers, which the meta device does not have
+        conditioning = conditioning_by_hand(name, backbone)
     else:
         with torch.no_grad():
             conditioning = backbone.encode(["a"])

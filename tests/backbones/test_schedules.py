@@ -142,6 +142,9 @@ def test_the_familys_published_schedule_stands_in_for_a_checkpoints_that_is_not_
         "HunyuanDiTPipeline": backbones.HunyuanDiT,
         "StableDiffusion3Pipeline": backbones.StableDiffusion3,
         "FluxPipeline": backbones.Flux,
+        "Flux2KleinPipeline": backbones.Flux2Klein,
+        "QwenImagePipeline": backbones.QwenImage,
+        "ZImagePipeline": backbones.ZImage,
         "WanPipeline": backbones.Wan,
     }[model["pipeline"]]
     described = family(path, **SIZE)

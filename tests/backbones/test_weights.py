@@ -148,7 +148,7 @@ def test_a_lora_of_another_model_is_refused(saved, tmp_path):
         load({"conv_in.weight": down})
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "wan"])
+@pytest.mark.parametrize("name", ["sd3", "flux", "flux2_klein", "wan"])
 def test_a_lora_of_a_transformer(name, tmp_path):
     from npnet.backbones.runtime import lora
 

@@ -113,17 +113,17 @@ class FluxDenoiser(PipelineDenoiser):
         return places.flatten(0, 1)
 
 
-def pack(latents: Tensor) -> Tensor:
-    """Read 2 x 2 cells as one token: ``(B, C, 2r, 2c)`` -> ``(B, r c, 4C)``; a permutation of the numbers."""
+def pack(latents: Tensor, side: int = 2) -> Tensor:
+    """Read side x side cells as one token: ``(B, C, 2r, 2c)`` -> ``(B, r c, 4C)``; a permutation of the numbers."""
     count, channels, height, width = latents.shape
-    cells = latents.reshape(count, channels, height // 2, 2, width // 2, 2)
-    return cells.permute(0, 2, 4, 1, 3, 5).reshape(count, height * width // 4, channels * 4)
+    cells = latents.reshape(count, channels, height // side, side, width // side, side)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(count, height * width // side**2, channels * side**2)
 
 
-def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
+def unpack(tokens: Tensor, rows: int, columns: int, side: int = 2) -> Tensor:
     """Undo ``pack``."""
-    cells = tokens.reshape(len(tokens), rows, columns, -1, 2, 2)
-    return cells.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, 2 * rows, 2 * columns)
+    cells = tokens.reshape(len(tokens), rows, columns, -1, side, side)
+    return cells.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, side * rows, side * columns)
 
 
 SD3 = Parts(SD3Text, SD3Denoiser)

@@ -156,7 +156,7 @@ class LoadedBackbone(Scheduled):
             return branches.conditional
         if branches.unconditional is None:
             raise ValueError(f"guidance_scale={guidance_scale} needs the unconditional branch, which was not evaluated")
-        return branches.unconditional + guidance_scale * (branches.conditional - branches.unconditional)
+        return self.denoiser.mix(branches.conditional, branches.unconditional, guidance_scale)
 
     def predict(
         self,

@@ -78,6 +78,10 @@ class Denoiser(ABC):
         """Return what the network is given at ``guidance_scale``; families with embedded guidance put it in here."""
         return conditioning
 
+    def mix(self, conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
+        """Mix the two predictions ``(B, C, *grid)``; affine in the scale unless the description says otherwise."""
+        return unconditional + guidance_scale * (conditional - unconditional)
+
     def model_output(self, latents: Tensor, label: float, conditioning: Conditioning, unconditional: bool) -> Tensor:
         """Run the network in its own dtype and return float32.
 

@@ -182,9 +182,10 @@ def _prepare(adopted: Adopted) -> None:
     description.check_size(facts, height=description.height, width=description.width)
     config = pipeline.vae.config
     found = getattr(config, "latent_channels", None) or config.z_dim
-    if found != facts.latent_channels:
+    wanted = facts.vae_channels or facts.latent_channels
+    if found != wanted:
         key, source = ("vae", description.vae) if description.vae else ("path", description.source)
-        raise FieldError(key, source, f"a VAE of {found} latent channels; {facts.latent_channels} are the denoiser's")
+        raise FieldError(key, source, f"a VAE of {found} latent channels; {wanted} are the denoiser's")
     if description.channels_last:
         for part in (module, pipeline.vae):
             loading.set_channels_last(part)

@@ -155,6 +155,9 @@ def move(
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = empty(mode, buffer, dtype, device)
+        for name, constant in vars(part).items():  # tensors that ``module.to`` does not know
+            if isinstance(constant, Tensor):
+                vars(part)[name] = empty(mode, constant, device=torch.device("cpu"))
     module.to = partial(_to, mode, module)  # type: ignore[method-assign, assignment]
     return module.eval()
 

@@ -145,5 +145,8 @@ def text_encoders(pipeline: Any) -> dict[nn.Module, int | None]:
 
 
 def length_of(positions: int | None, described: Any) -> int:
-    """Return the tokens that a text encoder is given for each prompt."""
-    return getattr(described, "max_sequence_length", T5_TOKENS) if positions is None else min(positions, CLIP_TOKENS)
+    """Return the tokens that a text encoder is given for each prompt; a language model has positions for far more."""
+    asked = getattr(described, "max_sequence_length", None)
+    if positions is None or (asked is not None and positions > CLIP_TOKENS):
+        return asked or T5_TOKENS
+    return min(positions, CLIP_TOKENS)
