@@ -15,7 +15,7 @@ from tests import tiny
 from tests.voxels import Voxels
 
 EVERY = (*tiny.FAMILIES, "voxels", "shapes", "shapes_b")
-GUIDED = tuple(name for name in EVERY if name not in ("flux", "flux_schnell", "flux2_klein", "z_image"))
+GUIDED = tuple(name for name in EVERY if name not in ("flux", "flux_schnell", "flux2_klein", "z_image", "sana_sprint"))
 """Those with an unconditional branch."""
 PROMPTS = ["a cat", "two dogs"]
 SHAPES_PROMPTS = ["a red circle to the left of a blue square", "a green triangle above a yellow circle"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import diffusers
@@ -15,6 +16,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -371,6 +374,53 @@ def qwen_image_pipeline() -> diffusers.QwenImagePipeline:
     )
 
 
+def sana_sprint_pipeline() -> diffusers.SanaSprintPipeline:
+    torch.manual_seed(0)
+    call = inspect.signature(diffusers.SanaSprintPipeline.__call__).parameters
+    words = chat_tokenizer("\n".join(call["complex_human_instruction"].default))  # one word here
+    gemma = Gemma2Config(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        guidance_embeds=True,
+        guidance_embeds_scale=0.1,
+        qk_norm="rms_norm_across_heads",
+    )
+    deep = {"block_types": "ResBlock", "block_out_channels": (8,) * 6, "layers_per_block": (1,) * 6}
+    multiscales = {f"{half}_qkv_multiscales": ((),) * 6 for half in ("encoder", "decoder")}
+    halves = {f"{half}_{name}": value for half in ("encoder", "decoder") for name, value in deep.items()}
+    picture_vae = diffusers.AutoencoderDC(
+        latent_channels=4,
+        upsample_block_type="interpolate",
+        downsample_block_type="conv",
+        scaling_factor=0.41407,
+        **halves,
+        **multiscales,
+    )
+    return diffusers.SanaSprintPipeline(
+        tokenizer=words,
+        text_encoder=Gemma2Model(gemma),
+        vae=picture_vae,
+        transformer=transformer,
+        scheduler=diffusers.SCMScheduler(),
+    )
+
+
 WAN_SCHEDULER: dict[str, Any] = {
     "prediction_type": "flow_prediction",
     "use_flow_sigmas": True,
@@ -433,6 +483,8 @@ def family(name: str, **changed: Any) -> backbones.Backbone:
         return backbones.ZImage("unused", **t5).adopt(z_image_pipeline())
     if name == "qwen_image":
         return backbones.QwenImage("unused", **t5).adopt(qwen_image_pipeline())
+    if name == "sana_sprint":
+        return backbones.SanaSprint("unused", **t5).adopt(sana_sprint_pipeline())
     assert name == "wan", name
     return backbones.Wan("unused", num_frames=9, **t5).adopt(wan_pipeline())
 
@@ -457,5 +509,6 @@ FAMILIES = (
     "z_image",
     "z_image_base",
     "qwen_image",
+    "sana_sprint",
     "wan",
 )

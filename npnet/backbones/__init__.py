@@ -13,6 +13,7 @@ from npnet.backbones.flux2 import Flux2Klein
 from npnet.backbones.hunyuan import HunyuanDiT
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.qwen_image import QwenImage
+from npnet.backbones.sana import SanaSprint
 from npnet.backbones.schedules import (
     END,
     Coefficients,
@@ -37,6 +38,7 @@ __all__ = [
     "HunyuanDiT",
     "PipelineBackbone",
     "QwenImage",
+    "SanaSprint",
     "Schedule",
     "Shapes",
     "StableDiffusion",

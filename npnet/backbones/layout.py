@@ -26,6 +26,7 @@ class PositiveMultiple(Rule):
 Side2 = Annotated[int, PositiveMultiple(2)]
 Side8 = Annotated[int, PositiveMultiple(8)]
 Side16 = Annotated[int, PositiveMultiple(16)]
+Side32 = Annotated[int, PositiveMultiple(32)]
 """Sides of a picture in pixels: VAE factor times patch size must divide them."""
 
 

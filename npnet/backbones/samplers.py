@@ -26,6 +26,12 @@ TAKE_LEVELS = ("dpm_solver_multistep", "ddpm", "heun", "lcm")
 """Those whose levels can be given; the others have a spacing of their own."""
 
 
+SCM = "scm"
+"""The sampler that SANA-Sprint is published with: new noise on what the step before found."""
+SCM_SCHEDULER = "SCMScheduler"
+"""What diffusers calls it; a checkpoint whose scheduler it is takes that sampler."""
+
+
 class HasSchedule(Protocol):
     """A model, described or loaded."""
 
@@ -41,15 +47,15 @@ def check_sampler(name: str, backbone: HasSchedule | None = None, num_inference_
     """Refuse an unknown sampler name, or one that ``backbone`` cannot use, or not for so many steps.
 
     Args:
-        name: ``default``, or one of ``SAMPLERS``.
+        name: ``default``, ``scm``, or one of ``SAMPLERS``.
         backbone: a description or a loaded model.
         num_inference_steps: None judges the name alone.
 
     Raises:
         UserError: says what is allowed.
     """
-    if name != "default" and name not in SAMPLERS:
-        raise unknown("sampler", name, ("default", *SAMPLERS))
+    if name != "default" and name not in (SCM, *SAMPLERS):
+        raise unknown("sampler", name, ("default", *SAMPLERS, SCM))
     if backbone is None:
         return
     schedule = backbone.schedule()
@@ -57,15 +63,21 @@ def check_sampler(name: str, backbone: HasSchedule | None = None, num_inference_
         _check_kind(name, schedule, backbone.name)
     if num_inference_steps is None:
         return
-    if name == "default":
+    if name in ("default", SCM):
         schedule.steps(num_inference_steps)
     else:  # only diffusers' own scheduler can tell; a run with it needs diffusers anyway
         imported("npnet.backbones.runtime.samplers:make_schedule")(name, schedule, num_inference_steps)
 
 
 def _check_kind(name: str, schedule: Schedule, family: str) -> None:
+    own = (schedule.published or {}).get("_class_name") == SCM_SCHEDULER
+    if name == SCM:
+        if not own:
+            raise FieldError("sampler", name, f"it is SANA-Sprint's; use sampler=default with {family}")
+        return
     if schedule.kind != "variance_preserving":
-        raise FieldError("sampler", name, f"{family} is a flow-matching model; allowed there: sampler=default")
+        allowed = f"sampler=default{f', {SCM}' if own else ''}"
+        raise FieldError("sampler", name, f"{family} is a flow-matching model; allowed there: {allowed}")
     if schedule.published is None:
         raise FieldError("sampler", name, f"{family} samples with its own rule only; use sampler=default")
     if schedule.fixed_levels() is not None and name not in TAKE_LEVELS:

@@ -59,7 +59,7 @@ def plan(cfg: DictConfig) -> None:
     if settings.backbone is not None:
         lines += describe_backbone(settings, settings.backbone)
     if settings.network is not None:
-        lines += describe_network(settings, settings.network)
+        lines += describe_network(settings, sized(settings.network, settings.backbone))
     print("\n".join(lines or describe_all(settings)))
 
 
@@ -106,6 +106,16 @@ def describe_network(settings: PlanSettings, network: Node) -> list[str]:
     held = f"weights {wording.gibibytes(applied.weights_bytes)}, {applied.held_bytes(1) / 2**20:,.0f} MiB beside them"
     told = wording.row("applied", f"{wording.flops(applied.total_flops)} a noise, {held}")
     return [told, *wording.describe_training(step, settings.batch_size, steps, settings.gpu)]
+
+
+def sized(network: Node, backbone: Backbone | None) -> Node:
+    """Return a network as training on pairs of a backbone makes it; see ``NoiseNetwork``."""
+    if backbone is None:
+        return network
+    channels, *grid = backbone.latent_shape()
+    sizes = {"latent_channels": channels, "latent_size": grid, **backbone.embed_dims()}
+    known = {name: size for name, size in sizes.items() if name in network.keys}
+    return Node(network.where, {**network.keys, **known})
 
 
 def counted(group: Group, described: Any) -> Counts:

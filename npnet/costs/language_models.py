@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from npnet.costs.vaes import VAE_FLUX
+from npnet.costs.vaes import VAE_DC, VAE_FLUX
 
 QWEN3_4B = {
     "vocab_size": 151936,
@@ -37,6 +37,7 @@ QWEN25_VL_7B = {
     },
     "tie_word_embeddings": False,
 }
+GEMMA_2_2B = {"vocab_size": 256000, "hidden_size": 2304, "num_hidden_layers": 26}
 LANGUAGE_MODEL_PARTS: dict[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "black-forest-labs/FLUX.2-klein-4B": {
         "transformer": (
@@ -99,6 +100,28 @@ LANGUAGE_MODEL_PARTS: dict[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
                 "max_image_seq_len": 8192,
             },
         ),
+    },
+    "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": {
+        "transformer": (
+            "SanaTransformer2DModel",
+            {
+                "in_channels": 32,
+                "out_channels": 32,
+                "num_layers": 20,
+                "num_attention_heads": 70,
+                "attention_head_dim": 32,
+                "num_cross_attention_heads": 20,
+                "cross_attention_head_dim": 112,
+                "cross_attention_dim": 2240,
+                "caption_channels": 2304,
+                "sample_size": 32,
+                "guidance_embeds": True,
+                "qk_norm": "rms_norm_across_heads",
+            },
+        ),
+        "vae": ("AutoencoderDC", VAE_DC),
+        "text_encoder": ("Gemma2Model", GEMMA_2_2B),
+        "scheduler": ("SCMScheduler", {}),
     },
 }
 """By the hub's name of a pipeline."""

@@ -24,6 +24,7 @@ FAMILIES: tuple[type[PipelineBackbone], ...] = (
     backbones.Flux2Klein,
     backbones.QwenImage,
     backbones.ZImage,
+    backbones.SanaSprint,
     backbones.Wan,
 )
 """A name that two share is the first one's."""

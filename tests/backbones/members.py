@@ -24,6 +24,7 @@ PIPELINES = {
     "Flux2Klein": lambda prediction_type: tiny.flux2_klein_pipeline(),
     "ZImage": lambda prediction_type: tiny.z_image_pipeline(),
     "QwenImage": lambda prediction_type: tiny.qwen_image_pipeline(),
+    "SanaSprint": lambda prediction_type: tiny.sana_sprint_pipeline(),
     "Wan": lambda prediction_type: tiny.wan_pipeline(),
 }
 """A further class of descriptions with a pipeline needs a tiny one here."""

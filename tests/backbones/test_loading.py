@@ -27,9 +27,10 @@ LOADED = {
     "flux2_klein": backbones.Flux2Klein,
     "z_image_base": backbones.ZImage,
     "qwen_image": backbones.QwenImage,
+    "sana_sprint": backbones.SanaSprint,
     "wan": Wan,
 }
-TAKE_LENGTHS = ("sd3", "flux", "flux2_klein", "z_image_base", "qwen_image", "wan")
+TAKE_LENGTHS = ("sd3", "flux", "flux2_klein", "z_image_base", "qwen_image", "sana_sprint", "wan")
 HUB_ID = "nobody/nothing"
 refusal = partial(refusals.refusal, where="backbone")
 

@@ -145,6 +145,7 @@ def test_the_familys_published_schedule_stands_in_for_a_checkpoints_that_is_not_
         "Flux2KleinPipeline": backbones.Flux2Klein,
         "QwenImagePipeline": backbones.QwenImage,
         "ZImagePipeline": backbones.ZImage,
+        "SanaSprintPipeline": backbones.SanaSprint,
         "WanPipeline": backbones.Wan,
     }[model["pipeline"]]
     described = family(path, **SIZE)

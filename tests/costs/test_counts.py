@@ -11,6 +11,7 @@ from npnet.costs.counts import Counts, find, identity, keep, plain, stored
 from npnet.costs.runs import make_run, pair_forwards
 from npnet.errors import UserError
 from npnet.instantiate import Node
+from npnet.networks import NoiseNetwork
 from npnet.noise import Inversion
 from tests.collected import composed
 
@@ -65,6 +66,15 @@ def test_a_network_of_ones_own_is_counted_once_and_kept(monkeypatch, capsys):
     assert "counted on a fake GPU" in capsys.readouterr().out
     monkeypatch.setattr(command, "imported", None)  # nothing is counted any more
     assert describe_network(settings, node) == first
+
+
+@pytest.mark.parametrize("name", ["flux2_klein", "z_image", "qwen_image", "sana_sprint"])
+def test_a_network_planned_beside_a_backbone_has_the_sizes_of_its_latents_and_prompts(name):
+    backbone, network = described("backbone", name), described("network", "npnet_unet")
+    assert command.sized(network, None) == network
+    made = command.sized(network, backbone).build(NoiseNetwork)
+    assert (made.config["latent_channels"], *made.config["latent_size"]) == backbone.latent_shape()
+    assert made.misfit(backbone.latent_shape(), backbone.embed_dims(), "it") is None
 
 
 def test_a_damaged_file_of_counts_is_one_line_that_names_it():

@@ -24,8 +24,11 @@ PIPELINES = {
     "flux2": lambda: tiny.flux2_klein_pipeline(is_distilled=False),
     "z_image": tiny.z_image_pipeline,
     "qwen_image": tiny.qwen_image_pipeline,
+    "sana": tiny.sana_sprint_pipeline,
     "wan": tiny.wan_pipeline,
 }
+UNGUIDED = ("flux", "flux2", "sana")
+"""Those whose pipelines take no negative prompt."""
 SIZES = {"height": 64, "width": 96}
 STEPS, GUIDANCE = 3, 2.0
 CALL = {"guidance_scale": GUIDANCE, "num_inference_steps": STEPS, **SIZES}
@@ -90,11 +93,13 @@ def arguments(name):
         else {}
     )
     frames = {"num_frames": 9} if name == "wan" else {}
-    binning = {"use_resolution_binning": False} if name == "hunyuan" else {}
+    binning = {"use_resolution_binning": False} if name in ("hunyuan", "sana") else {}
     guidance = {"true_cfg_scale": GUIDANCE, "negative_prompt": " "} if name == "qwen_image" else {}
     if name == "z_image":  # its pipeline counts one less
         guidance = {"guidance_scale": GUIDANCE - 1}
-    return {**found, **lengths, **frames, **binning, **guidance}
+    # more than one step draws noise
+    single = {"num_inference_steps": 1, "intermediate_timesteps": None} if name == "sana" else {}
+    return {**found, **lengths, **frames, **binning, **guidance, **single}
 
 
 def sizes(name):
@@ -154,7 +159,7 @@ def test_the_picture_is_that_of_our_own_sampler(name, attached):
         better = attached.network(
             noise, conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
         )
-        ours = packed(pipe, backbone.sample(better, conditioning, STEPS, GUIDANCE))
+        ours = packed(pipe, backbone.sample(better, conditioning, arguments(name)["num_inference_steps"], GUIDANCE))
         if name == "flux2":  # it returns what the VAE takes
             ours = backbone.decoder.unscale(unpacked(pipe, ours, backbone.latent_shape()))
     attached.attach(pipe)
@@ -163,20 +168,20 @@ def test_the_picture_is_that_of_our_own_sampler(name, attached):
 
 def test_every_picture_of_a_list_is_the_one_it_is_alone(name, attached):
     pipe, prompts = pipeline(name), ["a red fox", "two boats"]
-    # diffusers repeats Hunyuan-DiT's masks in another order than its embeddings
-    copies = 1 if name == "hunyuan" else 2
+    # diffusers repeats these masks in another order than the embeddings
+    copies = 1 if name in ("hunyuan", "sana") else 2
     count = {"num_videos_per_prompt" if name == "wan" else "num_images_per_prompt": copies}
-    unwanted = {} if name.startswith("flux") else {"negative_prompt": ["blurred", "grey"]}
+    unwanted = {} if name in UNGUIDED else {"negative_prompt": ["blurred", "grey"]}
     generators = [torch.Generator().manual_seed(seed) for seed in range(2 * copies)]
     attached.attach(pipe)
     together = drawn(pipe, name, prompts, generator=generators, **unwanted, **count)
-    unwanted = {} if name.startswith("flux") else {"negative_prompt": "grey"}
+    unwanted = {} if name in UNGUIDED else {"negative_prompt": "grey"}
     alone = drawn(pipe, name, "two boats", generator=torch.Generator().manual_seed(copies), **unwanted)
     assert torch.allclose(together[copies : copies + 1], alone, atol=1e-4)
 
 
 def test_a_search_of_the_model_gives_the_same_called_and_attached(name):
-    if name == "flux":
+    if name in ("flux", "sana"):
         pytest.skip("no unconditional branch")
     pipe, prompt = pipeline(name), "a red fox"
     keys = {key: arguments(name)[key] for key in ("guidance_scale", "num_inference_steps")}

@@ -62,8 +62,39 @@ class FluxText(PipelineText):
         return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-class FluxDenoiser(PipelineDenoiser):
-    """FLUX's transformer; ``guidance`` is what it reads of the guidance scale.
+class EmbeddedGuidance(PipelineDenoiser):
+    """A network that reads the guidance scale as a number.
+
+    Args:
+        adopted: a pipeline.
+    """
+
+    published = 3.5
+    """What it reads where nobody says."""
+    embedded: float | None = None
+    """What it reads whatever the guidance scale."""
+
+    def __init__(self, adopted: Adopted) -> None:
+        super().__init__(adopted)
+        self.usual = float(adopted.description.settings.get("guidance_scale", self.published))
+
+    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
+        """See ``Denoiser.with_guidance``: the number the network reads, one for each sample."""
+        column = self._column(len(conditioning), guidance_scale)
+        return replace(conditioning, extras={**conditioning.extras, "guidance": column})
+
+    def guidance(self, inputs: Mapping[str, Tensor], count: int) -> Tensor:
+        """Return the numbers, ``(B,)``."""
+        given = inputs.get("guidance")
+        return (self._column(count, self.usual) if given is None else given).float()
+
+    def _column(self, count: int, guidance_scale: float) -> Tensor:
+        scale = guidance_scale if self.embedded is None else self.embedded
+        return self.full(float(scale), count)
+
+
+class FluxDenoiser(EmbeddedGuidance):
+    """FLUX's transformer.
 
     Args:
         adopted: a pipeline of FLUX.
@@ -74,21 +105,12 @@ class FluxDenoiser(PipelineDenoiser):
         description = adopted.description
         assert isinstance(description, Flux)
         self.embedded = description.embedded_guidance if description.true_cfg else None
-        self.usual = float(description.settings.get("guidance_scale", 3.5))
-
-    def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
-        """See ``Denoiser.with_guidance``: the number the network reads, one for each sample."""
-        column = self._column(len(conditioning), guidance_scale)
-        return replace(conditioning, extras={**conditioning.extras, "guidance": column})
 
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
         rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
         length, dtype = inputs["prompt_embeds"].shape[1], latents.dtype
-        guidance = None
-        if self.module.config.guidance_embeds:
-            given = inputs.get("guidance")
-            guidance = (self._column(len(latents), self.usual) if given is None else given).float()
+        guidance = self.guidance(inputs, len(latents)) if self.module.config.guidance_embeds else None
         output = self.module(
             hidden_states=pack(latents),
             timestep=self.full(label, len(latents), dtype=dtype) / 1000,
@@ -100,10 +122,6 @@ class FluxDenoiser(PipelineDenoiser):
             return_dict=False,
         )[0]
         return unpack(output, rows, columns)
-
-    def _column(self, count: int, guidance_scale: float) -> Tensor:
-        scale = guidance_scale if self.embedded is None else self.embedded
-        return self.full(float(scale), count)
 
     def _places(self, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
         """Return the row and column of each token, ``(rows * columns, 3)``; the first number is always 0."""

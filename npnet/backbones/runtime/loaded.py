@@ -189,10 +189,10 @@ class LoadedBackbone(Scheduled):
             conditioning: B prompts.
             num_inference_steps: denoiser evaluations of the default sampler.
             guidance_scale: diffusers convention.
-            sampler: ``default`` is the family's deterministic step, ``move``; other names: ``samplers.SAMPLERS``.
+            sampler: ``default`` is the family's deterministic step, ``move``; see ``backbones.samplers``.
             timesteps: the levels to visit instead of the family's spacing (default sampler only).
             generators: one for each sample, for the stochastic samplers.
-            first_branches: the first evaluation of the leading samples of the batch, where it was made already.
+            first_branches: the first evaluation of the batch's leading samples, where it was made.
 
         Raises:
             UserError: the sampler is unknown, or not for this family or this number of steps.
@@ -222,13 +222,12 @@ class LoadedBackbone(Scheduled):
         generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
         check_sampler(sampler, self)
-        scheduler = samplers.make_schedule(sampler, self._schedule, num_inference_steps)
 
         def guided(scaled: Tensor, timestep: float) -> Tensor:
             conditional, rest = self.evaluate(scaled, timestep, conditioning, guidance_scale != 1)
             return self.guide(Branches(timestep, conditional, rest), guidance_scale)
 
-        return samplers.run(scheduler, latents, guided, generators)
+        return samplers.sample(sampler, self, latents, guided, num_inference_steps, generators)
 
     def _complete(self, known: Branches, latents: Tensor, timestep: float, conditioning: Conditioning) -> Branches:
         """Evaluate the samples that ``known`` does not cover."""

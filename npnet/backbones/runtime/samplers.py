@@ -8,10 +8,12 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from npnet.backbones.samplers import SAMPLERS
-from npnet.backbones.schedules import Schedule, refused
+from npnet.backbones.runtime.scheduled import Scheduled
+from npnet.backbones.samplers import SAMPLERS, SCM
+from npnet.backbones.schedules import END, Schedule, Step, refused
 from npnet.errors import one_line
 
 
@@ -54,6 +56,20 @@ def make_schedule(name: str, schedule: Schedule, num_inference_steps: int) -> An
     return scheduler
 
 
+def sample(
+    name: str,
+    model: Scheduled,
+    noise: Tensor,
+    guided: Callable[[Tensor, float], Tensor],
+    num_inference_steps: int,
+    generators: Sequence[torch.Generator] | None,
+) -> Tensor:
+    """Denoise ``noise`` ``(B, C, *grid)`` by a sampler that the model takes; see ``run`` and ``run_scm``."""
+    if name == SCM:
+        return run_scm(model, noise, guided, model.steps(num_inference_steps), generators)
+    return run(make_schedule(name, model.schedule(), num_inference_steps), noise, guided, generators)
+
+
 def run(
     scheduler: Any,
     noise: Tensor,
@@ -73,6 +89,33 @@ def run(
     for timestep in scheduler.timesteps:
         output = guided(scheduler.scale_model_input(latents, timestep), float(timestep))
         latents = scheduler.step(output, timestep, latents, **options, return_dict=False)[0]
+    return latents
+
+
+def run_scm(
+    model: Scheduled,
+    noise: Tensor,
+    guided: Callable[[Tensor, float], Tensor],
+    steps: Sequence[Step],
+    generators: Sequence[torch.Generator] | None,
+) -> Tensor:
+    """Denoise ``noise`` ``(B, C, *grid)`` as a consistency model does: to the end from each level, and noised anew.
+
+    Args:
+        model: says what the levels mean.
+        noise: N(0, I).
+        guided: from latents and their level to the guided prediction.
+        steps: of the model.
+        generators: one for each sample, for the noise after the first.
+    """
+    latents = noise
+    for here, there in steps:
+        clean = model.to_x0(guided(latents, here), latents, here)
+        if there == END:
+            return clean
+        alpha, sigma = model.coefficients(there)
+        given = None if generators is None else list(generators)
+        latents = alpha * clean + sigma * randn_tensor(noise.shape, generator=given, device=noise.device)
     return latents
 
 
