@@ -73,6 +73,8 @@ class EmbeddedGuidance(PipelineDenoiser):
     """What it reads where nobody says."""
     embedded: float | None = None
     """What it reads whatever the guidance scale."""
+    unit = 1.0
+    """What it reads for a guidance scale of 1."""
 
     def __init__(self, adopted: Adopted) -> None:
         super().__init__(adopted)
@@ -90,7 +92,7 @@ class EmbeddedGuidance(PipelineDenoiser):
 
     def _column(self, count: int, guidance_scale: float) -> Tensor:
         scale = guidance_scale if self.embedded is None else self.embedded
-        return self.full(float(scale), count)
+        return self.full(self.unit * float(scale), count)
 
 
 class FluxDenoiser(EmbeddedGuidance):

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from npnet.backbones.runtime.adopted import Adopted
 from npnet.backbones.runtime.flow import EmbeddedGuidance
 from npnet.backbones.runtime.language_model import LanguageModelText
 from npnet.backbones.runtime.pipeline import Parts
@@ -31,9 +32,17 @@ class SanaText(LanguageModelText):
 
 
 class SanaDenoiser(EmbeddedGuidance):
-    """SANA-Sprint's transformer."""
+    """SANA-Sprint's transformer.
+
+    Args:
+        adopted: a pipeline of SANA-Sprint.
+    """
 
     published = 4.5
+
+    def __init__(self, adopted: Adopted) -> None:
+        super().__init__(adopted)
+        self.unit = float(self.module.config.guidance_embeds_scale)
 
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
@@ -42,7 +51,7 @@ class SanaDenoiser(EmbeddedGuidance):
             latents,
             encoder_hidden_states=inputs["prompt_embeds"],
             encoder_attention_mask=inputs.get("prompt_mask"),
-            guidance=self.guidance(inputs, count) * self.module.config.guidance_embeds_scale,
+            guidance=self.guidance(inputs, count),
             timestep=self.full(label / 1000, count),
             return_dict=False,
         )[0]
