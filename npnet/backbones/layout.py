@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from npnet.fields import Rule
 
-Configs = Mapping[str, Mapping[str, Any]]
-"""Part of a pipeline -> its configuration; of a tokenizer, ``model_max_length``."""
+Configs = Callable[[str], Mapping[str, Any]]
+"""Part of a pipeline -> its configuration, empty where it is not known; of a tokenizer, ``model_max_length``."""
 
 
 class PositiveMultiple(Rule):
@@ -90,7 +90,7 @@ class Facts:
 
 def find(configs: Configs, part: str, name: str, published: Any) -> Any:
     """Return a value of a part's configuration; where it is not stated, the published one."""
-    value = configs.get(part, {}).get(name)
+    value = configs(part).get(name)
     return published if value is None else value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from npnet.backbones import files
@@ -134,14 +135,15 @@ class PipelineBackbone(Backbone):
 
     def facts(self) -> Facts:
         """Return the checkpoint's sizes, as far as this machine knows them without the weights."""
-        parts = [self.layout.denoiser, "vae", *self.layout.text_parts]
-        found: dict[str, Mapping[str, Any]] = {}
-        for part in parts:
-            name = "tokenizer_config.json" if part.startswith("tokenizer") else "config.json"
-            config = files.small_file(self.source, f"{part}/{name}", "path", self.revision)
-            if config is not None:
-                found[part] = config
-        return self.facts_of(found)
+        return self.facts_of(cache(self.part_config))
+
+    def part_config(self, part: str) -> Mapping[str, Any]:
+        """Return the configuration of a part where it is on this machine.
+
+        The tokenizers of language models state a length of 31 digits, which is refused: their families never ask.
+        """
+        name = "tokenizer_config.json" if part.startswith("tokenizer") else "config.json"
+        return files.small_file(self.source, f"{part}/{name}", "path", self.revision) or {}
 
     def latent_shape(
         self, height: int | None = None, width: int | None = None, *, facts: Facts | None = None

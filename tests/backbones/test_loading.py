@@ -70,7 +70,9 @@ def test_a_saved_pipeline_is_loaded_as_it_was(name, saved):
     needs_accelerate(name)
     backbone = LOADED[name](str(saved(name)), **keys(name))
     backbone.check()
+    sizes = backbone.latent_shape(), backbone.embed_dims()  # of its small files
     backbone = backbone.load()
+    assert sizes == (backbone.latent_shape(), backbone.embed_dims())
     noise = noise_for(backbone)
     ours, before = (b.sample(noise, b.encode(PROMPTS), 2, 3.0) for b in (backbone, built(name)))
     assert torch.equal(ours, before)

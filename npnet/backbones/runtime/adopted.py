@@ -42,7 +42,8 @@ class Adopted:
     @cached_property
     def facts(self) -> Facts:
         """The sizes of this very pipeline."""
-        return self.description.facts_of(configs(self.pipeline))
+        found = configs(self.pipeline)
+        return self.description.facts_of(lambda part: found.get(part, {}))
 
     def latent_shape(self, *size: int | None, **sides: int | None) -> tuple[int, ...]:
         """See ``Backbone.latent_shape``."""
