@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from npnet.cli import run
 from npnet.description import imported
 from npnet.loggers import check_logins
+from npnet.work import request
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,6 +21,7 @@ def collect(cfg: DictConfig) -> None:
     """
     plan = imported("collect.plan:make_plan")(cfg)
     workers = plan.settings.crew()
+    request.check(plan.settings.output_dir, lambda: plan.request)
     if plan.settings.dry_run:
         check_logins(plan.settings.logger)
         print(imported("collect.dry_run:dry_run_text")(plan))

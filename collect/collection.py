@@ -12,11 +12,11 @@ from collect.plan import CollectionPlan
 from collect.selection import verdict
 from collect.watch import Watch
 from collect.writer import ShardWriter
+from npnet.compatibility import check_ready
 from npnet.data import schema
 from npnet.data.sidecars import TriedPair
 from npnet.engine.pairs import PairMaker, ScoredPairs
 from npnet.engine.writing import Writer
-from npnet.errors import under
 from npnet.records import NoisePair
 from npnet.work.job import Advance, Workers
 
@@ -88,8 +88,7 @@ def run(plan: CollectionPlan, workers: Workers) -> None:
     Raises:
         UserError: a device that is not here; the folder is another request's, or is being worked on; see ``run_job``.
     """
-    with under("backbone"):
-        plan.settings.backbone.check_device()
+    check_ready(plan.settings.backbone, plan.settings.noise)
     job = CollectJob(plan)
     with hold(job, workers), Watch.of(plan.settings) as watch:
         fill_folder(

@@ -34,6 +34,7 @@ def dry_run_text(plan: CollectionPlan) -> str:
         f"forwards per pair  {'depends on the data' if forwards is None else forwards}",
         f"bytes              {size}",
         f"written to         {settings.output_dir}",
+        *settings.backbone.device_note(),
         wording.describe_disk((pair_bytes + pictures) * plan.num_ours, settings.output_dir),
         *costs(settings, forwards, plan.num_ours),
     ]

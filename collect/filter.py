@@ -21,6 +21,7 @@ from npnet.data.sidecars import Shard, TriedPair, list_shards
 from npnet.description import imported
 from npnet.errors import FieldError
 from npnet.settings import read, resolved
+from npnet.work.request import check as check_folder
 from npnet.work.request import digest
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def filter_pairs(cfg: DictConfig) -> None:
     """
     plan = make_filter_plan(cfg)
     workers = plan.settings.crew()
+    check_folder(plan.settings.output_dir, lambda: plan.request)
     if plan.settings.dry_run:
         tried = [plan.judge(pair) for shard in plan.source for pair in shard.tried]
         kept = sum(pair.kept for pair in tried)

@@ -13,6 +13,8 @@ from npnet.compatibility import check_network_path, check_parts, read_prompts, s
 from npnet.data.prompt_text import MAX_TOKENS, count_long
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
+from npnet.errors import FieldError
+from npnet.noise import Standard
 from npnet.settings import read, resolved
 from npnet.work.request import require_finite
 
@@ -100,6 +102,9 @@ def make_plan(cfg: Any) -> CollectionPlan:
     config = resolved(cfg)
     require_finite(config)
     settings = read(CollectSettings, config)
+    if isinstance(settings.method, Standard):
+        needed = "it leaves the noise as it is, so there is no golden side; choose a noise method, as noise=[inversion]"
+        raise FieldError("noise", list(settings.noise), needed)
     check_network_path(config, settings.noise)
     noise = check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps)
     settings = replace(settings, noise=noise)

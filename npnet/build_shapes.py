@@ -12,6 +12,7 @@ from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError
 from npnet.fields import Name, Seed
 from npnet.shapes.variants import get_variant
+from npnet.work.folder import OutputFolder
 
 SUMMARY = "Make the built-in model's weights from their seed."
 
@@ -29,7 +30,7 @@ class BuildSettings(Description):
 
     variant: Name = "a"
     seed: Seed | None = None
-    output: Path | None = None
+    output: OutputFolder | None = None
     quick: bool = False
 
     def __post_init__(self) -> None:

@@ -18,7 +18,10 @@ from npnet.description import imported
 from npnet.ending import end, find_own_packages, refuse
 from npnet.experiments import check_experiment
 from npnet.labels import with_new_labels, without_tuned
-from npnet.paths import config_dir, config_dirs
+from npnet.paths import config_dir, config_dirs, refuse_address
+
+PLACES = ("hydra.run.dir", "hydra.sweep.dir")
+"""Keys of Hydra's own that name a folder to write to."""
 
 
 def run_command(
@@ -46,6 +49,10 @@ def _compose_and_call(
     find_own_packages()
     folders = config_dirs(sys.argv[1:])
     args = check_flags(sys.argv[1:])
+    for override in args.overrides:
+        key, _, place = override.partition("=")
+        if key in PLACES:
+            refuse_address(place.strip("'\""), key)
     check_experiment(name, args.overrides, folders)
     sys.argv[1:] = without_tuned(with_new_labels(sys.argv[1:], folders), folders)
     task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(_as_job(function))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from npnet.backbones.samplers import check_sampler
+from npnet.description import imported
 from npnet.errors import FieldError, UserError, under
 from npnet.noise.search import SearchMethod
 
@@ -203,6 +204,22 @@ def check_raised(who: str, labels: Iterable[str], needs_gradients: bool, metrics
         if not metrics[name].differentiable:
             able = ", ".join(other for other, metric in metrics.items() if metric.differentiable) or "none"
             raise UserError(f"{who} follows gradients, which metric.{name} does not have; have: {able}")
+
+
+def check_ready(backbone: Backbone, methods: Mapping[str, NoiseMethod]) -> None:
+    """Refuse a device that is not here, and networks whose weights cannot be applied; this imports torch.
+
+    A command asks it before its work, and not in a dry run: the GPU that the run is meant for need not be here.
+
+    Raises:
+        UserError: names the device, or the network.
+    """
+    with under("backbone"):
+        backbone.check_device()
+    for label, method in methods.items():
+        if method.applied_network is not None:
+            with part(f"noise.{label}"):
+                imported("npnet.noise.runtime.npnet:read_network")(method.applied_network, backbone)
 
 
 def read_prompts(backbone: Backbone, prompts: Prompts, seeds: Seeds) -> PromptSet:

@@ -46,6 +46,8 @@ def composition_error(name: str, error: BaseException, folders: Sequence[Path]) 
         folders: that YAML groups are looked up in, see ``paths.config_dirs``.
     """
     text = str(error)
+    if match := re.search(r"An item is already at '([^']*)'", text):
+        return f"+{match[1]}: the key is there already; write {match[1]}=VALUE, without the +"
     if match := re.match(r"Could not override '([^']*)'", text):
         return _unknown_key(name, match[1], error, folders)
     if match := re.search(r"Could not (?:load|find) '([^']*)/([^'/]*)'", text):

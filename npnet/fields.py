@@ -64,10 +64,7 @@ T = TypeVar("T")
 _PLAIN: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", is_whole),
-    float: (
-        "a number",
-        lambda value: is_whole(value) or (isinstance(value, float) and math.isfinite(value)),
-    ),
+    float: ("a number", lambda value: is_whole(value) or (isinstance(value, float) and math.isfinite(value))),
     str: ("a text (quote a name of digits alone)", lambda value: isinstance(value, str)),
     type(None): ("null", lambda value: value is None),
 }
@@ -183,7 +180,8 @@ def _bounded(annotation: Any, value: Any, key: str) -> Any:
         raise FieldError(error.key, error.value, _needed(words) if error.key == key else error.needed) from error
     for rule in rules:
         if hasattr(rule, "holds") and not rule.holds(found):
-            raise FieldError(key, value, _needed(f"{words} {rule}" if isinstance(rule, NotHuge) else words))
+            needed = _needed(f"{words} {rule}" if isinstance(rule, NotHuge) else words)
+            raise FieldError(key, value, rule.refusal(found) if hasattr(rule, "refusal") else needed)
     return found
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from npnet.errors import UserError
+
 _PACKAGE = Path(__file__).resolve().parent
+
+ADDRESS = re.compile(r"(\./)*[A-Za-z][A-Za-z0-9+.-]+:(/.*)?", re.DOTALL)
+"""``s3://bucket/x``, also where a ``Path`` has made one slash of the two, or has taken both; not ``C:``."""
+NO_ADDRESS = "a folder on this machine is needed; addresses such as s3://... can be read, and not written to"
 
 
 def config_dir() -> Path:
@@ -57,3 +64,18 @@ def network_nearby(path: Path) -> str:
         if (folder / "checkpoints").is_dir() and (folder / "request.json").is_file():
             return f"the run in {folder} has exported no network yet: finish it, or export one of its checkpoints"
     return ""
+
+
+def is_address(path: Path | str) -> bool:
+    """Say whether a path that is to be written to is an address."""
+    return ADDRESS.fullmatch(str(path)) is not None
+
+
+def refuse_address(path: Path | str, key: str = "") -> None:
+    """Refuse to write to an address.
+
+    Raises:
+        UserError: names it, and the ``key`` that holds it.
+    """
+    if is_address(path):
+        raise UserError(f"{f'{key}=' if key else ''}{path}: {NO_ADDRESS}")

@@ -51,7 +51,10 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
         if field.name in config:
             values[field.name] = _built(hints[field.name], config[field.name], field.name)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise FieldError(field.name, None, "this key is missing from the configuration")
+            needed = "this key is missing from the configuration"
+            if get_origin(hints[field.name]) is dict:  # what Hydra makes of an empty list of names
+                needed = f"at least one is needed, {field.name}=[NAME]"
+            raise FieldError(field.name, None, needed)
     return cls(**values)
 
 

@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from npnet.paths import shapes_weights
 from tests.collected import collect_small
@@ -11,6 +13,7 @@ from tests.misconfigured import tried
 from tests.pairs import write_folder
 
 NPNET, SOME = "noise=[npnet]", "prompts=list prompts.list=[a red circle]"
+PROMPT = ["prompts=list", "prompts.list=[a red circle above a blue square]"]
 SHARED = [
     "backbone.path=/nosuch",
     "backbone.path=EMPTY",
@@ -173,3 +176,22 @@ def _placed(word, name, places):
 
 def test_every_row_is_there_once_and_there_are_many():
     assert len(set(MISTAKES)) == len(MISTAKES) >= 100
+
+
+@pytest.mark.parametrize("command", ["collect", "evaluate", "generate"])
+def test_weights_of_another_shape_than_their_config_are_found_before_the_model_is_loaded(
+    tmp_path, monkeypatch, command
+):
+    network = shutil.copytree(shapes_weights() / "network", tmp_path / "network")
+    weights = load_file(network / "model.safetensors")
+    name = next(name for name, tensor in weights.items() if tensor.ndim == 4)
+    save_file({**weights, name: torch.cat([weights[name]] * 2)}, network / "model.safetensors")
+
+    def load(*args):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("npnet.backbones.shapes.Shapes.load", load)
+    found = tried(command, ["noise=[npnet]", f"network_path={network}", *PROMPT, f"output_dir={tmp_path / 'out'}"])
+    assert found.bug is None
+    assert found.line.startswith("noise.npnet.network_path=") and name in found.line
+    assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from npnet.backbones.schedules import Schedule
 from npnet.backbones.spacing import Kind
 from npnet.bounds import Guidance
 from npnet.description import Description, imported
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError, UserError, under
 from npnet.fields import Count, Name, checked
 
 if TYPE_CHECKING:
@@ -106,12 +106,21 @@ class Backbone(Description, ABC):
     def check_device(self) -> None:
         """Refuse a device that is not here, or that cannot compute in ``dtype``; this imports torch.
 
-        A command asks it before its work, and not in a dry run: the GPU that the run is meant for need not be here.
-
         Raises:
             UserError: says what is here.
         """
         imported("npnet.backbones.runtime.devices:placement")(self)
+
+    def device_note(self) -> list[str]:
+        """Return the line of a dry run for a device that is asked for by name and is not here."""
+        if self.device in ("auto", "cpu", "meta"):
+            return []
+        try:
+            with under("backbone"):
+                self.check_device()
+        except UserError as error:
+            return [f"not on this machine: {error}"]
+        return []
 
     def check_prompts(self, prompts: Iterable[str]) -> None:
         """Refuse prompts that the model has no words for.

@@ -8,7 +8,7 @@ from typing import Any
 from npnet.data import places
 from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
 from npnet.data.shards import Shard
-from npnet.errors import UserError
+from npnet.errors import FieldError, UserError
 from npnet.records import NoisePair
 
 
@@ -54,6 +54,12 @@ class FoundPairs:
                 go together.
         """
         self.entries = make_index(self._found(), self.validation_share, self.kept_only, self.max_pairs)
+        if not self.num_samples(validation=False) and (held := self.num_samples(validation=True)):
+            raise FieldError(
+                "data.validation_share",
+                self.validation_share,
+                f"all {held} pairs are validated on, and none is left to train on; it must be smaller",
+            )
         if not self.num_samples(validation=False):
             what = "kept pair" if self.kept_only else "pair"
             raise UserError(f"data.shards={','.join(self.places)}: no {what} to train on in {len(self.entries)} shards")

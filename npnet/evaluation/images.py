@@ -13,7 +13,7 @@ from npnet.instantiate import build
 from npnet.metrics import Metric
 from npnet.pictures.layout import Picture, find_pictures
 from npnet.settings import read, resolved
-from npnet.work import lock
+from npnet.work import lock, request
 from npnet.work.folder import OutputFolder
 from npnet.work.job import WorkSettings
 
@@ -75,6 +75,7 @@ def score_images(cfg: DictConfig) -> None:
         with under(f"metric.{label}"):
             metric.check()
         require_readable(label, metric, pictures)
+    request.check(settings.output_dir, lambda: asked)
     if settings.dry_run:
         prompts = len({picture.prompt for picture in pictures})
         metrics = ", ".join(settings.metric)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import __version__
-from npnet.compatibility import check_network_path, check_parts, read_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, check_ready, read_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
 from npnet.description import imported
-from npnet.errors import under
 from npnet.evaluation.identity import network_contents
 from npnet.generation.settings import GenerateSettings
 from npnet.settings import read, resolved
@@ -86,10 +85,10 @@ def generate(cfg: DictConfig) -> None:
     if settings.dry_run:
         total = len(plan.samples) * len(settings.noise)
         steps = f"{settings.num_inference_steps} steps, guidance {settings.guidance_scale}"
-        print(f"would make {count(total, 'picture')} in {settings.output_dir}: {', '.join(settings.noise)}; {steps}")
+        said = f"would make {count(total, 'picture')} in {settings.output_dir}: {', '.join(settings.noise)}; {steps}"
+        print("\n".join([said, *settings.backbone.device_note()]))
         return
-    with under("backbone"):
-        settings.backbone.check_device()
+    check_ready(settings.backbone, settings.noise)
     print(imported("npnet.generation.pictures:make")(plan))
 
 

@@ -61,7 +61,7 @@ class SwinSizes:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if len(self.num_heads) < len(self.depths):
+        if len(self.num_heads) != len(self.depths):
             raise FieldError("num_heads", self.num_heads, f"one number for each of the {len(self.depths)} depths")
 
 

@@ -25,7 +25,7 @@ from npnet.networks.stored import CONFIG_FILE, WEIGHTS_FILE
 from npnet.paths import network_nearby
 from npnet.untrusted import parse_json
 from npnet.weights.writing import write_tensors
-from npnet.work.atomic import write_json
+from npnet.work.atomic import make_folder, write_json
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -42,7 +42,7 @@ def save(network: nn.Module, directory: Path, config: Mapping[str, Any], dtype: 
     """
     if not dtype.is_floating_point:
         raise ValueError(f"dtype of the stored weights must be floating, got {dtype}")
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     tensors = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in network.state_dict().items()

@@ -8,6 +8,7 @@ from npnet.errors import FieldError, UserError, one_line
 from npnet.fields import from_mapping
 from npnet.fit import PURPOSE
 from npnet.networks.arguments import NPNetArguments
+from npnet.paths import network_nearby
 from npnet.untrusted import read_json
 
 CONFIG_FILE = "config.json"
@@ -23,10 +24,18 @@ BEGINNINGS = (b"PK", b"\x80\x02")
 def fault(path: Path, named: bool) -> str | None:
     """Say why no network can be loaded from a file or folder of this machine; None where nothing speaks against it.
 
+    Where it is a training run, or a part of one, the line says where the run's network lies.
+
     Args:
         path: of the network; where nothing lies there it may be a hub id, and is not judged.
         named: whether the user names a class of their own, whose arguments only it knows.
     """
+    found = _fault(path, named)
+    near = network_nearby(path) if found is not None else ""
+    return f"{found}; {near}" if near else found
+
+
+def _fault(path: Path, named: bool) -> str | None:
     if path.is_file():
         return _file_fault(path)
     if not path.is_dir():

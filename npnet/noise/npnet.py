@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from npnet import paths
 from npnet.backbones.base import ShippedNetwork
 from npnet.errors import FieldError
 from npnet.fields import Name
@@ -66,11 +65,9 @@ class Network(NoiseMethod):
         if self.network_path is None:
             return
         check_source(self.network_path, "network_path")
-        path = Path(self.network_path)
-        fault = stored.fault(path, self.network is not None)
+        fault = stored.fault(Path(self.network_path), self.network is not None)
         if fault is not None:
-            near = paths.network_nearby(path)
-            raise FieldError("network_path", self.network_path, f"{fault}; {near}" if near else fault)
+            raise FieldError("network_path", self.network_path, fault)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""

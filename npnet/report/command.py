@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npnet.compatibility import check_ready
 from npnet.description import imported
-from npnet.errors import UserError, under
+from npnet.errors import UserError
 from npnet.evaluation.contract import FINISHED, read_results
 from npnet.evaluation.costs import describe as describe_costs
 from npnet.evaluation.identity import DIGITS, FOLDER
 from npnet.evaluation.plan import make_plan
 from npnet.settings import resolved
 from npnet.untrusted import read_json
-from npnet.work import lock
+from npnet.work import lock, request
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,21 +38,21 @@ def evaluate(cfg: DictConfig) -> None:
     plan = make_plan(cfg)
     settings = plan.settings
     workers = settings.crew()
+    if (settings.output_dir / "chunks").is_dir():
+        raise UserError(
+            f"output_dir={settings.output_dir}: was made by an earlier version, whose evaluations do not grow; its "
+            "results can still be shown (npnet sweep). Choose another output_dir"
+        )
+    request.check(settings.output_dir, plan.folder_request)
     if settings.dry_run:
         print(f"would evaluate into {settings.output_dir}:\n{plan.describe()}")
-        print(describe_costs(plan))
+        print("\n".join([*settings.backbone.device_note(), describe_costs(plan)]))
         if (settings.output_dir / FOLDER).is_dir():
             store = imported("npnet.evaluation.store:Store")(settings.output_dir, plan.methods.values())
             print(imported("npnet.evaluation.lacking:describe")(store, plan.wanted(), plan.samples))
         return
-    with under("backbone"):
-        settings.backbone.check_device()
+    check_ready(settings.backbone, settings.noise)
     output_dir = Path(settings.output_dir)
-    if (output_dir / "chunks").is_dir():
-        raise UserError(
-            f"output_dir={output_dir}: was made by an earlier version, whose evaluations do not grow; its results can "
-            "still be shown (npnet sweep). Choose another output_dir"
-        )
     folders = sorted({f"{FOLDER}/{method[:DIGITS]}" for method in plan.methods.values()})
     with lock.hold(output_dir, plan.folder_request(), workers.share, folders=folders):
         if is_finished(output_dir, plan.request()):

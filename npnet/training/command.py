@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from npnet.description import imported
 from npnet.settings import read, resolved
-from npnet.training.settings import TrainSettings, request_of
+from npnet.training.settings import TrainSettings, check_folder, request_of
 from npnet.work.request import require_finite
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ def train(cfg: DictConfig) -> None:
     """
     config = resolved(cfg)
     require_finite(config)
-    settings = read(TrainSettings, config)
+    settings, asked = read(TrainSettings, config), request_of(config)
+    check_folder(settings, asked)
     if settings.dry_run:
         print(imported("npnet.training.plan:describe")(settings))
         return
-    imported("npnet.training.run:run")(settings, request_of(config))
+    imported("npnet.training.run:run")(settings, asked)

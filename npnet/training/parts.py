@@ -12,12 +12,14 @@ from lightning.pytorch.loggers import Logger
 
 from npnet.data.datamodule import PairData
 from npnet.description import Description
+from npnet.errors import under
 from npnet.instantiate import Node
 from npnet.loggers import check_logins
-from npnet.training.plan import check_callbacks, check_checkpoint
+from npnet.training.plan import check_callbacks, check_checkpoint, check_processes
 from npnet.training.settings import TrainSettings
 from npnet.training.start import build_network
 from npnet.training.trainer_keys import check_nodes_are_there
+from npnet.work.devices import check_accelerator
 
 
 def process_rank() -> int:
@@ -49,6 +51,7 @@ def check_nodes(settings: TrainSettings, data: PairData) -> None:
         UserError: one of them refuses a key.
     """
     check_checkpoint(settings)
+    check_processes(settings, data)
     build_network(settings, data)
     build_loggers((settings.logger or {}).values())
     if settings.export_from is None:
@@ -74,5 +77,7 @@ def build_trainer(settings: TrainSettings) -> None:
     Raises:
         UserError: it refuses a key.
     """
+    with under(settings.trainer.where):
+        check_accelerator(str(settings.trainer.keys.get("accelerator", "auto")))
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)

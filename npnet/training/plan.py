@@ -45,9 +45,56 @@ def describe(settings: TrainSettings) -> str:
         check_logins({label: node.keys for label, node in loggers.items()})
     if settings.trainer.keys.get("_target_") not in USUAL:
         imported("npnet.training.parts:build_trainer")(settings)
+    check_processes(settings, data)
     said = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
     counted = costs(settings, data) if objective.takes_pairs else []
-    return "\n".join([f"{said}{objective.cost(settings)}", *counted])
+    told = [*warmup_note(settings, data), *accelerator_note(settings)]
+    return "\n".join([f"{said}{objective.cost(settings)}", *told, *counted])
+
+
+def num_processes(settings: TrainSettings) -> int:
+    """Return how many processes train, where the keys say; what is found out on the machine counts as one."""
+    devices = settings.trainer.keys.get("devices", 1)
+    here = len(devices) if isinstance(devices, (list, tuple)) else devices
+    return (here if isinstance(here, int) and here > 0 else 1) * int(settings.trainer.keys.get("num_nodes", 1))
+
+
+def check_processes(settings: TrainSettings, data: Any) -> None:
+    """Refuse more processes than samples to train on.
+
+    Raises:
+        FieldError: names ``trainer.devices``.
+    """
+    if data.num_samples(False) < num_processes(settings):
+        raise FieldError(
+            "trainer.devices",
+            settings.trainer.keys.get("devices"),
+            f"{data.num_samples(False)} {settings.objective.samples} are fewer than the {num_processes(settings)} "
+            "processes that would train on them",
+        )
+
+
+def warmup_note(settings: TrainSettings, data: Any) -> list[str]:
+    """Return a line where the warm-up is as long as the run, so that the learning rate is never reached."""
+    batches = -(-data.num_samples(False) // (settings.data.batch_size * num_processes(settings)))
+    steps = settings.max_epochs * -(-batches // int(settings.trainer.keys.get("accumulate_grad_batches", 1)))
+    warmup = settings.module.warmup_steps
+    if warmup < max(steps, 2):
+        return []
+    return [f"module.warmup_steps={warmup}: the run has {steps} steps, so its learning rate is never reached"]
+
+
+def accelerator_note(settings: TrainSettings) -> list[str]:
+    """Return the line of a dry run for an accelerator that is asked for by name and is not here."""
+    name = settings.trainer.keys.get("accelerator", "auto")
+    if name in ("auto", "cpu"):
+        return []
+    try:
+        with under("trainer"):
+            imported("npnet.work.devices:check_accelerator")(name)
+    except FieldError as error:
+        return [f"not on this machine: {error}"]
+    return []
 
 
 def costs(settings: TrainSettings, pairs: Any) -> list[str]:
@@ -58,8 +105,7 @@ def costs(settings: TrainSettings, pairs: Any) -> list[str]:
     if counted is None:
         told = " ".join(f"network.{name}={str(value).replace(' ', '')}" for name, value in sizes.items())
         return wording.remarks([f"npnet plan network=NAME {told}"], ["network"])
-    devices, batch = trainer.get("devices", 1), settings.data.batch_size
-    processes = (devices if isinstance(devices, int) and devices > 0 else 1) * int(trainer.get("num_nodes", 1))
+    batch, processes = settings.data.batch_size, num_processes(settings)
     epoch = -(-pairs.num_samples(False) // (batch * processes))
     step, weights = counted.parts["training"], counted.parts["forward"].weights_bytes
     kept = CHECKPOINTS * step.weights_bytes + weights
@@ -96,7 +142,11 @@ def check_checkpoint(settings: TrainSettings) -> None:
     Raises:
         FieldError: names ``export_from``.
     """
-    if settings.export_from is not None and not exported_checkpoint(settings).is_file():
+    if settings.export_from is None:
+        return
+    if "/" in settings.export_from and not settings.export_from.endswith(".ckpt"):
+        raise FieldError("export_from", settings.export_from, "best, last or a file FILE.ckpt is needed")
+    if not exported_checkpoint(settings).is_file():
         raise FieldError("export_from", settings.export_from, f"{exported_checkpoint(settings)}: no such checkpoint")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from npnet.bounds import Identifier, NumWorkers
@@ -21,6 +23,7 @@ from npnet.training.optimisation import Optimisation
 from npnet.training.trainer_keys import check_trainer
 from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
+from npnet.work import request as requests
 from npnet.work.folder import PLACE
 
 NOT_REQUESTED = ("output_dir", "dry_run", "gpu", "workers", "task_name", "export_from", "license")
@@ -136,6 +139,17 @@ def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if asked.get("objective") == ON_PAIRS:  # what runs did before they could be asked for another
         del asked["objective"]
     return asked
+
+
+def check_folder(settings: TrainSettings, asked: Mapping[str, Any]) -> None:
+    """Refuse a folder that is another request's; one that asks for more epochs of the run in it is no other.
+
+    Raises:
+        UserError: see ``requests.claim``.
+    """
+    folder = Path(settings.output_dir)
+    if not (folder / requests.NAME).is_file() or not extends(json.loads(json.dumps(asked)), requests.read(folder)):
+        requests.check(folder, lambda: asked)
 
 
 def extends(asked: Mapping[str, Any], there: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from npnet.errors import FieldError
-from npnet.fields import AtLeast, AtMost, Count, NotNegative, Share, Whole
+from npnet.fields import Above, AtLeast, AtMost, Count, NotNegative, Share, Whole
 from npnet.instantiate import Node
 
 USUAL = ("lightning.Trainer", "lightning.pytorch.Trainer")
@@ -33,22 +33,34 @@ class Strategy:
         return "that names a strategy of Lightning (auto, ddp, fsdp, ...)"
 
 
+class Different:
+    """A rule: numbers of devices, none twice and at least one."""
+
+    def holds(self, value: Any) -> bool:
+        """See ``bounds.Rule.holds``."""
+        return 0 < len(value) == len(set(value))
+
+    def __str__(self) -> str:
+        """Return the rule in words."""
+        return "that are all different"
+
+
 Limit = Whole | Share | None
+SomeOf = Count | Annotated[float, Above(0), AtMost(1)] | None
+"""Batches, or a share of them, of which something is left."""
 KEYS: dict[str, Any] = {
     "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
     "strategy": Annotated[str, Strategy()] | Mapping[str, Any],
-    "devices": Devices | Literal["auto", -1] | str | tuple[Whole, ...],
+    "devices": Devices | Literal["auto", -1] | str | Annotated[tuple[Whole, ...], Different()],
     "num_nodes": Devices,
     "precision": Precision,
-    "fast_dev_run": bool | Whole,
     "max_epochs": Count,
     "min_epochs": Count | None,
     "min_steps": Whole | None,
-    "limit_train_batches": Limit,
+    "limit_train_batches": SomeOf,
     "limit_val_batches": Limit,
     "limit_test_batches": Limit,
     "limit_predict_batches": Limit,
-    "overfit_batches": Whole | Share,
     "val_check_interval": Count | Share,
     "check_val_every_n_epoch": Count | None,
     "num_sanity_val_steps": Annotated[int, AtLeast(-1)],
@@ -76,12 +88,20 @@ ELSEWHERE = {
     "callbacks": "callbacks are chosen by callbacks=[...]",
     "enable_checkpointing": "checkpoints are chosen by callbacks=[best,latest]",
     "enable_progress_bar": "the bar is shown on a terminal, and nowhere else",
+    "fast_dev_run": "it keeps no checkpoint to export; trainer.max_epochs=1 is a short run",
+    "overfit_batches": "data.max_pairs=N trains on few pairs",
     "default_root_dir": "a run writes into output_dir",
     "use_distributed_sampler": "pairs are dealt to the processes by their shards",
     "reload_dataloaders_every_n_epochs": "pairs are streamed anew in every epoch",
 }
 """Keys that a run decides otherwise, and what it says of them."""
-DEFAULTS: dict[str, Any] = {"max_steps": -1, "max_time": None, "use_distributed_sampler": True}
+DEFAULTS: dict[str, Any] = {
+    "max_steps": -1,
+    "max_time": None,
+    "use_distributed_sampler": True,
+    "fast_dev_run": False,
+    "overfit_batches": 0,
+}
 LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
 """Variables of the environment, one of which is set where several machines were started together."""
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from npnet.errors import UserError
-from npnet.work.folder import WORDS, is_address
+from npnet.paths import refuse_address
 
 TEMPORARY_SUFFIX = ".partial"
 
@@ -33,6 +33,7 @@ class AtomicFile:
     """
 
     def __init__(self, path: Path, durable: bool = True) -> None:
+        refuse_address(path)
         self.path, self.durable = Path(path), durable
         # host and process keep apart two that compute the same file for a moment (a killed run's last breath)
         writer = f"{socket.gethostname()}-{os.getpid()}"
@@ -133,8 +134,7 @@ def make_folder(folder: Path, key: str = "") -> None:
         UserError: a file is in its place, or it cannot be made.
     """
     name = f"{key}={folder}" if key else str(folder)
-    if is_address(folder):
-        raise UserError(f"{name}: {WORDS}")
+    refuse_address(folder, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

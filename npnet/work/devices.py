@@ -1,10 +1,10 @@
-"""The device that a user names, checked."""
+"""The device that a user names, checked; only here is torch asked what this machine has."""
 
 from __future__ import annotations
 
 import torch
 
-from npnet.errors import UserError
+from npnet.errors import FieldError
 
 
 def resolve_device(device: str) -> torch.device:
@@ -18,16 +18,28 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device={device!r} is not a torch device; allowed: auto, cpu, cuda, cuda:N") from error
+        raise FieldError("device", device, "is not a torch device; allowed: auto, cpu, cuda, cuda:N") from error
     if resolved.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise UserError(f"device={device!r}: there is no GPU here; allowed: auto, cpu")
+            raise FieldError("device", device, "there is no GPU here; allowed: auto, cpu")
         if (resolved.index or 0) >= count:
-            raise UserError(f"device={device!r}: there are {count} GPUs here, cuda:0 to cuda:{count - 1}")
+            raise FieldError("device", device, f"there are {count} GPUs here, cuda:0 to cuda:{count - 1}")
     elif resolved.type not in ("cpu", "meta"):
         here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         if here is None or here.type != resolved.type:
             allowed = ", ".join(["auto", "cpu", *([here.type] if here else [])])
-            raise UserError(f"device={device!r}: there is no such device here; allowed: {allowed}")
+            raise FieldError("device", device, f"there is no such device here; allowed: {allowed}")
     return resolved
+
+
+def check_accelerator(name: str) -> None:
+    """Refuse an accelerator of Lightning's that is not here; it says so only once a trainer is built.
+
+    Raises:
+        FieldError: names it.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    here["gpu"] = here["cuda"] or here["mps"]
+    if not here.get(name, True):
+        raise FieldError("accelerator", name, "there is no such device here; allowed: auto, cpu")

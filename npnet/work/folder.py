@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-
-def is_address(folder: Path | str) -> bool:
-    """Say whether a path is an address, whose two slashes a ``Path`` has made one."""
-    first = str(folder).partition("/")[0]
-    return len(first) > 2 and first.endswith(":") and "/" in str(folder)
+from npnet.paths import NO_ADDRESS, is_address
 
 
 class NotAnAddress:
@@ -19,9 +15,13 @@ class NotAnAddress:
         """Say whether the path is no address."""
         return not is_address(value)
 
+    def refusal(self, value: Any) -> str:
+        """Return what is said where it is one."""
+        return NO_ADDRESS
+
     def __str__(self) -> str:
         """Return the rule in words."""
-        return "of a folder on this machine (addresses such as s3://... are read, and not written to)"
+        return "on this machine"
 
 
 class NotAFile:
@@ -29,15 +29,22 @@ class NotAFile:
 
     def holds(self, value: Any) -> bool:
         """Say whether the nearest thing that is there, the path itself or one above it, is a folder."""
-        path = Path(value).absolute()
-        return next((place for place in (path, *path.parents) if place.exists()), path).is_dir()
+        return _nearest(value).is_dir()
+
+    def refusal(self, value: Any) -> str:
+        """Return what is said of a file."""
+        return f"a folder is needed, and {_nearest(value)} is a file"
 
     def __str__(self) -> str:
         """Return the rule in words."""
-        return "that is no file and lies in none"
+        return "that is a folder or can be one"
 
 
-WORDS = f"a path {NotAnAddress()} is needed"
+def _nearest(value: Any) -> Path:
+    path = Path(value).absolute()
+    return next((place for place in (path, *path.parents) if place.exists()), path)
+
+
 PLACE = (NotAnAddress(), NotAFile())
 OutputFolder = Annotated[Path, *PLACE]
 """The annotation of ``output_dir``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from npnet.work import atomic
 NAME = "request.json"
 SAME_COMMAND = 5
 """Keys that only one of two requests of the same command may have: those of another version, or of an option."""
+DERIVED = ("samples_sha256", "contents")
+"""Keys that follow from others."""
 _MISSING = "nothing"
 
 
@@ -36,6 +38,27 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME, replac
     """
     output_dir = Path(output_dir)
     atomic.make_folder(output_dir, "output_dir")
+    if _is_to_write(output_dir, lambda: request, name, replace):
+        atomic.write_json(output_dir / name, request)
+
+
+def check(output_dir: Path, request: Callable[[], Mapping[str, Any]], name: str = NAME) -> None:
+    """Refuse a folder that ``claim`` would refuse; nothing is written.
+
+    Args:
+        output_dir: need not be there.
+        request: makes it; called only where there is one to compare it with.
+        name: of the file.
+
+    Raises:
+        UserError: see ``claim``.
+    """
+    if Path(output_dir).is_dir():
+        _is_to_write(Path(output_dir), request, name, replace=True)
+
+
+def _is_to_write(output_dir: Path, request: Callable[[], Mapping[str, Any]], name: str, replace: bool) -> bool:
+    """Say whether the request has still to be written into a folder, see ``claim``."""
     path = output_dir / name
     others = sorted(e.name for e in output_dir.iterdir() if not e.name.startswith(".") and e.name != name)
     if not path.exists():
@@ -44,19 +67,21 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME, replac
                 f"output_dir={output_dir}: holds files that are not of this command ({_some(others)}) and no {name}; "
                 "choose another output_dir"
             )
-        atomic.write_json(path, request)
-        return
-    there = read(output_dir, name)
-    if others and len(request.keys() ^ there.keys()) > SAME_COMMAND:
+        return True
+    there, asked = read(output_dir, name), json.loads(json.dumps(request()))
+    if others and len(asked.keys() ^ there.keys()) > SAME_COMMAND:
         raise UserError(f"output_dir={output_dir}: is another command's folder ({name} says so); choose another one")
-    differences = list(_differences(json.loads(json.dumps(request)), there))
+    differences = list(_differences(asked, there))
+    # what is made of the other keys says nothing more
+    differences = [text for text in differences if not text.startswith(DERIVED)] or differences
     if differences and replace and not others:
-        atomic.write_json(path, request)
-    elif differences:
+        return True
+    if differences:
         raise UserError(
             f"output_dir={output_dir}: was made with another configuration: {_some(differences)}; "
             "choose another output_dir"
         )
+    return False
 
 
 def read(output_dir: Path, name: str = NAME) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from npnet.backbones import HunyuanDiT, StableDiffusionXL
 from npnet.backbones.runtime import lora
@@ -176,3 +176,34 @@ def test_a_file_is_fused_whole_or_not_at_all(pair, tmp_path):
     nothing = {key: torch.zeros_like(value) for key, value in further.items()}
     empty = fused_by_us("flux", kohya_flux(tmp_path / "empty.safetensors", **nothing))
     assert empty.keys() == whole.keys()
+
+
+def changed(tensors, end, change):
+    return {key: change(value) if key.endswith(end) else value for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("end", "change", "said"),
+    [
+        ("lora_B.weight", lambda value: value.fill_(torch.nan), "lora_B.weight holds NaN or infinity"),
+        ("lora_A.weight", lambda value: torch.cat([value, value]), r"to_q: lora_A has rank 4, lora_B \(2,\)"),
+        ("lora_B.weight", lambda value: value[:, 0].contiguous(), r"to_q: lora_A has rank 2, lora_B \(\)"),
+    ],
+)
+def test_factors_that_do_not_multiply_are_refused_in_one_line(end, change, said, tmp_path):
+    file = with_alpha("sdxl", tmp_path / "whole.safetensors")
+    tensors = {key: value for key, value in load_file(file).items() if not key.endswith(".alpha")}
+    save_file(changed(tensors, end, change), tmp_path / "lora.safetensors")
+    with pytest.raises(UserError, match=f"{said}$"):
+        fused_by_us("sdxl", tmp_path / "lora.safetensors")
+
+
+def test_what_the_library_leaves_out_of_a_lora_is_said_once(tmp_path, capfd):
+    """Diffusers warns that it filters DoRA's scales out; the refusal says it."""
+    layer = layer_of(tiny.sdxl_pipeline(), "unet").replace(".", "_")
+    layer = f"lora_unet_{layer}"
+    tensors = {f"{layer}.lora_down.weight": torch.randn(2, 32), f"{layer}.lora_up.weight": torch.randn(32, 2)}
+    save_file({**tensors, f"{layer}.dora_scale": torch.ones(32, 1)}, tmp_path / "lora.safetensors")
+    with pytest.raises(UserError, match="dora_scale would not be applied"):
+        fused_by_us("sdxl", tmp_path / "lora.safetensors")
+    assert capfd.readouterr().err == ""

@@ -219,7 +219,7 @@ def test_stable_diffusion_3_has_a_largest_size():
 @pytest.mark.parametrize("device", ["mps", "xpu", "xla", "vulkan"])
 def test_a_kind_of_device_that_is_not_here_is_refused(monkeypatch, device):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    said = f"device={device!r}: there is no such device here; allowed: auto, cpu"
+    said = f"backbone.device={device}: there is no such device here; allowed: auto, cpu"
     assert refusal(lambda: resolve_device(device)) == said
 
 

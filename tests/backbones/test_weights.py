@@ -1,5 +1,8 @@
 """What can be put into a family's place: another denoiser, a LoRA, a ControlNet, another VAE."""
 
+import re
+import shutil
+
 import diffusers
 import numpy as np
 import pytest
@@ -218,6 +221,50 @@ def test_a_controlnet_is_loaded_from_its_own_directory(saved, edges, tmp_path):
         StableDiffusionXLControlNet(saved, str(tmp_path), "/nowhere.png", **SIZE).check()
     with pytest.raises(UserError, match="backbone.controlnet=/nowhere: no such file or folder"), under("backbone"):
         StableDiffusionXLControlNet(saved, "/nowhere", edges, **SIZE).check()
+
+
+FILES = {
+    "unet": "diffusion_pytorch_model.safetensors",
+    "vae": "diffusion_pytorch_model.safetensors",
+    "text_encoder": "model.safetensors",
+    "text_encoder_2": "model.safetensors",
+}
+
+
+def with_changed(saved, folder, part, change):
+    """A copy of the pipeline in which one weight of a part was changed; returns its name there."""
+    shutil.copytree(saved, folder)
+    file = folder / part / FILES[part]
+    state = load_file(file)
+    key = next(key for key in state if key.endswith("norm.weight") or "norm1.weight" in key)
+    change(state, key)
+    save_file(state, file, {"format": "pt"})
+    return key.removeprefix("text_model.")
+
+
+CHANGES = {
+    "is missing": lambda state, key: state.pop(key),
+    "another shape|expected shape": lambda state, key: state.update({key: torch.zeros(3)}),
+    "holds NaN or infinity": lambda state, key: state.update({key: torch.full_like(state[key], torch.nan)}),
+}
+
+
+@pytest.mark.parametrize("part", FILES)
+@pytest.mark.parametrize("said", CHANGES)
+def test_weights_that_a_file_lacks_are_not_made_up(saved, tmp_path, capfd, part, said):
+    """Transformers draws them at random and goes on; diffusers leaves them empty, or draws them too."""
+    key = with_changed(saved, tmp_path / "changed", part, CHANGES[said])
+    with pytest.raises(UserError, match=rf"{re.escape(key)}.*({said})") as caught, under("backbone"):
+        StableDiffusionXL(str(tmp_path / "changed"), **SIZE).load("cpu")
+    assert str(caught.value).startswith("backbone.path=")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_weight_too_many_is_told_as_the_library_tells_it(saved, tmp_path, caplog):
+    with_changed(saved, tmp_path / "more", "text_encoder", lambda state, key: state.update(extra=torch.zeros(1)))
+    StableDiffusionXL(str(tmp_path / "more"), **SIZE).load("cpu")
+    assert "extra" in caplog.text
 
 
 def test_a_denoiser_that_reads_its_guidance_is_refused():

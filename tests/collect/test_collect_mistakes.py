@@ -29,6 +29,9 @@ def command(capsys, monkeypatch, *arguments, function=cli.collect):
 
 
 MISTAKES = [
+    ("hydra.run.dir=s3://bucket/x", "hydra.run.dir=s3://bucket/x: a folder on this machine is needed"),
+    ("+batch_size=3", "error: +batch_size: the key is there already; write batch_size=VALUE, without the +"),
+    ("noise=[standard]", "noise=[standard]: it leaves the noise as it is, so there is no golden side"),
     ("batch_size=0", "batch_size=0: a whole number of at least 1"),
     ("batch_size=2.5", "batch_size=2.5"),
     ("batch_size=many", "batch_size=many"),
@@ -120,6 +123,8 @@ def test_a_file_in_the_place_of_the_folder_and_foreign_files_are_refused(tmp_pat
         code, _, err = command(capsys, monkeypatch, *FAKES, f"output_dir={tmp_path / name}")
         assert code == 2
         assert err.startswith(f"error: output_dir={tmp_path / name}: ") and err.count("\n") == 1
+        dry = command(capsys, monkeypatch, *FAKES, f"output_dir={tmp_path / name}", "dry_run=true")
+        assert dry == (2, "", err)
 
 
 def test_a_start_that_failed_does_not_bind_the_folder_to_its_configuration(tmp_path, capsys, monkeypatch):

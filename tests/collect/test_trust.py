@@ -204,11 +204,13 @@ def test_a_flipped_bit_in_a_cached_embedding_is_found_and_it_is_made_again(tmp_p
     assert torch.equal(cache.read("a cat")["prompt_embeds"], tensors["prompt_embeds"])
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://bucket/x", "hf://datasets/a/b", "file:///tmp/x"])
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/x", "gs://bucket/x", "hf://datasets/a/b", "file:///tmp/x", "memory://", "s3:", "./s3://a"]
+)
 def test_an_address_is_no_place_to_write_to(source, tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
     for write in (lambda: collect_small(address), lambda: filter_small(source, address)):
-        with pytest.raises(UserError, match=r"^output_dir=\S+: a path of a folder on this machine \(addresses such as"):
+        with pytest.raises(UserError, match=r"^output_dir=\S+: a folder on this machine is needed; addresses such"):
             write()
     assert list(tmp_path.iterdir()) == []
 

@@ -259,6 +259,7 @@ def test_the_arguments_that_are_checked_without_torch_are_those_of_the_construct
             {"trunk": {"img_size": 16, "embed_dim": 8, "depths": [1, 1], "num_heads": [2]}},
             "num_heads=.* each of the 2",
         ),
+        ({"trunk": {**SWIN, "num_heads": [2, 2, 2]}}, "num_heads=.* each of the 2"),
         ({"residual_branch": "x"}, "residual_branch=x: true or false is needed"),
         ({"position_map": "x"}, "position_map=x: true or false is needed"),
     ],

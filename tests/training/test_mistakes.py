@@ -99,12 +99,48 @@ def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
         (["callbacks=[early_stopping]", "+callbacks.early_stopping.patient=2"], "did you mean 'patience'?"),
         (["callbacks=[ema]", "callbacks.ema.decay=2"], "callbacks.ema.decay=2: "),
         (["module.learning_rate=2"], "module.learning_rate=2: "),
+        (["trainer.devices=[0,0]"], "that are all different is needed"),
+        (["trainer.devices=500"], "trainer.devices=500: 37 pairs are fewer than the 500 processes"),
+        (["trainer.devices=[0,1,2]", "trainer.num_nodes=20"], "pairs are fewer than the 60 processes"),
+        (
+            ["+trainer.limit_train_batches=0"],
+            "trainer.limit_train_batches=0: a whole number of at least 1, or a number",
+        ),
+        (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run=true: it keeps no checkpoint to export"),
+        (["+trainer.overfit_batches=1"], "trainer.overfit_batches=1: data.max_pairs=N trains on few pairs"),
+        (["data.validation_share=0.999"], "data.validation_share=0.999: all 40 pairs are validated on"),
+        (["export_from=checkpoints/"], "export_from=checkpoints/: best, last or a file FILE.ckpt is needed"),
     ],
 )
 def test_a_dry_run_refuses_keys_of_trainer_loggers_and_callbacks(pairs, tmp_path, overrides, message):
     with pytest.raises(UserError) as caught:
         run(pairs, tmp_path / "run", "dry_run=true", *overrides)
     assert message in str(caught.value)
+
+
+def test_a_dry_run_tells_what_would_not_work_here_and_a_warm_up_that_never_ends(pairs, tmp_path, capsys):
+    """The GPU that a run is meant for need not be on the machine that plans it."""
+    folder = tmp_path / "run"
+    run(pairs, folder, "dry_run=true", "trainer.accelerator=cuda", "module.warmup_steps=1000")
+    said = capsys.readouterr().out
+    assert "module.warmup_steps=1000: the run has" in said
+    if not torch.cuda.is_available():
+        assert "not on this machine: trainer.accelerator=cuda: there is no such device here; allowed: auto, cpu" in said
+        with pytest.raises(UserError, match="^trainer.accelerator=cuda: there is no such device here"):
+            run(pairs, folder, "trainer.accelerator=cuda", small=LIGHT)
+    run(pairs, folder, "dry_run=true")
+    assert "warmup" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_named_as_a_network_says_where_its_network_is(pairs, tmp_path):
+    network = tmp_path / "old" / "network"
+    network.mkdir(parents=True)
+    (network / "config.json").write_text("{}")
+    (tmp_path / "old" / "checkpoints").mkdir()
+    (tmp_path / "old" / "checkpoints" / "last.ckpt").write_bytes(b"x")
+    for name in (".", "checkpoints", "checkpoints/last.ckpt"):
+        with pytest.raises(UserError, match=f"^init_from=.*; the network of this run is {network}$"):
+            run(pairs, tmp_path / "run", "dry_run=true", f"init_from={tmp_path / 'old' / name}", small=LIGHT)
 
 
 def test_every_key_of_lightnings_trainer_is_known_and_no_other():

@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 
@@ -93,6 +94,44 @@ def test_a_folder_with_foreign_files_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"shard-000000\.tar"):
         request.claim(tmp_path, {})
     assert names(tmp_path) == ["shard-000000.tar"]
+
+
+@pytest.mark.parametrize(
+    "there", [{}, {"request.json": '{"a": 1}'}, {"request.json": '{"a": 1}', "x": ""}, {"x": ""}, {".lock": ""}]
+)
+def test_a_plan_refuses_the_folders_that_a_run_refuses_and_writes_nothing(tmp_path, there):
+    folder = tmp_path / "out"
+    for name, text in there.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+    def said(work):
+        try:
+            work()
+        except UserError as error:
+            return str(error)
+        return None
+
+    for asked in ({"a": 1}, {"a": 2}, {"a": 1, "samples_sha256": "0"}):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        planned = said(lambda asked=asked: request.check(folder, lambda: asked))
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        assert folder.is_dir() == bool(there)
+        copy = tmp_path / "copy"
+        if there:
+            shutil.copytree(folder, copy)
+        done = said(lambda asked=asked, copy=copy: request.claim(copy, asked))
+        assert planned == (done and done.replace(str(copy), str(folder)))
+        shutil.rmtree(copy)
+
+
+def test_what_follows_from_other_keys_is_named_only_where_nothing_else_differs(tmp_path):
+    request.claim(tmp_path, {"a": 1, "samples_sha256": "0"})
+    (tmp_path / "result").touch()
+    with pytest.raises(UserError, match=r"configuration: a \(got 2, there 1\); choose"):
+        request.claim(tmp_path, {"a": 2, "samples_sha256": "1"})
+    with pytest.raises(UserError, match=r"configuration: samples_sha256 \("):
+        request.claim(tmp_path, {"a": 1, "samples_sha256": "1"})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])

@@ -16,11 +16,14 @@ from safetensors import SafetensorError
 
 from npnet.backbones.files import INDEX, null_parts, part_class, read_index
 from npnet.backbones.pipeline import PipelineBackbone
+from npnet.backbones.runtime.remarks import Remarks
 from npnet.errors import FieldError, one_line
 from npnet.weights.files import local_path
 from npnet.weights.sources import fetch, hub_reason, is_local, split_hub_path
 from npnet.weights.tensors import read_tensors
 from npnet.weights.tokenizers import check_vocabulary
+
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced: Any) -> Any:
@@ -58,6 +61,8 @@ def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced:
         ),
     )
     check_tokenizers(source, pipeline)
+    for name, part in pipeline.components.items():
+        check_whole("path", source, part, f"{name}: ")
     return pipeline
 
 
@@ -98,7 +103,9 @@ def load_part(field: str, classes: Sequence[str], source: str, dtype: torch.dtyp
         config_file = fetch(repo, [f"{subfolder}/config.json" if subfolder else "config.json"], field)
         options = {"subfolder": subfolder} if subfolder else {}
     model_class = getattr(diffusers, part_class(field, source, config_file, classes))
-    return guarded(field, source, lambda: model_class.from_pretrained(repo, dtype=dtype, **memory_option(), **options))
+    model = guarded(field, source, lambda: model_class.from_pretrained(repo, dtype=dtype, **memory_option(), **options))
+    check_whole(field, source, model)
+    return model
 
 
 def load_weights(field: str, source: str, module: torch.nn.Module) -> None:
@@ -112,6 +119,7 @@ def load_weights(field: str, source: str, module: torch.nn.Module) -> None:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise FieldError(field, source, f"of another layout than the model: {one_line(error)[:200]}") from error
+    check_whole(field, source, module)
 
 
 def weight_file(field: str, source: str) -> Path:
@@ -139,20 +147,53 @@ def memory_option() -> dict[str, bool]:
     return {"low_cpu_mem_usage": is_accelerate_available()}
 
 
-def guarded(field: str, source: str, load: Callable[[], Any]) -> Any:
-    """Call ``load`` without bars, and turn what diffusers, transformers and the hub raise into one line."""
+def guarded(field: str, source: str, load: Callable[[], Any], is_quiet: bool = False) -> Any:
+    """Call ``load`` without bars, and turn what diffusers, transformers and the hub raise into one line.
+
+    Args:
+        field: for the error line.
+        source: what the field holds.
+        load: does it.
+        is_quiet: leave out what the libraries remark.
+
+    Raises:
+        FieldError: it cannot be loaded, or a library has made up weights that the file does not hold, which it only
+            remarks.
+    """
+    remarks = Remarks()
     try:
-        with without_loading_bars():
-            return load()
+        with without_loading_bars(), remarks.held_back():
+            loaded = load()
     except FieldError:
         raise
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = hub_reason(error) or f"cannot be loaded: {one_line(error)[:300]}"
         raise FieldError(field, source, reason) from error
     except RuntimeError as error:
-        if not str(error).startswith("Error(s) in loading state_dict"):
+        fault = remarks.fault()
+        if fault is None and not str(error).startswith("Error(s) in loading state_dict"):
             raise
-        raise FieldError(field, source, f"cannot be loaded: {one_line(error)[:300]}") from error
+        raise FieldError(field, source, fault or f"cannot be loaded: {one_line(error)[:300]}") from error
+    if fault := remarks.fault():
+        raise FieldError(field, source, fault)
+    if not is_quiet:
+        remarks.repeat()
+    return loaded
+
+
+def check_whole(field: str, source: str, model: Any, where: str = "") -> None:
+    """Refuse a model with weights that its file did not hold, which diffusers leaves empty, or that are no numbers.
+
+    Raises:
+        FieldError: names the first such weight.
+    """
+    for name, weight in model.named_parameters() if isinstance(model, torch.nn.Module) else ():
+        if weight.is_meta:
+            raise FieldError(field, source, f"its weights do not fit the model: {where}{name} is missing")
+        if weight.dtype in FLOATING and weight.numel():
+            low, high = torch.aminmax(weight.detach())
+            if not (torch.isfinite(low) and torch.isfinite(high)):
+                raise FieldError(field, source, f"its weights are damaged: {where}{name} holds NaN or infinity")
 
 
 def check_tokenizers(source: str, pipeline: Any) -> None:

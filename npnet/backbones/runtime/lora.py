@@ -69,11 +69,12 @@ def read(pipeline: Any, denoiser_name: str, source: str) -> tuple[Layers, list[s
         FieldError: it cannot be read, or holds what would not be applied (DoRA, biases, an alpha of unknown meaning).
     """
     file = weight_file(source)
+    tensors = read_tensors(file, "lora")
+    damaged = next((key for key, value in tensors.items() if not torch.isfinite(value.float()).all()), None)
+    if damaged is not None:
+        raise FieldError("lora", source, f"{damaged} holds NaN or infinity")
     # gradients say which of the file's tensors reach the layers, through whatever a converter does to them
-    raw = {
-        key: value.float().requires_grad_(not key.endswith(".alpha"))
-        for key, value in read_tensors(file, "lora").items()
-    }
+    raw = {key: value.float().requires_grad_(not key.endswith(".alpha")) for key, value in tensors.items()}
     with torch.enable_grad():
         state, alphas, saved = _converted(pipeline, denoiser_name, source, raw, _metadata(file, source))
     prefix = f"{denoiser_name}."
@@ -159,7 +160,8 @@ def _converted(
     options: dict[str, Any] = {"unet_config": pipeline.unet.config} if denoiser_name == "unet" else {}
     if "return_alphas" in inspect.signature(pipeline.lora_state_dict).parameters:
         options["return_alphas"] = True  # without it, FLUX's are dropped
-    found = loading.guarded("lora", source, lambda: pipeline.lora_state_dict(dict(raw), **options))
+    # what diffusers says that it leaves out is refused here
+    found = loading.guarded("lora", source, lambda: pipeline.lora_state_dict(dict(raw), **options), is_quiet=True)
     state, beside = found if isinstance(found, tuple) else (found, None)
     alphas = {key.removesuffix(".alpha"): alpha for key, alpha in (beside or {}).items()}
     alphas = {key.split(".lora_A")[0]: a for key, a in convert_unet_state_dict_to_peft(alphas).items()}
@@ -181,6 +183,8 @@ def _layers(
             continue
         read_keys |= {key, up_key}
         name, rank = layer.removeprefix(prefix), len(down)
+        if state[up_key].ndim < 2 or state[up_key].shape[1] != rank:
+            raise FieldError("lora", source, f"{name}: lora_A has rank {rank}, lora_B {tuple(state[up_key].shape)[1:]}")
         factor = float(alphas[layer]) / rank if layer in alphas else saved_factor(source, saved, name, rank)
         layers[name] = (down, state[up_key], factor)
     return layers, read_keys

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npnet.backbones.base import Backbone
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import FieldError, one_line
 from npnet.networks import NoiseNetwork, network_class
@@ -17,8 +18,8 @@ from npnet.noise.runtime.base import LoadedMethod
 from npnet.records import Conditioning, NoiseResult
 
 
-def read_network(method: Network, backbone: LoadedBackbone) -> NoiseNetwork:
-    """Read the network that ``method`` names, on the CPU.
+def read_network(method: Network, backbone: Backbone | LoadedBackbone) -> NoiseNetwork:
+    """Read the network that ``method`` names, on the CPU; ``backbone`` may be a description, to see whether it can be.
 
     Raises:
         UserError: no network is given for a backbone that ships none, its files are no network, or it was trained for
