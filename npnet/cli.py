@@ -43,6 +43,7 @@ COMMANDS = {
             True,
             "npnet.generation.arguments:translated",
         ),
+        Command("demo", "Show noise methods side by side on a page in the browser.", "npnet.demo.command:demo", True),
         Command("filter", "Select anew from a finished collection by its scores.", "collect.filter:filter_pairs", True),
         Command("status", "Say how far a collection is.", "collect.status:main"),
         Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),

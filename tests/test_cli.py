@@ -85,8 +85,8 @@ def test_every_command_is_where_the_table_says(name):
 def test_a_command_with_a_configuration_has_its_file():
     with_file = {name for name, command in cli.COMMANDS.items() if command.has_configuration}
     assert (
-        with_file == {*COMMANDS, "plan"} == {path.stem for path in config_dir().glob("*.yaml")}
-    )  # plan: no experiment
+        with_file == {*COMMANDS, "plan", "demo"} == {path.stem for path in config_dir().glob("*.yaml")}
+    )  # plan, demo: no experiment
 
 
 def test_every_experiment_says_its_command_in_its_name():

@@ -36,7 +36,7 @@ LAYERS = [
     {"training"},
     {"evaluation"},
     {"report", "generation"},
-    {"laws", "info", "papers", "build_shapes"},
+    {"laws", "info", "papers", "build_shapes", "demo"},
     {"cli", "__main__"},
     {"collect"},
 ]

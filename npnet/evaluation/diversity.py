@@ -52,7 +52,7 @@ def add_diversity(
         [
             np.broadcast_to(
                 np.stack(
-                    [[_of_prompts(own[space], places, width) for space, width in kernels.items()] for own in members]
+                    [[of_prompts(own[space], places, width) for space, width in kernels.items()] for own in members]
                 ),
                 (most, len(kernels), 2, len(places)),
             )
@@ -88,7 +88,7 @@ def facts(
     }
 
 
-def _of_prompts(texts: Sequence[Value], places: Mapping[str, Sequence[int]], width: float | None) -> Floats:
+def of_prompts(texts: Sequence[Value], places: Mapping[str, Sequence[int]], width: float | None) -> Floats:
     """Return mean pairwise distance and Vendi score of each prompt, ``(2, P)``; NaN where a picture has no features."""
     found = []
     for own in places.values():

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, PngImagePlugin
@@ -15,11 +16,12 @@ from npnet.data.prompts import Sample
 from npnet.drawing.sheets import draw_side_by_side
 from npnet.drawing.webp import to_picture
 from npnet.engine.batches import Kept, Sampling
-from npnet.engine.methods import MethodScores, evaluate_methods
+from npnet.engine.methods import Evaluator, MethodScores
 from npnet.engine.writing import Writer
 from npnet.errors import UserError, under
 from npnet.metrics import load_metrics
 from npnet.metrics.runtime.base import to_tensor
+from npnet.metrics.spaces import FeatureSpace, load_spaces
 from npnet.noise import load_methods
 from npnet.pictures.opener import open_picture
 from npnet.text import count
@@ -67,6 +69,26 @@ def make(plan: GenerationPlan) -> str:
     return f"{count(todo, 'picture')} made in {folder}; side by side: {folder / SHEET}"
 
 
+def load_evaluator(plan: GenerationPlan, spaces: Mapping[str, FeatureSpace] = MappingProxyType({})) -> Evaluator:
+    """Load what makes and scores the pictures of a plan.
+
+    Args:
+        plan: of a generation.
+        spaces: label -> space of features to take of each picture.
+
+    Raises:
+        UserError: a part cannot be loaded.
+    """
+    settings = plan.settings
+    with under("backbone"):
+        backbone = settings.backbone.load()
+    scorers = load_metrics(settings.metric, backbone.device)
+    methods = load_methods(settings.noise, backbone, scorers)
+    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
+    loaded = load_spaces(spaces, backbone.device)
+    return Evaluator(backbone, methods, scorers, sampling, settings.batch_size, Kept(), loaded)
+
+
 def is_there(plan: GenerationPlan, label: str, sample: Sample) -> bool:
     """Say whether a picture is there.
 
@@ -104,13 +126,8 @@ def encode_png(picture: Tensor, facts: Mapping[str, Any]) -> bytes:
 
 def _make(plan: GenerationPlan, missing: Mapping[str, list[Sample]], todo: int) -> dict[str, dict[str, list[float]]]:
     """Sample and write the pictures of ``missing``; returns their scores."""
-    settings = plan.settings
-    with under("backbone"):
-        backbone = settings.backbone.load()
-    scorers = load_metrics(settings.metric, backbone.device)
-    methods = load_methods(settings.noise, backbone, scorers)
-    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
-    atomic.make_folder(Path(settings.output_dir))
+    evaluator = load_evaluator(plan)
+    atomic.make_folder(Path(plan.settings.output_dir))
     found: dict[str, MethodScores] = {}
     total = sum(map(len, missing.values()))
     with Writer() as writer, Progress("pictures", lambda values: "", finished=0, total=total) as progress:
@@ -121,10 +138,7 @@ def _make(plan: GenerationPlan, missing: Mapping[str, list[Sample]], todo: int) 
 
         for label, samples in missing.items():
             if samples:
-                chosen = {label: methods[label]}
-                found |= evaluate_methods(
-                    backbone, chosen, scorers, samples, sampling, settings.batch_size, Kept(), take
-                )
+                found |= evaluator.run(samples, take, labels=[label])
     return {label: record.scores for label, record in found.items()}
 
 

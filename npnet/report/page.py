@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from npnet.data.prompts import Sample
@@ -55,15 +55,7 @@ def render(
         num_pictures: samples shown side by side, in their order.
     """
     versus_standard, among = wording.pairs_versus_standard(results), wording.pairs_among_others(results)
-    template = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=_visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("report.html.j2")
-    return template.render(
+    return template("report.html.j2").render(
         results=results,
         wording=wording,
         diversity=diversity,
@@ -93,6 +85,18 @@ def render(
         settings=settings_rows(results),
         configuration=json.dumps(results["settings"], indent=2, ensure_ascii=False),
     )
+
+
+def template(name: str, folder: Path = TEMPLATES) -> Template:
+    """Return a page's template, in which whatever a stranger wrote is shown and does nothing."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        finalize=_visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template(name)
 
 
 def picked_from(num_kept: int, num_pairs: int) -> str:

@@ -33,6 +33,7 @@ SETTINGS = {
     "evaluate": EvaluateSettings,
     "train": TrainSettings,
     "generate": GenerateSettings,
+    "demo": GenerateSettings,
 }
 FOREIGN = ("cd", "export", "huggingface-cli", "pip", "ray", "#SBATCH")
 """Programs that are not ours."""
