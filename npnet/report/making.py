@@ -30,7 +30,7 @@ def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
     job.store.refresh()
     missing = sum(not job.is_done(chunk) for chunk in range(job.num_chunks))
     if missing:
-        print(f"{workers.share}done; {missing} of {job.num_chunks} chunks are still to come, then the report is made")
+        print(f"{workers.share}done; {missing} of {job.num_chunks} chunks are not computed yet")
         return
     measures = [*MEASURES, *plan.spaces.values()]
     gathered = {

@@ -90,10 +90,10 @@ def newest(output_dir: Path) -> tuple[Path, dict[str, Any]] | None:
             errors.append(error)
             continue
         for damaged in errors:
-            log.warning("%s; going on from %s", damaged, path)
+            log.warning("%s; resuming from %s", damaged, path)
         return path, found
     if errors:
-        raise UserError(f"{errors[0]}; remove {output_dir / FOLDER} to start anew")
+        raise UserError(f"{errors[0]}; remove {output_dir / FOLDER} to start again")
     return None
 
 

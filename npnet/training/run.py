@@ -1,4 +1,4 @@
-"""A training run: claim the folder, go on from the newest checkpoint, fit, export."""
+"""A training run: claim the folder, resume from the newest checkpoint, fit, export."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
-    """Train as ``settings`` say, or go on with it, and export the network.
+    """Train as ``settings`` say, or resume it, and export the network.
 
     Args:
         settings: of the run.
@@ -78,7 +78,7 @@ def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
             if before.is_dir():
                 kept = before.with_name(f"{NETWORK}-{there['trainer']['max_epochs']}-epochs")
                 before.rename(kept)
-                log.info(f"going on with a finished run; its network so far is {kept}")
+                log.info(f"Training a finished run for more epochs; its network so far is kept in {kept}")
             write_json(output_dir / requests.NAME, dict(request))
         yield
 
@@ -86,7 +86,7 @@ def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
 def _fit(
     settings: TrainSettings, data: Any, output_dir: Path, callbacks: list[Any], request: Mapping[str, Any]
 ) -> None:
-    """Train, going on where a killed run stopped, and export the best network."""
+    """Train, resuming where a killed run stopped, and export the best network."""
     first = process_rank() == 0
     by_label = {label: node.build(Logger) for label, node in (settings.logger or {}).items()}
     loggers = list(by_label.values())
@@ -113,7 +113,7 @@ def _fit(
             if isinstance(logger, CSVLogger):
                 bring_back(logger, rows)
         if found:
-            log.info(f"going on from step {found[1]['global_step']}")
+            log.info(f"Resuming from step {found[1]['global_step']} of {_num_steps(settings, data, trainer)}")
         samples = settings.objective.samples
         log.info(f"{data.num_samples(False)} {samples} to train on, {data.num_samples(True)} to validate on")
     if found and state.finished is not None and state.finished >= settings.max_epochs:
@@ -140,8 +140,8 @@ def _network(settings: TrainSettings, data: Any, first: bool) -> Begun:
     data.decompose = network.decomposer()
     if not settings.objective.takes_pairs and settings.init_from is None and first:
         log.warning(
-            "training starts from fresh weights, at the identity or near it, which takes longer and ends lower; "
-            "init_from=NETWORK starts from a network trained on pairs"
+            "Training starts from fresh weights, close to the identity: this takes longer and reaches less than "
+            "init_from=NETWORK with a network trained on pairs"
         )
     if settings.init_from is None or not first:
         return Begun(network, "", None, start.optimised)
@@ -168,6 +168,13 @@ def _run_trainer(trainer: L.Trainer, module: NetworkModule, data: Any, checkpoin
         ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _num_steps(settings: TrainSettings, data: Any, trainer: L.Trainer) -> int:
+    """Return the steps of the whole run, as long as nothing ends it early."""
+    batches, limit = data.num_batches(trainer.world_size), trainer.limit_train_batches
+    batches = min(batches, limit if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit)))
+    return settings.max_epochs * -(-batches // trainer.accumulate_grad_batches)
 
 
 def _require_batches(settings: TrainSettings, data: Any, world_size: int) -> None:

@@ -115,4 +115,5 @@ def describe_start(init_from: str, network: NoiseNetwork, start: Start) -> str:
     count = sum(state[name].numel() for name in start.fresh)
     total = sum(tensor.numel() for tensor in state.values())
     why = "its text term is of another width or form" if start.dropped else "it has no text term"
-    return f"starting from {init_from}: {why}, so this one starts new ({count} of {total} weights); all else is taken"
+    fresh = f"so this one starts from fresh weights ({count} of {total} weights)"
+    return f"starting from {init_from}: {why}, {fresh}; all else is taken"

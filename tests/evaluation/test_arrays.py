@@ -10,7 +10,7 @@ from tests.evaluation.test_command import comparable, run, state_of
 
 def test_the_worker_of_an_array_that_ends_last_makes_the_report(tmp_path, finished, capsys):
     run(tmp_path, worker={"index": 1, "count": 2})
-    assert "worker 1 of 2: done; 2 of 3 chunks are still to come" in capsys.readouterr().out
+    assert "worker 1 of 2: done; 2 of 3 chunks are not computed yet" in capsys.readouterr().out
     assert not (tmp_path / "results.json").exists()
     run(tmp_path, worker={"index": 0, "count": 2})
     assert (tmp_path / "report.html").is_file()

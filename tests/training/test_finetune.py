@@ -41,7 +41,9 @@ def test_all_but_the_text_term_is_taken_and_both_ends_are_reported(trained, othe
     assert found["text.norm.weight"].shape != given["text.norm.weight"].shape
     printed = capsys.readouterr().out
     count = sum(found[name].numel() for name in text)
-    assert f"this one starts new ({count} of {sum(t.numel() for t in found.values())} weights)" in printed
+    assert (
+        f"this one starts from fresh weights ({count} of {sum(t.numel() for t in found.values())} weights)" in printed
+    )
     assert "before: MSE" in printed and "after: MSE" in printed
     training = json.loads((tmp_path / "run" / "network" / "training.json").read_text())
     before, after = (training["held_out"][name] for name in ("before", "after"))
@@ -49,7 +51,7 @@ def test_all_but_the_text_term_is_taken_and_both_ends_are_reported(trained, othe
     assert before["count"] == training["validation_pairs"]
     assert training["held_out"]["change"]["mse"]["value"] == 0
     card = (tmp_path / "run" / "network" / "README.md").read_text()
-    assert "starts new" in card and "| before | after |" in card
+    assert "starts from fresh weights" in card and "| before | after |" in card
 
 
 def test_with_the_same_text_all_weights_are_taken(trained, tmp_path, capsys):

@@ -162,7 +162,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(damage, p
     damage(folder / "last.ckpt")
     assert life(10**6, pairs, tmp_path / "run", *KINDS["plain"])
     said = capsys.readouterr().out
-    assert "last.ckpt: is damaged" in said and "going on from" in said
+    assert "last.ckpt: is damaged" in said and "resuming from" in said
+    whole = checkpoint(undisturbed("plain"), "last")["global_step"]
+    assert f"Resuming from step {steps[0]} of {whole}\n" in said
     assert ends_alike(tmp_path / "run", undisturbed("plain"))
 
 
@@ -170,7 +172,7 @@ def test_only_damaged_checkpoints_are_named(pairs, tmp_path):
     assert not life(20, pairs, tmp_path / "run", *KINDS["plain"])
     for path in (tmp_path / "run" / "checkpoints").glob("last*"):
         path.write_bytes(b"rubbish")
-    with pytest.raises(UserError, match=r"last.ckpt: is damaged or no checkpoint: .*remove .* to start anew"):
+    with pytest.raises(UserError, match=r"last.ckpt: is damaged or no checkpoint: .*remove .* to start again"):
         life(10**6, pairs, tmp_path / "run", *KINDS["plain"])
 
 

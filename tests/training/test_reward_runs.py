@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_a_step_costs_and_a_start_from_nothing_is_warned_of(
     said = capsys.readouterr().out
     assert "a step costs 16 forwards" in said and "experimental" in said
     run("null", tmp_path / "run", "trainer.max_epochs=1", small=SMALL)
-    assert "training starts from fresh weights" in capsys.readouterr().out
+    assert "Training starts from fresh weights" in capsys.readouterr().out
 
 
 def test_the_default_objective_is_no_part_of_a_request(tmp_path):
