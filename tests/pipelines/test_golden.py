@@ -195,13 +195,39 @@ def test_a_search_of_the_model_gives_the_same_called_and_attached(name):
     assert torch.allclose(made, called, atol=1e-5)
 
 
-def test_guidance_below_one_is_none_as_the_pipeline_reads_it():
+def test_guidance_of_one_and_below_is_none_as_the_pipeline_reads_it(name):
     """SDXL-Turbo is called with ``guidance_scale=0.0``."""
-    pipe, keys = pipeline("sdxl"), {"num_inference_steps": STEPS, **SIZES}
-    golden = GoldenNoise(method="erasure_injection")
-    off, one, two = (golden(pipe, "a red fox", seed=3, guidance_scale=scale, **keys) for scale in (0.0, 1.0, 2.0))
+    if name in ("flux", "sana"):
+        pytest.skip("no unconditional branch: the number is what the network reads")
+    none = 0.0 if name == "z_image" else 1.0  # its pipeline counts one less
+    pipe, prompt, call = pipeline(name), "a red fox", {**arguments(name), "guidance_scale": none - 1}
+    golden = GoldenNoise(method="inversion")
+    keys = {"num_inference_steps": STEPS, **sizes(name)}
+    off, one, two = (golden(pipe, prompt, seed=3, guidance_scale=none + more, **keys) for more in (-1, 0, 1))
     assert torch.equal(off, one)
     assert not torch.equal(off, two)
+    called = pipe(prompt=prompt, latents=off, **call)[0]
+    golden.attach(pipe, num_inference_steps=STEPS)
+    try:
+        made = pipe(prompt=prompt, generator=torch.Generator().manual_seed(3), **call)[0]
+    finally:
+        golden.detach()
+    assert torch.equal(made, called)
+
+
+def test_without_guidance_a_search_scores_the_pictures_that_the_pipeline_draws():
+    pipe, prompt = shapes(), "a red circle to the left of a blue square"
+    call = {"guidance_scale": 0.0, "num_inference_steps": 2}
+    golden = GoldenNoise(method="best_of_n", metric="shapes_scorer", num_candidates=3)
+    scorer, backbone = ShapesScorer().load(), as_backbone(pipe)
+    prompts, noise = [prompt] * 3, [golden(pipe, prompt, seed=3, **call)]
+    noise += [GoldenNoise(method="standard")(pipe, prompt, seed=seed) for seed in (3, 4)]
+    pictures = torch.cat([pipe(prompt, latents=each, **call, output_type="pt").images for each in noise])
+    with torch.no_grad():
+        ours = backbone.decode(backbone.sample(torch.cat(noise), backbone.encode(prompts), 2, 1.0))
+    assert torch.allclose(pictures, ours, atol=1e-3)
+    scores = scorer.score(pictures, prompts)
+    assert scores[0] >= scores[1]
 
 
 def test_a_pipeline_that_says_it_is_distilled_has_no_unconditional_branch():
