@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 
 MAX_ARRAY_BYTES = 1 << 28
 """Of one noise; a file that claims more is refused before it is read."""
@@ -23,7 +23,8 @@ def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: it is not such a file.
     """
-    try:
+    kinds = (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile)
+    with reworded(kinds, UserError, f"{path}: is not a pair of noises: "):
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if entry.file_size > MAX_ARRAY_BYTES:
@@ -50,5 +51,3 @@ def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
             raise ValueError(f"noises of shape (1, C, h, w) are needed, got {source.shape}")
         first, second = (torch.from_numpy(array.astype(np.float32).reshape(shape)) for array in (source, golden))
         return first, second
-    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise UserError(f"{path}: is not a pair of noises: {one_line(error)}") from error

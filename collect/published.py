@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from collect.plan import USED
+from npnet.data.json_lines import read_json_lines
 from npnet.data.prompt_text import clean
 from npnet.data.prompts import Sample
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.fields import Whole, checked
-from npnet.untrusted import parse_json
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,10 @@ def read_lines(path: Path) -> list[Line]:
     Raises:
         UserError: names the file and the line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8: {error}") from error
     lines = []
-    for number, row in enumerate(text.split("\n"), start=1):
-        if row.strip():
-            try:
-                lines.append(_line(parse_json(row, nan=True)))
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
-                raise UserError(f"{path}: line {number}: {what}") from error
+    for number, entry in read_json_lines(path, str(path), nan=True):
+        with reworded((ValueError, KeyError, TypeError), UserError, f"{path}: line {number}: "):
+            lines.append(_line(entry))
     return lines
 
 

@@ -13,7 +13,7 @@ from npnet.data import schema, shards
 from npnet.data.sidecars import TriedPair
 from npnet.drawing.histograms import Gains, plot_histograms
 from npnet.drawing.sheets import PairCell, sheet_of_pairs
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 
 NUM_PAIRS, NUM_SHARDS = 12, 4
 """Pairs on the contact sheet, from how many shards spread over the folder."""
@@ -79,8 +79,7 @@ def _scores(tried: TriedPair) -> tuple[str, ...]:
 
 
 def _open(data: bytes, where: str) -> Image.Image:
-    try:
+    kinds = (OSError, ValueError, Image.DecompressionBombError)
+    with reworded(kinds, UserError, f"{where}: is no picture: "):
         # a picture that came with somebody's shards is opened as what its name says, and as nothing else
         return Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{where}: is no picture: {one_line(error)}") from error

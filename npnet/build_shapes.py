@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from npnet.arguments import asked
 from npnet.description import Description, imported
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError, UserError, reworded
 from npnet.fields import Name, Seed
 from npnet.shapes.variants import get_variant
 from npnet.work.folder import OutputFolder
@@ -35,10 +36,8 @@ class BuildSettings(Description):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        try:
+        with reworded(ValueError, partial(FieldError, "variant", self.variant)):
             get_variant(self.variant)
-        except ValueError as error:
-            raise FieldError("variant", self.variant, str(error)) from error
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -54,9 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     variant = replace(variant, seed=settings.seed) if settings.seed is not None else variant
     output = settings.output or Path(f"outputs/shapes-{variant.name}")
     build, quick = imported("npnet.shapes.build:build"), imported("npnet.shapes.build:quick")
-    try:
+    with reworded(ValueError, UserError):
         # Steps this few do not repay a second thread, which on a busy machine waits more than it works.
         figures = build(quick(variant), output, num_threads=1) if settings.quick else build(variant, output)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     print(json.dumps(figures, indent=2))

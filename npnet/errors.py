@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -69,6 +69,41 @@ def under(where: str) -> Iterator[None]:
         yield
     except FieldError as error:
         raise error.below(where) from error
+
+
+def reason(error: BaseException, most: int = 400) -> str:
+    """Say in one line of at most so many characters why Python or a library failed; what a user did wrong, whole."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = f"{error} is missing" if isinstance(error, KeyError) else one_line(error) or type(error).__name__
+    return text[:most]
+
+
+@contextmanager
+def reworded(
+    kinds: type[BaseException] | tuple[type[BaseException], ...],
+    make: Callable[[str], Exception],
+    start: str = "",
+    end: str = "",
+    but: type[BaseException] | tuple[()] = (),
+) -> Iterator[None]:
+    """Raise ``make(START REASON END)`` in place of an error of a library.
+
+    Args:
+        kinds: of errors, as ``except`` takes them.
+        make: ``UserError``, or ``partial(FieldError, key, value)``.
+        start: of the line.
+        end: of the line.
+        but: errors that pass as they are.
+    """
+    try:
+        yield
+    except but:
+        raise
+    except kinds as error:
+        raise make(f"{start}{reason(error)}{end}") from error
 
 
 def one_line(message: object) -> str:

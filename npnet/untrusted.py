@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, one_line, reworded
 
 MOST_BYTES = 1 << 28
 """Of a text of JSON; a sidecar of 100,000 tried pairs has 40 MB."""
@@ -50,14 +50,10 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: it cannot be read; see ``parse_json``.
     """
-    try:
+    with reworded(ValueError, UserError, f"{path}: "), reworded(OSError, UserError, f"{path}: cannot be read: "):
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"has {path.stat().st_size} bytes; at most {MOST_BYTES} are read")
         return parse_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
 
 
 def _refuse(word: str) -> NoReturn:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.untrusted import parse_json
 
 
@@ -19,25 +19,21 @@ def split_lines(text: str) -> list[str]:
     return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
 
 
-def read_json_lines(path: Path, where: str) -> Iterator[tuple[int, Any]]:
+def read_json_lines(path: Path, where: str, nan: bool = False) -> Iterator[tuple[int, Any]]:
     """Return the number, from 1, and the value of each line that is not blank.
 
     Args:
         path: a UTF-8 file.
         where: names the file in an error.
+        nan: see ``parse_json``.
 
     Raises:
         UserError: the file cannot be read, or a line is not JSON.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{where}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: cannot be read: {one_line(error)}") from error
+    with reworded((OSError, UnicodeDecodeError), UserError, f"{where}: cannot be read: "):
+        text = path.read_text(encoding="utf-8-sig")
     for number, line in enumerate(split_lines(text), start=1):
         if line.strip():
-            try:
-                yield number, parse_json(line)
-            except ValueError as error:
-                raise UserError(f"{where}: line {number} {one_line(error)}") from error
+            with reworded(ValueError, UserError, f"{where}: line {number} "):
+                value = parse_json(line, nan=nan)
+            yield number, value

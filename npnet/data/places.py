@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from braceexpand import braceexpand
 
 from npnet.data.sidecars import Shard, parse_sidecar, read_request, read_shard, stream_shards
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.untrusted import parse_json
 
 REQUEST = "request.json"
@@ -36,10 +37,8 @@ def expand(shards: str | Sequence[str] | None) -> list[str]:
     given: list[Any] = [shards] if isinstance(shards, str) or not isinstance(shards, Sequence) else list(shards)
     if not given or not all(isinstance(place, str) and place for place in given):
         raise UserError(f"data.shards=DIR is needed (a folder that collect.py left, or a list of them), got {shards}")
-    try:
+    with reworded(ValueError, UserError, f"data.shards={shards}: "):
         places = [place.rstrip("/") or "/" for pattern in given for place in braceexpand(str(pattern))]
-    except ValueError as error:
-        raise UserError(f"data.shards={shards}: {one_line(error)}") from error
     for number, place in enumerate(places):
         if place.startswith("pipe:"):
             raise UserError(f"data.shards={place}: commands are not run; allowed are folders, tars and addresses")
@@ -136,13 +135,12 @@ def _as_it_comes(path: str, wanted: Container[int] | None = None) -> Iterator[di
     from npnet.data.shards import group_samples  # torch comes with it
 
     options = {"block_size": 0} if path.startswith("http") else {}  # 0: one request
-    try:
-        with fsspec.open(path, "rb", **options) as file, tarfile.open(fileobj=file, mode="r|") as tar:
-            yield from group_samples(tar, path, wanted=wanted)
-    except UserError:
-        raise
-    except Exception as error:  # every protocol has exceptions of its own
-        raise _unreadable(path, error) from error
+    with (
+        _reading(path),
+        fsspec.open(path, "rb", **options) as file,
+        tarfile.open(fileobj=file, mode="r|") as tar,
+    ):
+        yield from group_samples(tar, path, wanted=wanted)
 
 
 def _shards_of(place: str) -> Iterator[Shard]:
@@ -153,11 +151,10 @@ def _shards_of(place: str) -> Iterator[Shard]:
     if place.endswith(".tar"):
         yield _remote_shard(place, {})
         return
-    try:
+    kinds = (ValueError, KeyError, TypeError)
+    with reworded(kinds, UserError, f"{place}/{REQUEST}: is not the request of a collection: "):
         request = parse_json(_read(f"{place}/{REQUEST}"))
         count = int(request["num_chunks"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{place}/{REQUEST}: is not the request of a collection: {one_line(error)}") from error
     for number in range(count):
         yield _remote_shard(f"{place}/shard-{number:06d}.tar", request)
 
@@ -174,13 +171,16 @@ def _remote_shard(address: str, request: dict[str, Any]) -> Shard:
 def _read(address: str) -> bytes:
     from fsspec.core import url_to_fs  # takes 0.2 s, which only addresses need
 
-    try:
+    with _reading(address):
         system, path = url_to_fs(address)
         return system.cat_file(path)
-    except Exception as error:  # every protocol has exceptions of its own
-        raise _unreadable(address, error) from error
 
 
-def _unreadable(address: str, error: Exception) -> UserError:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else one_line(error) or type(error).__name__
-    return UserError(f"{address}: cannot be read: {reason}")
+@contextmanager
+def _reading(address: str) -> Iterator[None]:
+    where = f"{address}: cannot be read: "
+    with (  # every protocol has exceptions of its own
+        reworded(Exception, UserError, where, but=UserError),
+        reworded(FileNotFoundError, lambda why: UserError(f"{where}no such file")),
+    ):
+        yield

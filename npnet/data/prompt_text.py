@@ -16,6 +16,7 @@ from npnet.bounds import MAX_SEED
 from npnet.data.json_lines import split_lines
 from npnet.data.tables import read_column
 from npnet.description import imported
+from npnet.errors import reworded
 from npnet.untrusted import parse_json
 
 COLUMNS = ("prompt", "prompts", "caption", "text")
@@ -142,10 +143,8 @@ def _json(text: str) -> Iterator[Entry]:
 def _json_lines(text: str) -> Iterator[Entry]:
     for number, line in enumerate(split_lines(text), start=1):
         if line.strip():
-            try:
+            with reworded(ValueError, ValueError, f"line {number} "):
                 yield from _entries(parse_json(line, surrogates=True))
-            except ValueError as error:
-                raise ValueError(f"line {number} {error}") from error
 
 
 def _is_json(line: str) -> bool:

@@ -7,13 +7,14 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from npnet.data import prompt_text
 from npnet.data.prompt_text import Entry
 from npnet.description import Description, imported
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.fields import Count
 
 FILES = ", ".join(prompt_text.SUFFIXES)
@@ -195,11 +196,10 @@ def read_file(path: Path, key: str, value: object) -> list[Entry]:
         FieldError: it cannot be read.
     """
     suffix = path.suffix.lower()
-    try:
+    with (
+        reworded(ValueError, partial(FieldError, key, value)),
+        reworded(OSError, partial(FieldError, key, value), "cannot be read: "),
+    ):
         if suffix == ".parquet":
             return imported("npnet.data.parquet:read_entries")(path)
         return prompt_text.parse(path.read_bytes(), suffix)
-    except OSError as error:
-        raise FieldError(key, value, f"cannot be read: {error.strerror or one_line(error)}") from error
-    except ValueError as error:
-        raise FieldError(key, value, one_line(error)) from error

@@ -28,7 +28,7 @@ from torch import Tensor
 from npnet.data.sidecars import TriedPair, scores_from_json, scores_to_json
 from npnet.data.tensors import is_finite, load_tensors
 from npnet.drawing.webp import encode_webp
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.fields import checked
 from npnet.records import Conditioning, NoisePair
 from npnet.untrusted import parse_json
@@ -83,11 +83,10 @@ def with_kept(sample: Mapping[str, Any], kept: bool, where: str) -> dict[str, An
     Raises:
         UserError: it has no record.
     """
-    try:
+    kinds = (ValueError, KeyError, TypeError)
+    with reworded(kinds, UserError, f"{where}: sample {sample.get(KEY)}: has no record: "):
         record = parse_json(sample[RECORD])
         return {**sample, RECORD: _record({**record, "kept": kept})}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{where}: sample {sample.get(KEY)}: has no record: {one_line(error)}") from error
 
 
 def decode(sample: Mapping[str, Any], where: str) -> NoisePair:
@@ -104,11 +103,9 @@ def decode(sample: Mapping[str, Any], where: str) -> NoisePair:
         UserError: names the file and the key, and what is missing or wrong.
     """
     key = str(sample.get(KEY, "?"))
-    try:
+    kinds = (ValueError, TypeError, KeyError, AttributeError)
+    with reworded(kinds, UserError, f"{where}: sample {key}: "):
         return _decode(sample, key)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
-        raise UserError(f"{where}: sample {key}: {problem}") from error
 
 
 def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
@@ -157,13 +154,14 @@ def check(sample: Mapping[str, Any], where: str) -> None:
     decode(sample, where)
     for name in (SOURCE_IMAGE, GOLDEN_IMAGE):
         if name in sample:
-            try:
-                with Image.open(io.BytesIO(sample[name]), formats=["WEBP"]) as picture:
-                    if picture.width * picture.height > MOST_PIXELS:
-                        raise ValueError(f"has {picture.width} x {picture.height} pixels")
-                    picture.load()
-            except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-                raise UserError(f"{where}: sample {sample[KEY]}: {name} is no picture: {one_line(error)}") from error
+            kinds = (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+            with (
+                reworded(kinds, UserError, f"{where}: sample {sample[KEY]}: {name} is no picture: "),
+                Image.open(io.BytesIO(sample[name]), formats=["WEBP"]) as picture,
+            ):
+                if picture.width * picture.height > MOST_PIXELS:
+                    raise ValueError(f"has {picture.width} x {picture.height} pixels")
+                picture.load()
 
 
 def agrees(sample: Mapping[str, Any], pair: TriedPair) -> bool:

@@ -26,7 +26,7 @@ from npnet.data.sidecars import (
     sidecar_path,
     stream_shards,
 )
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.records import NoisePair
 
 __all__ = [
@@ -59,7 +59,8 @@ def iterate_shard(path: Path, wanted: Container[int] | None = None, verify: bool
             pair, or other pairs than the sidecar lists.
     """
     path = Path(path)
-    try:
+    kinds = (OSError, tarfile.TarError, MemoryError)
+    with reworded(kinds, UserError, f"{path}: cannot be read as a tar: "):
         _require_end(path)
         if verify:
             _require_checksum(path)
@@ -67,8 +68,6 @@ def iterate_shard(path: Path, wanted: Container[int] | None = None, verify: bool
         with tarfile.open(path, "r:") as tar:
             samples = group_samples(tar, str(path), path.stat().st_size, wanted)
             yield from samples if listed is None else as_listed(samples, listed, str(path))
-    except (OSError, tarfile.TarError, MemoryError) as error:
-        raise UserError(f"{path}: cannot be read as a tar: {one_line(error)}") from error
 
 
 def group_samples(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from npnet.data.checksums import CHECKSUM, changed, checksum, known_sha256
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.fields import Count, Name, Whole, checked
 from npnet.untrusted import parse_json
 from npnet.work import request as requests
@@ -181,12 +181,10 @@ def read_request(folder: Path) -> dict[str, Any]:
     if not (folder / requests.NAME).is_file():
         return {}
     asked = requests.read(folder)
-    for name, annotation in _REQUEST.items():
-        if asked.get(name) is not None:
-            try:
+    with reworded(UserError, UserError, f"{folder / requests.NAME}: is not the request of a collection (", ")"):
+        for name, annotation in _REQUEST.items():
+            if asked.get(name) is not None:
                 checked(annotation, asked[name], name)
-            except UserError as error:
-                raise UserError(f"{folder / requests.NAME}: is not the request of a collection ({error})") from error
     return asked
 
 
@@ -196,10 +194,8 @@ def num_chunks(folder: Path, request: Mapping[str, Any], default: int) -> int:
     Raises:
         UserError: the request is not one of a collection.
     """
-    count = request.get("num_chunks", default)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise UserError(f"{folder / requests.NAME}: is not the request of a collection (num_chunks: {count!r})")
-    return count
+    with reworded(UserError, UserError, f"{folder / requests.NAME}: is not the request of a collection (", ")"):
+        return checked(Whole, request.get("num_chunks", default), "num_chunks")
 
 
 def read_shard(path: Path, verify: bool = False, request: dict[str, Any] | None = None) -> Shard:
@@ -209,10 +205,8 @@ def read_shard(path: Path, verify: bool = False, request: dict[str, Any] | None 
         UserError: the tar is missing or changed, or the sidecar is not one.
     """
     place = sidecar_path(path)
-    try:
+    with reworded(OSError, UserError, f"{place}: cannot be read: "):
         text = place.read_bytes()
-    except OSError as error:
-        raise UserError(f"{place}: cannot be read: {error.strerror}") from error
     shard = parse_sidecar(text, str(place), path, request)
     size, digest = shard.sidecar["num_bytes"], shard.sidecar["sha256"]
     if not path.is_file():
@@ -228,15 +222,13 @@ def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, 
     Raises:
         UserError: it is not one.
     """
-    try:
+    kinds = (ValueError, KeyError, TypeError, AttributeError, UserError)
+    with reworded(kinds, UserError, f"{place}: is not a shard's sidecar: "):
         sidecar = parse_json(text)
         tried = tuple(TriedPair.from_json(entry) for entry in sidecar["candidates"])
         for name, annotation in _FACTS.items():
             if name in sidecar or name in _NEEDED:
                 checked(annotation, sidecar[name], name)
-    except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
-        raise UserError(f"{place}: is not a shard's sidecar: {what}") from error
     if CHECKSUM in sidecar and sidecar[CHECKSUM] != checksum(sidecar):
         raise UserError(f"{place}: was changed after it was written (its checksum is not that of its values)")
     return Shard(path, sidecar, tried, request or {})

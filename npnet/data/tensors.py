@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from npnet.errors import reworded
+
 MOST_TENSORS, MOST_DIMENSIONS = 64, 8
 DTYPES = (
     torch.float16,
@@ -33,10 +35,11 @@ def load_tensors(data: bytes) -> dict[str, Tensor]:
         ValueError: it is not one, or holds tensors that nothing of ours writes: too many, of no size, of too many
             dimensions, of an odd dtype.
     """
-    try:
+    with (
+        reworded(safetensors.SafetensorError, ValueError, "is not in safetensors' format: "),
+        reworded(KeyError, ValueError, "is not in safetensors' format: the dtype "),
+    ):
         tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
-        raise ValueError(f"is not in safetensors' format: {error}") from error
     if len(tensors) > MOST_TENSORS:
         raise ValueError(f"holds {len(tensors)} tensors; at most {MOST_TENSORS} are read")
     for name, tensor in tensors.items():

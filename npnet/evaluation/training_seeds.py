@@ -12,7 +12,7 @@ from typing import Any
 
 from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 
 
 def expand(noise: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
@@ -57,10 +57,8 @@ def _paths(label: str, given: Any) -> list[str | None]:
     patterns = [given] if isinstance(given, str) else given
     if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
         raise UserError(f"noise.{label}.network_path={given}: a path, a hub id, or a list of them is needed")
-    try:
+    with reworded(UnbalancedBracesError, UserError, f"noise.{label}.network_path={given}: "):
         paths: list[str | None] = [path for pattern in patterns for path in braceexpand(pattern)]
-    except UnbalancedBracesError as error:
-        raise UserError(f"noise.{label}.network_path={given}: {one_line(error)}") from error
     if len(set(paths)) < len(paths):
         raise UserError(f"noise.{label}.network_path={given}: a network is given twice")
     return paths

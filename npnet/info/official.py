@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.networks import NPNet
 
 
@@ -15,10 +15,8 @@ def official(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is no official checkpoint.
     """
-    try:
+    with reworded((ValueError, OSError), UserError):
         network = NPNet.from_pretrained(str(path))
-    except (ValueError, OSError) as error:
-        raise UserError(one_line(error)) from error
     return {
         "kind": "official network",
         "file": str(path),

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from npnet.errors import one_line
+from npnet.errors import one_line, reworded
 from npnet.networks.checks import differences
 from npnet.networks.stored import CONFIG_FILE, WEIGHTS_FILE
 from npnet.paths import network_nearby
@@ -71,10 +71,9 @@ def read(source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, 
     else:
         files = _download(source, hub_options)
     config = _config(files[0], source)
-    try:
+    damaged = f"{source}: {WEIGHTS_FILE} is damaged or cut short: "
+    with reworded(SafetensorError, ValueError, damaged), reworded(KeyError, ValueError, f"{damaged}the dtype "):
         tensors = load_file(files[1])
-    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
-        raise ValueError(f"{source}: {WEIGHTS_FILE} is damaged or cut short: {one_line(error)}") from error
     for name, tensor in tensors.items():
         if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in FLOATING):
             raise ValueError(one_line(f"{source}: {WEIGHTS_FILE}: {name} is of {tensor.dtype}"))
@@ -110,12 +109,10 @@ def other_class(source: str | Path, exported: object, asked: str) -> str:
 
 
 def _config(file: Path, source: str | Path) -> dict[str, Any]:
-    try:
+    with reworded((OSError, ValueError), ValueError, f"{source}: {CONFIG_FILE} "):
         if file.stat().st_size > MOST_CONFIG_BYTES:
             raise ValueError(f"it is larger than {MOST_CONFIG_BYTES} bytes")
         config = parse_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{source}: {CONFIG_FILE} {one_line(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{source}: {CONFIG_FILE} must hold an NPNet's arguments, got a {type(config).__name__}")
     if not all(name.isidentifier() for name in config):
@@ -132,11 +129,9 @@ def _download(source: str | Path, hub_options: Mapping[str, Any]) -> list[Path]:
     name = str(source)
     if isinstance(source, Path) or name.count("/") != 1 or name.startswith(("/", ".", "~")) or name.endswith(".pth"):
         raise FileNotFoundError(f"{name}: no such file or directory (a Hub repository is given as owner/name)")
-    try:
+    nowhere = f"{name} is no directory here and cannot be read from the Hub: "
+    with reworded((HfHubHTTPError, HFValidationError, OSError), FileNotFoundError, nowhere):
         return [Path(hf_hub_download(name, file, **hub_options)) for file in (CONFIG_FILE, WEIGHTS_FILE)]
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FileNotFoundError(f"{name} is no directory here and cannot be read from the Hub: {reason}") from error
 
 
 def build(cls: Any, config: Mapping[str, Any], source: str | Path) -> Any:
@@ -150,8 +145,6 @@ def build(cls: Any, config: Mapping[str, Any], source: str | Path) -> Any:
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         what = f"an {cls.__name__} this version knows" if cls.__name__ == "NPNet" else f"a {cls.__name__}"
         raise ValueError(f"{source}: {CONFIG_FILE} is not of {what}: key {', '.join(unknown)}")
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return cls.from_config(config)
-    except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-        raise ValueError(f"{source}: {CONFIG_FILE}: {' '.join(str(error).split())}") from error
+    kinds = (TypeError, ValueError, RuntimeError, MemoryError, OverflowError)
+    with reworded(kinds, ValueError, f"{source}: {CONFIG_FILE}: "), torch.random.fork_rng(devices=[]):
+        return cls.from_config(config)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from npnet.errors import one_line
+from npnet.errors import one_line, reworded
 from npnet.networks.checks import differences
 from npnet.weights.tensors import check_archive
 
@@ -92,22 +92,10 @@ def _load(path: Path) -> Mapping[str, Any]:
         start = file.read(200)
     if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
         raise ValueError(f"{path} is a text, not a checkpoint: a git-LFS pointer, or a page saved in its place?")
-    try:
+    kinds = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, LookupError, TypeError)
+    with reworded(kinds, ValueError, f"{path} cannot be read as a file of tensors, it is damaged or holds code: "):
         check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        LookupError,
-        TypeError,
-    ) as error:
-        reason = one_line(error)[:120]
-        raise ValueError(
-            f"{path} cannot be read as a file of tensors, it is damaged or holds code: {reason}"
-        ) from error
 
 
 def _flatten(stored: Any, path: Path) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npnet.errors import reworded
 from npnet.networks.arguments import FeatureLayout
 from npnet.networks.sizes import nearest_index
 
@@ -34,10 +35,9 @@ def build_trunk(trunk: str | Mapping[str, Any]) -> nn.Module:
         if not isinstance(built, SwinTransformer):
             raise ValueError(f"trunk {trunk!r} is a {type(built).__name__}; a SwinTransformer is needed")
         return built
-    try:
+    kinds = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
+    with reworded(kinds, ValueError, f"trunk {dict(trunk)} is not a valid Swin transformer: "):
         return SwinTransformer(num_classes=0, **trunk)
-    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"trunk {dict(trunk)} is not a valid Swin transformer: {error}") from error
 
 
 def load_pretrained(trunk: nn.Module, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from omegaconf import OmegaConf
 
-from npnet.errors import UserError, unknown
+from npnet.errors import UserError, reworded, unknown
 from npnet.fields import from_mapping
 
 T = TypeVar("T")
@@ -20,10 +20,8 @@ def read(cls: type[T], path: Path) -> T:
     Raises:
         UserError: it is not of this form; names it.
     """
-    try:
+    with reworded(UserError, UserError, f"{path}: "):
         return from_mapping(cls, OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def read_all(cls: type[T], paths: Iterable[Path]) -> dict[str, T]:

@@ -19,7 +19,7 @@ from npnet.arguments import asked
 from npnet.description import Description
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
 from npnet.ending import end
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.evaluation.contract import Results, read_results
 from npnet.fields import NotEmpty
 from npnet.report import diversity, markdown, wording
@@ -112,10 +112,8 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     key = next(iter(runs[0].varied), None)
     places = [run.varied[key] if key else run.folder.name for run in runs]
     panels = [_panel(runs, name) for name in runs[0].results["metrics"]]
-    try:
+    with reworded((OSError, ValueError), UserError, f"plot={path}: cannot be written: "):
         plot_series(path, places, key or "evaluation", panels, _smoke(runs))
-    except (OSError, ValueError) as error:
-        raise UserError(f"plot={path}: cannot be written: {one_line(error)}") from error
 
 
 def _panel(runs: Sequence[Run], name: str) -> SeriesPanel:

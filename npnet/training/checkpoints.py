@@ -19,7 +19,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.training.keeping import FOLDER
 from npnet.weights.tensors import check_archive
 from npnet.work.atomic import AtomicFile, make_folder
@@ -61,13 +61,12 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged, or no checkpoint of a training.
     """
-    try:
+    with (  # zip, pickle and torch have many names for damage
+        reworded(Exception, UserError, f"{path}: is damaged or no checkpoint: ", but=UserError),
+        reworded(FileNotFoundError, lambda why: UserError(f"{path}: no such checkpoint")),
+    ):
         check_archive(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint") from error
-    except Exception as error:  # zip, pickle and torch have many names for damage
-        raise UserError(f"{path}: is damaged or no checkpoint: {one_line(error)[:200]}") from error
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
         raise UserError(f"{path}: is no checkpoint of a training")
     return found

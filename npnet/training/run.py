@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from npnet.errors import FieldError, MachineError, UserError, one_line
+from npnet.errors import FieldError, MachineError, UserError, one_line, reworded
 from npnet.loggers import begin
 from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import measure
@@ -196,10 +197,8 @@ def _take_best(module: NetworkModule, output_dir: Path, score: float | None) -> 
     if score is None:
         return
     path = output_dir / checkpoints.FOLDER / checkpoints.BEST
-    try:
+    with reworded(UserError, UserError, end="; export_from=last exports the last weights instead"):
         module.load_state_dict(checkpoints.read(path)["state_dict"])
-    except UserError as error:
-        raise UserError(f"{error}; export_from=last exports the last weights instead") from error
 
 
 def _export_from(settings: TrainSettings, data: Any, output_dir: Path, request: Mapping[str, Any]) -> None:
@@ -207,10 +206,8 @@ def _export_from(settings: TrainSettings, data: Any, output_dir: Path, request: 
     if process_rank() != 0:
         return
     name, path = str(settings.export_from), exported_checkpoint(settings)
-    try:
+    with reworded(UserError, partial(FieldError, "export_from", name)):
         found = checkpoints.read(path)
-    except UserError as error:
-        raise FieldError("export_from", name, str(error)) from error
     begun = _network(settings, data, first=True)
     module = settings.objective.load_module(begun.network, settings, data)
     module.load_state_dict(found["state_dict"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from hydra.utils import get_object
 
 from npnet.data.found import sizes_of
-from npnet.errors import FieldError, UserError, closest, one_line
+from npnet.errors import FieldError, UserError, closest, one_line, reworded
 from npnet.fields import checked
 from npnet.instantiate import Node
 from npnet.networks import NoiseNetwork, Start
@@ -95,14 +95,12 @@ def make_network(settings: TrainSettings, data: PairData | PromptNoise) -> tuple
                     f"network.pretrained_trunk=true: the weights of {settings.network.keys.get('trunk')} cannot be had"
                 )
             raise UserError(f"{what}: {one_line(error)[:300]}") from error
-    try:
+    where, form = f"init_from={settings.init_from}: ", "; network=NAME must be the form it was trained in"
+    with (
+        reworded((ValueError, OSError, RuntimeError), UserError, where, form, but=UserError),
+        reworded(FileNotFoundError, UserError, where),
+    ):
         return network, network.start_from(settings.init_from)
-    except FileNotFoundError as error:
-        raise UserError(f"init_from={settings.init_from}: {one_line(error)[:400]}") from error
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(
-            f"init_from={settings.init_from}: {one_line(error)[:400]}; network=NAME must be the form it was trained in"
-        ) from error
 
 
 def describe_start(init_from: str, network: NoiseNetwork, start: Start) -> str:

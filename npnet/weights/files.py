@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.untrusted import parse_json
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -66,13 +67,12 @@ def read_json(file: Path, field: str, source: object = None) -> dict[str, Any]:
         FieldError: it cannot be read, is too large, or holds no object.
     """
     source = file if source is None else source
-    try:
+    refused = partial(FieldError, field, source)
+    with reworded((OSError, ValueError), refused, f"{file.name} cannot be read: ", but=FieldError):
         size = file.stat().st_size
         if size > LARGEST_JSON:
             raise FieldError(field, source, f"{file.name} has {size} bytes; at most {LARGEST_JSON} are read")
         found = parse_json(file.read_bytes(), nan=True)
-    except (OSError, ValueError) as error:
-        raise FieldError(field, source, f"{file.name} cannot be read: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise FieldError(field, source, f"{file.name} cannot be read: a JSON object is needed")
     return found

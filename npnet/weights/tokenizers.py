@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from transformers import AutoTokenizer
 
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.weights.files import TOKENIZER_FILES, has_vocabulary
 from npnet.weights.sources import fetch_folder
 
@@ -23,10 +24,9 @@ def load_tokenizer(source: str, field: str, revision: str | None = None) -> Any:
     folder = fetch_folder(source, [*TOKENIZER_FILES, "config.json"], field, revision)
     if not has_vocabulary(folder):
         raise FieldError(field, source, "holds no tokenizer files")
-    try:
+    # it raises errors of many kinds
+    with reworded(Exception, partial(FieldError, field, source), "has no usable tokenizer: "):
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    except Exception as error:  # it raises errors of many kinds
-        raise FieldError(field, source, f"has no usable tokenizer: {one_line(error)[:200]}") from error
     check_vocabulary(tokenizer, field, source)
     return tokenizer
 

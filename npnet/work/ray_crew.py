@@ -20,7 +20,7 @@ from typing import Any
 
 import ray
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.work.job import Advance, Job, WorkerError, WorkerLost
 from npnet.work.progress import Progress
 from npnet.work.ray_actors import RayActors
@@ -49,19 +49,16 @@ def _connect(address: str | None) -> None:
     where = address or os.environ.get("RAY_ADDRESS", "")
     if re.fullmatch(r"[^/]+:\d+", where):  # Ray itself tries for minutes
         host, _, port = where.rpartition(":")
-        try:
+        with reworded(OSError, UserError, f"engine.address={where}: no Ray cluster answers there: "):
             socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise UserError(f"engine.address={where}: no Ray cluster answers there: {one_line(error)}") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what will be the default; Ray warns without it
     # results travel through the file system, so Ray's own store stays at its smallest
     alone = {"include_dashboard": False, "object_store_memory": 80_000_000}
     options = {} if where else alone
-    try:
+    kinds = (ConnectionError, ValueError, RuntimeError)
+    with reworded(kinds, UserError, f"engine.address={where}: Ray cannot be started or joined: "):
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"engine.address={where}: Ray cannot be started or joined: {one_line(error)}") from error
 
 
 @dataclass

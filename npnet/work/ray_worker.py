@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from npnet.errors import UserError
+from npnet.errors import UserError, reworded
 from npnet.work.job import Advance, Job
 from npnet.work.torch_settings import torch_settings
 
@@ -43,13 +43,9 @@ class RayWorker:
             return self.chunk, self.total
 
     def _setup(self) -> None:
-        try:
+        where = f"engine=ray: {self.folder} is not on {socket.gethostname()} ("
+        with reworded(OSError, UserError, where, "); the project must lie at the same path on every machine"):
             os.chdir(self.folder)  # relative paths mean the same everywhere
-        except OSError as error:
-            raise UserError(
-                f"engine=ray: {self.folder} is not on {socket.gethostname()} ({error.strerror}); the project must lie "
-                "at the same path on every machine"
-            ) from error
         self.job.setup(self.number, self.device)
 
     def _do(self, function: Callable[[], None]) -> tuple[str, Any]:

@@ -198,8 +198,8 @@ def test_a_damaged_or_hostile_file_is_one_line_that_names_it(tmp_path, capsys, n
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{'index': 0, 'seed': 7, 'caption': 'a'}", "line 1: "),  # what eval would take
-        ("__import__('os').system('touch /tmp/npnet-trap')", "line 1: "),
+        ("{'index': 0, 'seed': 7, 'caption': 'a'}", "line 1 is not JSON: "),  # what eval would take
+        ("__import__('os').system('touch /tmp/npnet-trap')", "line 1 is not JSON: "),
         ("[]", "line 1: is not a record"),
         (json.dumps(line(0, 7)) + "\n" + json.dumps(line(0, 7, caption=...)), "line 2: 'caption' is missing"),
         (json.dumps(line("0", 7)), 'index="0": a whole number of at least 0 is needed'),
@@ -209,7 +209,7 @@ def test_a_damaged_or_hostile_file_is_one_line_that_names_it(tmp_path, capsys, n
         (json.dumps(line(0, 8)), "index 0 and seed 8 has no 0_8.npz"),
         (json.dumps(line(0, 7)) + "\n" + json.dumps(line(0, 7)), "is there twice"),
         ("", "names no pair of"),
-        ("[" * 100_000, "line 1: "),
+        ("[" * 100_000, "line 1 is nested more than 100 levels deep"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, capsys, text, message):

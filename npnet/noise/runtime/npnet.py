@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from npnet.backbones.base import Backbone
 from npnet.backbones.runtime.loaded import LoadedBackbone
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.networks import NoiseNetwork, network_class
 from npnet.noise.npnet import Network
 from npnet.noise.runtime.base import LoadedMethod
@@ -26,11 +27,9 @@ def read_network(method: Network, backbone: Backbone | LoadedBackbone) -> NoiseN
             other latents or other embeddings than the loaded backbone's.
     """
     path = method.folder(backbone)
-    try:
+    with reworded((ValueError, TypeError, OSError), partial(FieldError, "network_path", path)):
         options: dict[str, Any] = {} if method.text_term is None else {"text_term": method.text_term}
         network = network_class(method.network).from_pretrained(path, **options)
-    except (ValueError, TypeError, OSError) as error:
-        raise FieldError("network_path", path, one_line(error)) from error
     fault = network.misfit(backbone.latent_shape(), backbone.embed_dims(), backbone.name)
     if fault:
         raise FieldError("network_path", path, fault)
