@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from npnet.backbones.samplers import check_sampler
 from npnet.backbones.schedules import END
 from npnet.errors import UserError
 from npnet.laws.backbone_case import SCALE, Case, case_of
+from npnet.laws.require import require, require_refusal
 from npnet.records import Branches
 
 __all__ = ["LAWS", "Case", "Law", "case_of"]
@@ -26,11 +28,11 @@ Law = Callable[[Case], None]
 def the_description_says_the_same_as_the_model(case: Case) -> None:
     """Kind, capabilities and levels are known before the weights are, and a description travels by pickle."""
     backbone, description = case.backbone, case.backbone.description
-    _require(description.schedule().kind == backbone.kind, "the description's schedule is of another kind")
-    _require(description.capabilities == backbone.capabilities, "the description has other capabilities")
+    require(description.schedule().kind == backbone.kind, "the description's schedule is of another kind")
+    require(description.capabilities == backbone.capabilities, "the description has other capabilities")
     travelled = pickle.loads(pickle.dumps(description))
-    _require(travelled == description, "a pickled description comes back as another")
-    _require(len(travelled.latent_shape()) == case.noise.ndim - 1, "the description's latents have another grid")
+    require(travelled == description, "a pickled description comes back as another")
+    require(len(travelled.latent_shape()) == case.noise.ndim - 1, "the description's latents have another grid")
 
 
 def levels_fall_to_a_clean_end(case: Case) -> None:
@@ -38,9 +40,9 @@ def levels_fall_to_a_clean_end(case: Case) -> None:
     levels = [*case.timesteps(), END]
     sigmas = [case.backbone.coefficients(level).sigma for level in levels]
     for name, falling in (("level", levels), ("sigma", sigmas)):
-        _require(falling == sorted(falling, reverse=True), f"the {name}s do not fall: {falling}")
+        require(falling == sorted(falling, reverse=True), f"the {name}s do not fall: {falling}")
     clean, noisy = sigmas[-1], sigmas[0]
-    _require(clean < 0.05 and noisy > 0.9, f"sigma goes from {noisy:.3g} to {clean:.3g}, not from 1 to 0")
+    require(clean < 0.05 and noisy > 0.9, f"sigma goes from {noisy:.3g} to {clean:.3g}, not from 1 to 0")
 
 
 def moving_there_and_back_is_the_identity(case: Case) -> None:
@@ -52,7 +54,7 @@ def moving_there_and_back_is_the_identity(case: Case) -> None:
         for here, there in backbone.steps(steps):
             lower = backbone.move(noise, prediction, here, there)
             error = float((backbone.move(lower, prediction, there, here) - noise).abs().max())
-            _require(error < 1e-12, f"from {here} to {there} and back: off by {error:.2g}")
+            require(error < 1e-12, f"from {here} to {there} and back: off by {error:.2g}")
 
 
 def x0_epsilon_and_velocity_agree(case: Case) -> None:
@@ -71,11 +73,11 @@ def predictions_are_float32(case: Case) -> None:
     branches = case.backbone.predict_branches(case.noise, case.timesteps()[0], case.conditioning)
     found = branches.conditional
     alike = found.dtype == torch.float32 and found.shape == case.noise.shape
-    _require(alike, f"predicts {tuple(found.shape)} {found.dtype} for noise {tuple(case.noise.shape)}")
-    _require((branches.unconditional is not None) == case.guided, "the branches are not those of its capabilities")
+    require(alike, f"predicts {tuple(found.shape)} {found.dtype} for noise {tuple(case.noise.shape)}")
+    require((branches.unconditional is not None) == case.guided, "the branches are not those of its capabilities")
     if branches.unconditional is not None:
         differs = float((branches.conditional - branches.unconditional).abs().max())
-        _require(differs > 1e-4, "the prompt changes nothing")
+        require(differs > 1e-4, "the prompt changes nothing")
 
 
 def forwards_are_counted(case: Case) -> None:
@@ -84,7 +86,7 @@ def forwards_are_counted(case: Case) -> None:
         before = case.backbone.cost
         case.sample(scale)
         found = (case.backbone.cost - before).forwards
-        _require(
+        require(
             found == 2 * case.steps() * each,
             f"two samples of {case.steps()} steps at guidance {scale:g} count {found} forwards",
         )
@@ -97,8 +99,8 @@ def backwards_are_counted(case: Case) -> None:
         latents = case.noise.clone().requires_grad_()
         backbone.predict(latents, case.timesteps()[0], case.conditioning, 1.0).sum().backward()
     found = (backbone.cost - before).backwards
-    _require(found == 2, f"two samples count {found} backwards")
-    _require(latents.grad is not None and float(latents.grad.abs().sum()) > 0, "no gradient reaches the latents")
+    require(found == 2, f"two samples count {found} backwards")
+    require(latents.grad is not None and float(latents.grad.abs().sum()) > 0, "no gradient reaches the latents")
 
 
 def guidance_is_affine_in_its_scale(case: Case) -> None:
@@ -120,21 +122,21 @@ def branches_computed_before_change_nothing_but_the_cost(case: Case) -> None:
     shared = case.sample(first_branches=first)
     found = (backbone.cost - before).forwards
     rest = case.steps() - 1
-    _require(
+    require(
         found == 2 * 2 * rest,
         f"with the first evaluation given, {rest} more steps of two samples count {found} forwards",
     )
-    _require(torch.equal(plain, shared), "a given first evaluation changes the latents")
+    require(torch.equal(plain, shared), "a given first evaluation changes the latents")
     assert first.unconditional is not None
     leading = Branches(first.timestep, first.conditional[:1], first.unconditional[:1])
     _close(case.sample(first_branches=leading), plain, "sampling with the first sample's evaluation given", 1e-4)
-    _require(torch.equal(case.sample(first_branches=wrong), plain), "an evaluation of another level is used")
+    require(torch.equal(case.sample(first_branches=wrong), plain), "an evaluation of another level is used")
 
 
 def a_batch_is_its_singles(case: Case) -> None:
     """A sample alone gives what it gives beside another."""
     whole = case.sample()
-    _require(whole.shape == case.noise.shape and whole.dtype == torch.float32, f"samples {whole.dtype}")
+    require(whole.shape == case.noise.shape and whole.dtype == torch.float32, f"samples {whole.dtype}")
     for index in range(2):
         part = slice(index, index + 1)
         single = case.backbone.sample(case.noise[part], case.conditioning[part], case.steps(), SCALE)
@@ -145,9 +147,9 @@ def a_prompt_is_encoded_alike_alone_and_in_a_batch(case: Case) -> None:
     """Twice in a batch it gives the same bits, and the embeddings have the sizes that are said."""
     backbone, (first, second) = case.backbone, case.prompts
     both, alone = backbone.encode([first, second, first]), backbone.encode([first])
-    _require(both.prompts == (first, second, first), f"returns the prompts {both.prompts}")
+    require(both.prompts == (first, second, first), f"returns the prompts {both.prompts}")
     for key, tensor in both.tensors().items():
-        _require(torch.equal(tensor[0], tensor[2]), f"{key}: one prompt twice gives two values")
+        require(torch.equal(tensor[0], tensor[2]), f"{key}: one prompt twice gives two values")
         _close(tensor[:1].float(), alone.tensors()[key].float(), f"{key} of a prompt alone", 1e-5)
     pooled = both.pooled_prompt_embeds
     found = {
@@ -155,48 +157,43 @@ def a_prompt_is_encoded_alike_alone_and_in_a_batch(case: Case) -> None:
         "prompt_length": both.prompt_embeds.shape[1],
         "pooled_embed_dim": 0 if pooled is None else pooled.shape[1],
     }
-    _require(backbone.embed_dims() == found, f"embed_dims says {backbone.embed_dims()}, encoding gives {found}")
-    _require((both.negative_prompt_embeds is not None) == case.guided, "the unconditional embeddings are missing")
+    require(backbone.embed_dims() == found, f"embed_dims says {backbone.embed_dims()}, encoding gives {found}")
+    require((both.negative_prompt_embeds is not None) == case.guided, "the unconditional embeddings are missing")
 
 
 def pictures_lie_in_the_unit_range(case: Case) -> None:
     """And they carry gradients; a family without ``decode`` says so."""
     backbone, able = case.backbone, "decode" in case.backbone.capabilities
     if not able:
-        try:
-            backbone.decode(case.noise)
-        except UserError:
-            return
-        raise AssertionError("decodes, though its capabilities leave it out")
+        decode = partial(backbone.decode, case.noise)
+        require_refusal(UserError, decode, "decodes, though its capabilities leave it out")
+        return
     differentiable = "differentiable_decode" in backbone.capabilities
     with torch.set_grad_enabled(differentiable):
         latents = case.noise[:1].clone().requires_grad_(differentiable)
         images = backbone.decode(latents)
         if differentiable:
             images.sum().backward()
-    _require(images.dtype == torch.float32 and images.shape[-3] == 3, f"pictures are {tuple(images.shape)}")
+    require(images.dtype == torch.float32 and images.shape[-3] == 3, f"pictures are {tuple(images.shape)}")
     low, high = float(images.min()), float(images.max())
-    _require(low >= 0 and high <= 1, f"pictures lie in [{low:.3g}, {high:.3g}]")
+    require(low >= 0 and high <= 1, f"pictures lie in [{low:.3g}, {high:.3g}]")
     if differentiable:
-        _require(latents.grad is not None and bool(latents.grad.any()), "no gradient reaches the latents")
+        require(latents.grad is not None and bool(latents.grad.any()), "no gradient reaches the latents")
 
 
 def given_levels_equal_to_the_spacing_change_nothing(case: Case) -> None:
     """``timesteps=`` visits what it is given."""
     found = case.sample(timesteps=case.timesteps(3))
-    _require(torch.equal(found, case.sample()), "the same levels give other latents")
+    require(torch.equal(found, case.sample()), "the same levels give other latents")
 
 
 def impossible_steps_are_refused(case: Case) -> None:
     """Described or loaded, in one line that names ``num_inference_steps``."""
     for model in (case.backbone, case.backbone.description):
         for count in (0, -1, True, 2.5, "4"):
-            try:
-                check_sampler("default", model, count)  # type: ignore[arg-type]
-            except UserError as error:
-                _require(str(error).startswith("num_inference_steps="), f"{count!r} steps are refused with: {error}")
-                continue
-            raise AssertionError(f"{count!r} steps are not refused")
+            take = partial(check_sampler, "default", model, count)  # type: ignore[arg-type]
+            said = require_refusal(UserError, take, f"{count!r} steps are not refused")
+            require(said.startswith("num_inference_steps="), f"{count!r} steps are refused with: {said}")
 
 
 LAWS: dict[str, Law] = {
@@ -223,9 +220,4 @@ LAWS: dict[str, Law] = {
 
 def _close(found: Tensor, expected: Tensor, what: str, tolerance: float) -> None:
     error = float((found - expected).abs().max())
-    _require(torch.allclose(found, expected, atol=tolerance, rtol=tolerance), f"{what} is off by {error:.2g}")
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)
+    require(torch.allclose(found, expected, atol=tolerance, rtol=tolerance), f"{what} is off by {error:.2g}")

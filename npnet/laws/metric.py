@@ -10,12 +10,14 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from npnet.laws.require import require, require_refusal
 from npnet.metrics.runtime.base import Scorer
 from npnet.seeding import named_seed
 
@@ -40,9 +42,9 @@ def scores_are_finite_floats_one_for_each_picture(scorer: Scorer) -> None:
     """``(B,)`` float32 without NaN, for wide and tall pictures alike."""
     for size in ((44, 36), (20, 61), (90, 33)):
         scores = scorer.score(pictures(scorer, size), texts(scorer))
-        _require(scores.shape == (BATCH,), f"returned {tuple(scores.shape)} for {BATCH} pictures")
-        _require(scores.dtype == torch.float32, f"returned {scores.dtype}, not torch.float32")
-        _require(bool(scores.isfinite().all()), f"returned NaN or infinity for pictures of {size}")
+        require(scores.shape == (BATCH,), f"returned {tuple(scores.shape)} for {BATCH} pictures")
+        require(scores.dtype == torch.float32, f"returned {scores.dtype}, not torch.float32")
+        require(bool(scores.isfinite().all()), f"returned NaN or infinity for pictures of {size}")
 
 
 @torch.no_grad()
@@ -66,9 +68,9 @@ def prompts_decide_where_they_are_used(scorer: Scorer) -> None:
     scores = scorer.score(images, texts(scorer)).tolist()
     differ = max(scores) - min(scores) > 1e-4
     if scorer.metric.uses_prompt:
-        _require(differ or not any(scores), "uses_prompt is true, and the prompt changes no score")
+        require(differ or not any(scores), "uses_prompt is true, and the prompt changes no score")
     else:
-        _require(not differ, "uses_prompt is false, and the prompt changes the score")
+        require(not differ, "uses_prompt is false, and the prompt changes the score")
 
 
 def what_cannot_be_scored_is_refused(scorer: Scorer) -> None:
@@ -80,11 +82,7 @@ def what_cannot_be_scored_is_refused(scorer: Scorer) -> None:
         ("one text in the place of prompts", images, "abc"),
     )
     for what, given, told in wrong:
-        try:
-            scorer.score(given, told)
-        except ValueError:
-            continue
-        raise AssertionError(f"took {what}")
+        require_refusal(ValueError, partial(scorer.score, given, told), f"took {what}")
 
 
 @torch.no_grad()
@@ -94,10 +92,10 @@ def a_comparison_is_a_probability(scorer: Scorer) -> None:
     itself = scorer.compare(a, a, prompts)
     _require_close(itself, torch.full((BATCH,), 0.5), "a picture against itself is not one half")
     forth, back = scorer.compare(a, b, prompts), scorer.compare(b, a, prompts)
-    _require(bool(((forth >= 0) & (forth <= 1)).all()), "is outside [0, 1]")
+    require(bool(((forth >= 0) & (forth <= 1)).all()), "is outside [0, 1]")
     _require_close(forth + back, torch.ones(BATCH), "the two ways round do not sum to one")
     better = scorer.score(b, prompts) > scorer.score(a, prompts)
-    _require(bool(((forth > 0.5) == better).all()), "prefers the picture of the lower score")
+    require(bool(((forth > 0.5) == better).all()), "prefers the picture of the lower score")
 
 
 def gradients_reach_the_pictures_where_declared(scorer: Scorer) -> None:
@@ -105,14 +103,14 @@ def gradients_reach_the_pictures_where_declared(scorer: Scorer) -> None:
     images = pictures(scorer).requires_grad_()
     scores = scorer.score(images, texts(scorer))
     declared = bool(scorer.metric.differentiable)
-    _require(scores.requires_grad == declared, f"differentiable is {declared}, and the scores say otherwise")
+    require(scores.requires_grad == declared, f"differentiable is {declared}, and the scores say otherwise")
     if not declared:
         return
     (gradient,) = torch.autograd.grad(scores.sum(), images)
-    _require(bool(gradient.isfinite().all()), "gives gradients that are not finite")
+    require(bool(gradient.isfinite().all()), "gives gradients that are not finite")
     touched = gradient.abs().amax((1, 2, 3)) > 0
-    _require(bool(touched.any()), "gives gradients of zero")
-    _require(bool((touched | (scores == 0)).all()), "gives some pictures gradients of zero")
+    require(bool(touched.any()), "gives gradients of zero")
+    require(bool((touched | (scores == 0)).all()), "gives some pictures gradients of zero")
 
 
 def pictures_of_pil_and_tensors_score_alike(scorer: Scorer) -> None:
@@ -123,7 +121,7 @@ def pictures_of_pil_and_tensors_score_alike(scorer: Scorer) -> None:
         scores = scorer.score(pixels.float() / 255, texts(scorer))
     gap = float((scorer.score_pil(files, texts(scorer)) - scores).abs().max())
     allowed = 0.05 * max(1.0, float(scores.abs().max()))
-    _require(gap <= allowed, f"the two lie {gap:.3g} apart")
+    require(gap <= allowed, f"the two lie {gap:.3g} apart")
     only = scorer.metric.picture_size
     sizes = [(40, 40), (64, 30)] if only is None else [only] * 2
     plain = [
@@ -148,9 +146,9 @@ def every_picture_scored_is_counted(scorer: Scorer) -> None:
     """``meter.calls`` grows by the pictures scored, as tensors and as PIL pictures."""
     before = scorer.meter.calls
     scorer.score(pictures(scorer)[:2], texts(scorer)[:2])
-    _require(scorer.meter.calls == before + 2, f"counted {scorer.meter.calls - before} of 2 pictures")
+    require(scorer.meter.calls == before + 2, f"counted {scorer.meter.calls - before} of 2 pictures")
     scorer.score_pil([Image.new("RGB", scorer.metric.picture_size or (32, 32))], texts(scorer)[:1])
-    _require(scorer.meter.calls == before + 3, "does not count PIL pictures")
+    require(scorer.meter.calls == before + 3, "does not count PIL pictures")
 
 
 @torch.no_grad()
@@ -161,9 +159,9 @@ def a_long_prompt_is_cut_and_noted(scorer: Scorer) -> None:
     long = "q " * (scorer.text_length + 1)
     scorer.meter.clear()
     scores = scorer.score(pictures(scorer)[:2], ["q", long])
-    _require(bool(scores.isfinite().all()), "a long prompt has no finite score")
-    _require(scorer.meter.truncated == {long}, "a long prompt is not counted as cut, or a short one is")
-    _require(any(str(scorer.text_length) in note for note in scorer.notes()), "the notes do not say where it is cut")
+    require(bool(scores.isfinite().all()), "a long prompt has no finite score")
+    require(scorer.meter.truncated == {long}, "a long prompt is not counted as cut, or a short one is")
+    require(any(str(scorer.text_length) in note for note in scorer.notes()), "the notes do not say where it is cut")
     scorer.meter.clear()
 
 
@@ -171,10 +169,10 @@ def the_description_travels(scorer: Scorer) -> None:
     """The description goes to a worker by pickle and comes back equal; its own check passes."""
     metric = scorer.metric
     again = pickle.loads(pickle.dumps(metric))
-    _require(again == metric, "the description is not equal to itself after pickle")
+    require(again == metric, "the description is not equal to itself after pickle")
     metric.check()
-    _require(math.isfinite(metric.display_scale) and metric.display_scale > 0, "display_scale is no scale")
-    _require(metric.num_frames >= 1, "num_frames is below 1")
+    require(math.isfinite(metric.display_scale) and metric.display_scale > 0, "display_scale is no scale")
+    require(metric.num_frames >= 1, "num_frames is below 1")
 
 
 def the_description_needs_no_torch(scorer: Scorer) -> None:
@@ -184,7 +182,7 @@ def the_description_needs_no_torch(scorer: Scorer) -> None:
         return  # one file for both
     code = f"import sys, {kind.__module__}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    _require(done.returncode == 0, f"{kind.__module__} imports torch")
+    require(done.returncode == 0, f"{kind.__module__} imports torch")
 
 
 LAWS: dict[str, Law] = {
@@ -207,12 +205,7 @@ LAWS: dict[str, Law] = {
 """Every law by its name in words."""
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)
-
-
 def _require_close(a: Tensor, b: Tensor, otherwise: str) -> None:
     # scores of a few hundred keep a relative bound, those about zero an absolute one
     gap = (a.cpu() - b.cpu()).abs()
-    _require(bool((gap <= 1e-5 + 1e-4 * b.cpu().abs()).all()), f"{otherwise}: {float(gap.max()):.2g} apart")
+    require(bool((gap <= 1e-5 + 1e-4 * b.cpu().abs()).all()), f"{otherwise}: {float(gap.max()):.2g} apart")

@@ -10,12 +10,14 @@ import json
 import pickle
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from npnet.laws.require import require, require_refusal
 from npnet.networks import NoiseNetwork
 from npnet.networks.stored import CLASS, CONFIG_FILE
 from npnet.seeding import named_seed
@@ -45,12 +47,12 @@ def golden_noise_is_like_the_noise(network: NoiseNetwork) -> None:
     given = inputs(network)
     before = given["noise"].clone()
     golden = network(**given)
-    _require(golden.shape == before.shape, f"returned {tuple(golden.shape)} for noise {tuple(before.shape)}")
-    _require(golden.dtype == before.dtype, f"returned {golden.dtype} for noise of {before.dtype}")
-    _require(bool(golden.isfinite().all()), "returned NaN or infinity")
-    _require(torch.equal(given["noise"], before), "changed the noise it was given")
+    require(golden.shape == before.shape, f"returned {tuple(golden.shape)} for noise {tuple(before.shape)}")
+    require(golden.dtype == before.dtype, f"returned {golden.dtype} for noise of {before.dtype}")
+    require(bool(golden.isfinite().all()), "returned NaN or infinity")
+    require(torch.equal(given["noise"], before), "changed the noise it was given")
     half = network(**{**given, "noise": before.half()})
-    _require(half.dtype == torch.float16, f"returned {half.dtype} for noise of torch.float16")
+    require(half.dtype == torch.float16, f"returned {half.dtype} for noise of torch.float16")
 
 
 @torch.no_grad()
@@ -61,15 +63,15 @@ def a_sample_does_not_depend_on_its_batch(network: NoiseNetwork) -> None:
     for row in range(2):
         alone = network(**{name: tensor[[row]] for name, tensor in given.items()})
         error = float((alone - together[[row]]).abs().max())
-        _require(error <= 1e-5 * max(1.0, float(together.abs().max())), f"sample {row} alone differs by {error:.2g}")
+        require(error <= 1e-5 * max(1.0, float(together.abs().max())), f"sample {row} alone differs by {error:.2g}")
 
 
 @torch.no_grad()
 def evaluation_is_deterministic(network: NoiseNetwork) -> None:
     """Two calls give the same bits, and draw nothing from torch's random stream."""
     given, state = inputs(network), torch.get_rng_state()
-    _require(torch.equal(network(**given), network(**given)), "two calls in eval() mode differ")
-    _require(torch.equal(torch.get_rng_state(), state), "draws from torch's global random stream in eval() mode")
+    require(torch.equal(network(**given), network(**given)), "two calls in eval() mode differ")
+    require(torch.equal(torch.get_rng_state(), state), "draws from torch's global random stream in eval() mode")
 
 
 @torch.no_grad()
@@ -80,7 +82,7 @@ def a_decomposition_given_is_the_one_computed(network: NoiseNetwork) -> None:
         return
     decompose, given = pickle.loads(pickle.dumps(decompose)), inputs(network)
     error = float((network(**given, decomposition=decompose(given["noise"])) - network(**given)).abs().max())
-    _require(error <= 1e-5, f"a decomposition that is given changes the result by {error:.2g}")
+    require(error <= 1e-5, f"a decomposition that is given changes the result by {error:.2g}")
 
 
 @torch.no_grad()
@@ -91,13 +93,13 @@ def what_is_saved_is_loaded(network: NoiseNetwork) -> None:
         network.save_pretrained(folder)
         again = type(network).from_pretrained(folder)
         stored = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
-    _require(again.config == network.config, f"config is {again.config} after loading, was {network.config}")
+    require(again.config == network.config, f"config is {again.config} after loading, was {network.config}")
     stored.pop(CLASS, None)
     parameters = inspect.signature(type(network)).parameters.values()
     known = {parameter.name for parameter in parameters}
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        _require(set(stored) <= known, f"config.json holds {sorted(set(stored) - known)}, no constructor arguments")
-    _require(torch.equal(again(**given), network(**given)), "gives another result after saving and loading")
+        require(set(stored) <= known, f"config.json holds {sorted(set(stored) - known)}, no constructor arguments")
+    require(torch.equal(again(**given), network(**given)), "gives another result after saving and loading")
 
 
 @torch.no_grad()
@@ -105,12 +107,9 @@ def a_folder_is_loaded_by_its_own_class_alone(network: NoiseNetwork) -> None:
     """Another network's class refuses the folder in one line, and imports nothing that it names."""
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
-        try:
-            _Stranger.from_pretrained(folder)
-        except ValueError as error:
-            _require("\n" not in str(error), "is refused by another class in more than one line")
-        else:
-            raise AssertionError("another network's class loads its folder")
+        load = partial(_Stranger.from_pretrained, folder)
+        said = require_refusal(ValueError, load, "another network's class loads its folder")
+        require("\n" not in said, "is refused by another class in more than one line")
 
 
 def training_reaches_weights(network: NoiseNetwork) -> None:
@@ -118,11 +117,11 @@ def training_reaches_weights(network: NoiseNetwork) -> None:
     network.train()
     try:
         loss = (network(**inputs(network)) - 1).square().mean()  # a result of 0 at the start has a gradient too
-        _require(loss.requires_grad, "the result depends on no weight")
+        require(loss.requires_grad, "the result depends on no weight")
         loss.backward()
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        _require(any(bool(gradient.any()) for gradient in gradients), "no weight gets a gradient")
-        _require(all(bool(g.isfinite().all()) for g in gradients), "a gradient is not finite")
+        require(any(bool(gradient.any()) for gradient in gradients), "no weight gets a gradient")
+        require(all(bool(g.isfinite().all()) for g in gradients), "a gradient is not finite")
     finally:
         network.zero_grad()
         network.eval()
@@ -141,11 +140,8 @@ def what_does_not_fit_is_refused(network: NoiseNetwork) -> None:
         wrong.append({**given, "prompt_embeds": None})
         wrong.append({**given, "prompt_embeds": torch.cat([given["prompt_embeds"]] * 2, -1)})
     for arguments in wrong:
-        try:
-            network(**arguments)
-        except ValueError:
-            continue
-        raise AssertionError("takes noise or embeddings that it was not built for")
+        what = "takes noise or embeddings that it was not built for"
+        require_refusal(ValueError, partial(network, **arguments), what)
 
 
 LAWS: dict[str, Law] = {
@@ -169,8 +165,3 @@ class _Stranger(NoiseNetwork):
 
     def __init__(self) -> None:
         super().__init__({})
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)

@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from npnet import seeding
+from npnet.laws.require import require, require_refusal
 from npnet.laws.state import state_of
 from npnet.noise import NoiseMethod
 from npnet.records import Conditioning, Cost, NoiseResult
@@ -98,10 +100,10 @@ def the_noise_keeps_shape_dtype_and_holds_numbers(case: Case) -> None:
     for dtype in (torch.float32, torch.float16):
         run = case.once() if dtype == torch.float32 else case.run(dtype=dtype)
         golden = run.result.noise
-        assert golden.shape == run.noise.shape, f"shape {tuple(golden.shape)} for {tuple(run.noise.shape)}"
-        assert golden.dtype == dtype, f"dtype {golden.dtype} for {dtype}"
-        assert torch.isfinite(golden).all(), "the noise holds NaN or infinity"
-        assert not golden.requires_grad, "the noise carries a graph of gradients"
+        require(golden.shape == run.noise.shape, f"shape {tuple(golden.shape)} for {tuple(run.noise.shape)}")
+        require(golden.dtype == dtype, f"dtype {golden.dtype} for {dtype}")
+        require(torch.isfinite(golden).all(), "the noise holds NaN or infinity")
+        require(not golden.requires_grad, "the noise carries a graph of gradients")
 
 
 def the_same_seeds_give_the_same_bits(case: Case) -> None:
@@ -111,8 +113,8 @@ def the_same_seeds_give_the_same_bits(case: Case) -> None:
         torch.manual_seed(987)
         before = torch.random.get_rng_state()
         other = case.run()
-        assert torch.equal(torch.random.get_rng_state(), before), "torch's own generator was drawn from"
-    assert torch.equal(one.result.noise, other.result.noise), "two runs with the same seeds differ"
+        require(torch.equal(torch.random.get_rng_state(), before), "torch's own generator was drawn from")
+    require(torch.equal(one.result.noise, other.result.noise), "two runs with the same seeds differ")
 
 
 def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
@@ -121,9 +123,9 @@ def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
     for row in case.rows():
         alone = case.run([row])
         state, other = alone.generators[0].get_state(), whole.generators[row].get_state()
-        assert torch.equal(state, other), f"sample {row} draws another number of values alone"
+        require(torch.equal(state, other), f"sample {row} draws another number of values alone")
         near = torch.allclose(alone.result.noise[0], whole.result.noise[row], rtol=1e-5, atol=1e-5)
-        assert near, f"sample {row} has another noise alone"
+        require(near, f"sample {row} has another noise alone")
 
 
 def the_variance_stays_in_its_bound(case: Case) -> None:
@@ -132,14 +134,16 @@ def the_variance_stays_in_its_bound(case: Case) -> None:
     slack = 5 * (2 / run.noise[0].numel()) ** 0.5
     low, high = case.method.variance_bound
     variance = run.result.noise.float().flatten(1).var(1)
-    assert ((variance >= low - slack) & (variance <= high + slack)).all(), f"{variance.tolist()} not in {low} to {high}"
+    require(
+        ((variance >= low - slack) & (variance <= high + slack)).all(), f"{variance.tolist()} not in {low} to {high}"
+    )
 
 
 def the_cost_is_the_one_that_forwards_says(case: Case) -> None:
     """``forwards`` is what is measured, or None."""
     said, run = case.method.forwards(case.backbone.description), case.once()
     measured = run.cost.forwards / len(run.noise)
-    assert said is None or said == measured, f"forwards() says {said}, measured were {measured:g} for each sample"
+    require(said is None or said == measured, f"forwards() says {said}, measured were {measured:g} for each sample")
 
 
 def the_inputs_and_the_backbone_stay_as_they_were(case: Case) -> None:
@@ -152,12 +156,12 @@ def the_inputs_and_the_backbone_stay_as_they_were(case: Case) -> None:
         given, tensors = noise.clone(), {name: tensor.clone() for name, tensor in conditioning.tensors().items()}
         before = state_of(backbone)
         loaded(noise, conditioning, backbone, case.generators(rows))
-    assert torch.equal(noise, given), "the given noise was changed in place"
+    require(torch.equal(noise, given), "the given noise was changed in place")
     for name, tensor in conditioning.tensors().items():
-        assert torch.equal(tensor, tensors[name]), f"{name} was changed in place"
+        require(torch.equal(tensor, tensors[name]), f"{name} was changed in place")
     after = state_of(backbone)
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
-    assert not changed, f"the backbone's {', '.join(sorted(changed))} changed"
+    require(not changed, f"the backbone's {', '.join(sorted(changed))} changed")
 
 
 def a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with(case: Case) -> None:
@@ -165,28 +169,28 @@ def a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with(case: Ca
     run, steps = case.once(), case.num_inference_steps
     branches = run.result.first_branches
     promised = case.method.shares_first_evaluation(steps)
-    assert promised == (branches is not None), f"promised: {promised}, given: {branches is not None}"
+    require(promised == (branches is not None), f"promised: {promised}, given: {branches is not None}")
     if branches is None:
         return
-    assert branches.conditional.dtype == torch.float32, "the branches are not float32"
+    require(branches.conditional.dtype == torch.float32, "the branches are not float32")
     with torch.no_grad():
         conditioning = case.conditioning(case.rows())
         sample = case.backbone.sample
         plain = sample(run.noise, conditioning, steps, case.guidance_scale)
         shared = sample(run.noise, conditioning, steps, case.guidance_scale, first_branches=branches)
-    assert torch.allclose(shared, plain, atol=1e-5), "the branches are not those of the given noise"
+    require(torch.allclose(shared, plain, atol=1e-5), "the branches are not those of the given noise")
 
 
 def a_finished_sample_is_the_one_that_sampling_makes(case: Case) -> None:
     """``finishes`` is kept, and what the result carries is what sampling from its noise gives, bit for bit."""
     run, sampling = case.once(), (case.num_inference_steps, case.guidance_scale)
     promised, finished = case.method.finishes(case.backbone.description, *sampling), run.result.finished
-    assert promised == (finished is not None), f"promised: {promised}, given: {finished is not None}"
+    require(promised == (finished is not None), f"promised: {promised}, given: {finished is not None}")
     if finished is None:
         return
     with torch.no_grad():
         latents = case.backbone.sample(run.result.noise, case.conditioning(case.rows()), *sampling)
-    assert torch.equal(finished.latents, latents), "sampling from the noise gives another sample"
+    require(torch.equal(finished.latents, latents), "sampling from the noise gives another sample")
 
 
 def a_trace_rises_and_ends_at_the_cost(case: Case) -> None:
@@ -196,27 +200,25 @@ def a_trace_rises_and_ends_at_the_cost(case: Case) -> None:
         return
     scores = torch.stack([point.score for point in run.result.trace])
     forwards = [point.forwards for point in run.result.trace]
-    assert (scores.diff(dim=0) >= 0).all(), "the best score so far falls"
-    assert forwards == sorted(forwards), "the forwards of the trace fall"
+    require((scores.diff(dim=0) >= 0).all(), "the best score so far falls")
+    require(forwards == sorted(forwards), "the forwards of the trace fall")
     measured = run.cost.forwards / len(run.noise)
-    assert measured <= forwards[-1], f"the trace ends at {forwards[-1]} forwards, {measured:g} were spent"
+    require(measured <= forwards[-1], f"the trace ends at {forwards[-1]} forwards, {measured:g} were spent")
 
 
 def the_description_travels(case: Case) -> None:
     """The description survives pickling."""
     copy = pickle.loads(pickle.dumps(case.method))
-    assert copy == case.method, "the pickled description differs"
-    assert copy.scorers == case.method.scorers and copy.needs == case.method.needs
+    require(copy == case.method, "the pickled description differs")
+    same = copy.scorers == case.method.scorers and copy.needs == case.method.needs
+    require(same, "the pickled description has other scorers or needs")
 
 
 def the_description_cannot_be_changed(case: Case) -> None:
     """A description is frozen: assigning to a key is refused."""
     for name in case.method.__dataclass_fields__:
-        try:
-            setattr(case.method, name, getattr(case.method, name))
-        except AttributeError:
-            continue
-        raise AssertionError(f"{name} can be assigned")
+        assign = partial(setattr, case.method, name, getattr(case.method, name))
+        require_refusal(AttributeError, assign, f"{name} can be assigned")
 
 
 def the_description_imports_no_torch(case: Case) -> None:
@@ -226,7 +228,7 @@ def the_description_imports_no_torch(case: Case) -> None:
         return
     code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not found, f"{module} imports {', '.join(found)}"
+    require(not found, f"{module} imports {', '.join(found)}")
 
 
 Law = Callable[[Case], None]
