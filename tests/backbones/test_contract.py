@@ -4,7 +4,7 @@ import diffusers
 import pytest
 import torch
 
-from npnet import seeding
+from npnet import backbones, seeding
 from npnet.backbones import END, samplers
 from npnet.backbones.runtime import flow
 from npnet.errors import UserError, under
@@ -14,7 +14,7 @@ from npnet.paths import config_dir
 from npnet.records import Branches
 from tests import fakes, tiny
 from tests.backbones.members import MEMBERS, member
-from tests.families import EVERY, GUIDED, PROMPTS, SEEDS, built, noise_for, prompts_for
+from tests.families import EVERY, GUIDED, PROMPTS, SEEDS, SIZE, built, noise_for, prompts_for
 
 ANYWHERE = 4.0  # a guidance scale
 
@@ -346,3 +346,16 @@ class Misnamed(fakes.LoadedLinear):
 def test_a_law_finds_what_breaks_it(broken, law):
     with pytest.raises(AssertionError):
         LAWS[law](case_of(broken(fakes.LinearBackbone(device="cpu"))))
+
+
+def test_a_guidance_that_is_not_said_is_the_settings_own():
+    loaded = backbones.Flux("unused", settings={"guidance_scale": 2.0}, **SIZE).adopt(tiny.flux_pipeline())
+    latents, bare = torch.randn(1, *loaded.latent_shape()), loaded.encode(["a"])
+    with torch.no_grad():
+        label = loaded.timesteps(2)[0]
+        own, two, other = (
+            loaded.evaluate(latents, label, conditioning, unconditional=False)[0]
+            for conditioning in (bare, loaded.with_guidance(bare, 2.0), loaded.with_guidance(bare, 3.5))
+        )
+    assert torch.equal(own, two)
+    assert not torch.equal(own, other)

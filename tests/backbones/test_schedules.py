@@ -114,6 +114,13 @@ def test_a_class_whose_end_is_not_clean_by_default_keeps_it():
     assert VariancePreservingSchedule({}).coefficients(END) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize(("spacing", "clean"), [(None, True), ("leading", False), ("dpm_solver", True)])
+def test_a_turbo_checkpoint_ends_clean_at_its_own_levels_alone(spacing, clean):
+    turbo = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing", "set_alpha_to_one": False}
+    schedule = VariancePreservingSchedule(turbo, spacing)
+    assert schedule.coefficients(END) == ((1.0, 0.0) if clean else schedule.coefficients(0))
+
+
 def test_schedules_of_a_kind_that_is_not_computed_are_refused():
     with pytest.raises(UserError, match="a checkpoint whose schedule asks for use_karras_sigmas is not supported"):
         levels.flow_sigmas({"use_karras_sigmas": True}, 4)

@@ -7,7 +7,7 @@ import pytest
 from npnet.costs.counts import Part
 from npnet.costs.estimate import CONTEXT_BYTES, DECODER, DENOISER, Run, training_peak, training_seconds
 from npnet.costs.gpus import GPU, KNOWN, LAUNCH_SECONDS, chosen
-from npnet.costs.wording import describe, flops, hours
+from npnet.costs.wording import describe, describe_training, flops, hours
 from npnet.errors import FieldError
 
 GIB = 2**30
@@ -77,6 +77,14 @@ def test_several_workers_share_the_hours_and_each_needs_the_memory():
     assert hours(RUN.seconds(KNOWN[0]) * 250) in four[-1]
 
 
+def test_twice_the_processes_need_twice_the_pairs_a_second():
+    step = part(GIB, float32=10**12, first=GIB, more=GIB)
+    one, two = (describe_training(step, 64, 10, KNOWN[0], devices)[2] for devices in (1, 2))
+    pairs = 64 / training_seconds(KNOWN[0], step, 64, False)
+    assert f" {pairs:,.0f} on h200" in one
+    assert f" {2 * pairs:,.0f} on h200" in two
+
+
 def test_half_precision_makes_a_step_of_training_faster_and_every_pair_is_paid_for():
     step = part(GIB, float32=10**12, first=GIB, more=GIB)
     assert training_seconds(KNOWN[0], step, 64, True) < training_seconds(KNOWN[0], step, 64, False)
@@ -87,6 +95,7 @@ def test_half_precision_makes_a_step_of_training_faster_and_every_pair_is_paid_f
 def test_a_gpu_is_named_described_or_all_that_are_known():
     assert [gpu.name for gpu in chosen(GPU())] == ["h200", "h100", "a100", "rtx4090", "t4"]
     assert chosen(GPU("t4", share=0.2)) == [replace(KNOWN[-1], share=0.2)]
+    assert {gpu.share for gpu in chosen(GPU(share=0.2))} == {0.2}
     assert chosen(GPU("h100", memory=40))[0].memory == 40
     assert chosen(GPU(tflops=100, memory=24)) == [GPU("yours", tflops=100, memory=24)]
     for gpu, name in ((GPU(tflops=100), "memory"), (GPU(memory=24), "tflops"), (GPU("b200", memory=180), "tflops")):

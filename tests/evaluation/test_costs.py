@@ -3,16 +3,19 @@
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.cells import Drawn, Noted
+from npnet.evaluation.costs import describe
 from npnet.evaluation.gathering import Gathered, seconds_per_image
+from npnet.evaluation.plan import make_plan
 from npnet.evaluation.results import cost_per_image, make_results, metric_facts
 from npnet.noise import Standard
 from npnet.noise.runtime.whiteness import MEASURES
 from npnet.records import Cost
-from tests.evaluation.extra_fakes import Close
+from tests.evaluation.extra_fakes import Close, config
 from tests.evaluation.test_training_seeds import network, networks, results
 
 __all__ = ["networks"]
@@ -66,3 +69,11 @@ def test_each_remark_of_a_metric_stands_once_in_its_notes():
     noted = [Noted([], False, remarks=[said]) for said in ("judged by x", "judged by y", "judged by x")]
     found = Gathered(MethodScores({"a": [0.5]}), noted={"a": noted}, from_pictures={"a": 0})
     assert metric_facts(plan, {"standard": found})["a"]["notes"] == ["judged by x", "judged by y"]
+
+
+def test_workers_without_a_chunk_make_nothing_faster(monkeypatch, tmp_path):
+    monkeypatch.setattr("npnet.evaluation.costs.make_run", lambda *given: ("run", []))
+    monkeypatch.setattr("npnet.evaluation.costs.wording.describe", lambda run, unit, number, gpu, n: [f"by {n}"])
+    for workers, chunk_size, used in ((1, 4, 1), (2, 4, 2), (9, 4, 3), (9, 100, 1)):
+        given = config(["a", "b", "c"], 4, workers=workers, chunk_size=chunk_size, output_dir=str(tmp_path))
+        assert f"by {used}\n" in describe(make_plan(OmegaConf.create(given))) + "\n"

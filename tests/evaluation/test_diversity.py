@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from npnet.errors import UserError
 from npnet.evaluation.cells import read_cell, write_cell
-from npnet.evaluation.diversity import ONE_SEED, add_diversity
+from npnet.evaluation.diversity import ONE_SEED, add_diversity, facts
 from npnet.evaluation.plan import make_plan
 from npnet.metrics.diversity import to_texts
 from npnet.noise.runtime.whiteness import MEASURES
@@ -72,6 +72,18 @@ def test_three_copies_of_a_network_say_what_it_says_and_of_two_it_is_the_mean():
     assert entries["copies"] == entries["ours"]
     shares = [1, 3, 0]
     assert entries["mixed"]["distance"]["share"] == pytest.approx(sum(shares) / 3, abs=1e-3)
+
+
+def test_a_prompt_is_compared_where_at_least_one_network_has_all_its_pictures():
+    holes = FEATURES.clone()
+    holes[0] = float("nan")
+    entry = found(standard=FEATURES, ours=[holes, FEATURES])["ours"]["distance"]
+    assert (entry["count"], entry["shared_prompts"]) == (len(PROMPTS), len(PROMPTS))
+
+
+def test_the_fewest_and_the_most_pictures_of_a_prompt_are_said():
+    said = facts({}, ["standard"], ["a", "a", "b", "b", "b", "c"])
+    assert (said["num_pictures"], said["num_prompts"]) == ([2, 3], 2)
 
 
 def test_without_standard_the_first_method_is_what_the_others_are_shares_of():

@@ -5,6 +5,7 @@ import typing
 
 import pytest
 import torch
+from timm.models.swin_transformer import WindowAttention
 
 from npnet.fields import field_types
 from npnet.networks import NPNet, decompose
@@ -267,3 +268,12 @@ def test_the_arguments_that_are_checked_without_torch_are_those_of_the_construct
 def test_a_bad_setting_is_refused_when_the_network_is_built(changes, message, small):
     with pytest.raises(ValueError, match=message):
         small(**changes)
+
+
+def test_attention_is_fused_without_gradients_alone(small, draw):
+    network = small()
+    for training in (True, False, True):
+        network.train(training)
+        network(draw(1, 4, 16, 16), draw(1, 7, 12))
+        windows = [m.fused_attn for m in network.modules() if isinstance(m, WindowAttention)]
+        assert windows and set(windows) == {not training}

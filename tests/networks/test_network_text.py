@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from npnet.networks.sizes import Windows
-from npnet.networks.text import SpatialText
+from npnet.networks.text import NUM_FREQUENCIES, SpatialText, index_features
 
 WIDTHS = [(768, 0), (1024, 0), (2048, 1280), (4096, 768)]
 
@@ -62,6 +62,15 @@ def test_pooled_embeddings_are_used_where_the_network_has_a_place_for_them(small
         one = network(noise, embeds, draw(2, 5))
         other = network(noise, embeds, draw(2, 5, seed=1))
     assert (one - other).abs().max() > 1e-2
+
+
+def test_the_waves_of_a_tokens_place_are_4_to_256_tokens_long():
+    waves = index_features(513, torch.device("cpu"))
+    for wave, length in ((0, 4), (NUM_FREQUENCIES - 1, 256)):
+        sine, cosine = waves[:, wave], waves[:, NUM_FREQUENCIES + wave]
+        for row in (sine, cosine):
+            assert torch.allclose(row[:-length], row[length:], atol=1e-3)  # it comes again after its length
+            assert torch.allclose(row[: -length // 2], -row[length // 2 :], atol=1e-3)  # and upside down after half
 
 
 @pytest.mark.parametrize("silenced", ["index_query", "index_value"])

@@ -179,6 +179,12 @@ def test_every_prediction_is_of_the_same_noise(monkeypatch, backbone):
     assert all(torch.equal(latents, erased) for latents, _ in seen)
 
 
+def test_a_position_stands_for_the_nearest_level(backbone):
+    method = ErasureInjection(STEPS, SCALE, 4, 0.3, (0.05, 0.06, 0.2, 0.75, 1.0), (1.0,) * 5)
+    levels = backbone.timesteps(STEPS)
+    assert method.load(backbone).levels(backbone) == [levels[place] for place in (0, 1, 2, 7, 9)]
+
+
 @pytest.mark.parametrize(("guidance_scale", "branches"), [(1.0, 1), (3.0, 2)])
 def test_the_cost_is_one_evaluation_for_each_level(backbone, guidance_scale, branches):
     method = ErasureInjection(STEPS, guidance_scale, 4, 0.3, (0.0, 1.0))

@@ -118,6 +118,18 @@ def test_a_budget_of_seconds_stops_between_rounds(backbone, monkeypatch):
     assert method.method.forwards(backbone) is None
 
 
+def test_a_round_that_would_end_after_the_seconds_is_not_begun(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("npnet.noise.runtime.search.time.monotonic", lambda: now[0])
+    noise = torch.zeros(1, 1, 1, 1)
+    search = Search(noise, Budget(seconds=20), "test", 9)
+    for round_begins, affords in ((0.0, True), (9.0, True), (18.0, False)):  # each takes 9 seconds
+        now[0] = round_begins
+        assert search.affords(1) == affords
+        now[0] += 9.0
+        search.record(noise, torch.zeros(1), 1)
+
+
 @pytest.mark.parametrize(
     ("budget", "words"),
     [

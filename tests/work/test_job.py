@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -121,6 +122,23 @@ def test_a_part_of_a_job_is_its_chunks_and_its_workers_count_on(tmp_path):
     assert set(results(tmp_path)) == {"1", "4"}
     assert job.worker == 1
     assert run(job, share=Share(1, 3)) == 0
+
+
+@dataclass(frozen=True)
+class Asked(Processes):
+    """An engine that takes down the numbers of its workers."""
+
+    numbers: ClassVar[list[int]] = []
+
+    def run(self, job, chunks, workers, threads, progress):
+        self.numbers[:] = workers
+
+
+@pytest.mark.parametrize(("index", "count", "numbers"), [(0, 2, [0, 1]), (1, 2, [2, 3]), (2, 3, [6])])
+def test_no_two_workers_of_an_array_have_one_number(tmp_path, index, count, numbers):
+    crew = Workers(Asked(), share=Share(index, 4), count=count)
+    run_job(Squares(tmp_path, num_chunks=12), crew, title="", describe=str)
+    assert Asked.numbers == numbers
 
 
 def test_an_interrupt_passes_through(tmp_path):

@@ -18,6 +18,11 @@ def test_the_shares_of_an_array_are_every_chunk_once(count):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+@pytest.mark.parametrize(("count", "numbers"), [(1, [11]), (2, [7, 4]), (3, [4, 4, 3]), (5, [4, 4, 3, 0, 0])])
+def test_the_shares_of_an_array_are_every_sample_once(count, numbers):
+    assert [Share(index, count).number(11, 4) for index in range(count)] == numbers
+
+
 @pytest.mark.parametrize("config", [{}, {"worker": None}, {"worker": {"index": None, "count": None}}])
 def test_without_the_keys_a_command_computes_everything(config):
     assert share_of(config) == WHOLE
