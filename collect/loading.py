@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collect.settings import CollectSettings
 from npnet.engine.batches import Kept, Sampling
+from npnet.engine.loading import load_parts
 from npnet.engine.pairs import PairMaker
-from npnet.errors import under
-from npnet.metrics import load_metrics
-from npnet.noise import load_methods
 
 
 def load(settings: CollectSettings, device: str | None = None, kept: Kept | None = None) -> PairMaker:
@@ -21,10 +19,8 @@ def load(settings: CollectSettings, device: str | None = None, kept: Kept | None
     Raises:
         UserError: weights are missing or damaged.
     """
-    with under("backbone"):
-        backbone = settings.backbone.load(device if settings.backbone.device == "auto" else None)
-    scorers = load_metrics(settings.metric, backbone.device)
-    method = load_methods(settings.noise, backbone, scorers)[settings.label]
+    loaded = load_parts(settings, device)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale)
     kept = kept or (Kept() if settings.keep_images else None)
-    return PairMaker(backbone, settings.label, method, scorers, sampling, kept)
+    method = loaded.methods[settings.label]
+    return PairMaker(loaded.backbone, settings.label, method, loaded.scorers, sampling, kept)

@@ -11,19 +11,17 @@ from torch import Tensor
 from npnet.data.prompts import Sample
 from npnet.drawing.webp import encode_webp
 from npnet.engine.batches import Kept, Sampling
+from npnet.engine.loading import load_parts
 from npnet.engine.methods import Evaluator, MethodScores
 from npnet.engine.writing import Writer
-from npnet.errors import under
 from npnet.evaluation.cells import Cell, Drawn, Key, Noted, Value, folder_of, sha256, stored_picture, write_cell
 from npnet.evaluation.lacking import Work, lacking
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.store import Store
 from npnet.evaluation.versions import versions
-from npnet.metrics import load_metrics
 from npnet.metrics.diversity import to_texts
 from npnet.metrics.runtime.base import to_tensor
 from npnet.metrics.spaces import load_spaces
-from npnet.noise import load_methods
 from npnet.pictures.opener import open_picture
 from npnet.work import atomic
 from npnet.work.job import Advance
@@ -51,7 +49,7 @@ class EvaluationJob:
         self.output_dir = Path(output_dir)
         self.num_chunks = -(-len(self.samples) // self.settings.chunk_size)
         self.store = Store(self.output_dir, self.wanted.methods.values(), mends=True)
-        self._evaluator: Evaluator | None = None
+        self._loaded: Evaluator | None = None
         self._begun: set[str] = set()
 
     def chunk(self, index: int) -> list[Sample]:
@@ -67,18 +65,22 @@ class EvaluationJob:
         """See ``Job.is_done``; what is damaged is not done, and this was said."""
         return not lacking(self.store, self.wanted, self.chunk(chunk))
 
+    @property
+    def _evaluator(self) -> Evaluator:
+        assert self._loaded is not None, "setup comes first"
+        return self._loaded
+
     def setup(self, worker: int, device: str) -> None:
         """See ``Job.setup``: load what the settings describe."""
         settings = self.settings
-        with under("backbone"):
-            backbone = settings.backbone.load(device if settings.backbone.device == "auto" else None)
-        scorers = load_metrics(settings.metric, backbone.device)
-        methods = load_methods(settings.noise, backbone, scorers)
+        loaded = load_parts(settings, device)
         sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
         wanted = self.wanted.kept
         kept = Kept(lambda sample: sample.key in wanted) if wanted else None
-        spaces = load_spaces(self.spaces, backbone.device)
-        self._evaluator = Evaluator(backbone, methods, scorers, sampling, settings.batch_size, kept, spaces)
+        spaces = load_spaces(self.spaces, loaded.backbone.device)
+        self._loaded = Evaluator(
+            loaded.backbone, loaded.methods, loaded.scorers, sampling, settings.batch_size, kept, spaces
+        )
 
     def run(self, chunk: int, advance: Callable[[Advance], None]) -> None:
         """See ``Job.run``."""
@@ -95,7 +97,6 @@ class EvaluationJob:
 
     def _draw(self, work: Work, advance: Callable[[Advance], None]) -> None:
         evaluator = self._evaluator
-        assert evaluator is not None, "setup comes first"
         pictures: dict[tuple[str, Key], str] = {}
         done = 0
 
@@ -129,7 +130,6 @@ class EvaluationJob:
 
     def _score_pictures(self, work: Work) -> None:
         """Score kept pictures by metrics, and read them in spaces, that were added later."""
-        assert self._evaluator is not None, "setup comes first"
         for label in work.labels:
             scores: dict[str, list[float]] = {name: [] for name in work.metrics}
             features: dict[str, list[str]] = {name: [] for name in work.spaces}
@@ -156,7 +156,6 @@ class EvaluationJob:
         making: Drawn | None,
         noise: Mapping[str, list[float]],
     ) -> None:
-        assert self._evaluator is not None
         prompts = {sample.prompt for sample in work.samples}
         scorers = {name: self._evaluator.scorers[name] for name in work.metrics}
         noted = {
@@ -188,10 +187,8 @@ def write_picture(path: Path, picture: Tensor) -> str:
     """
     data = encode_webp(picture, QUALITY)
     atomic.make_folder(path.parent)
-    try:
+    with atomic.writing(path):
         path.write_bytes(data)  # whole before the chunk says that it is done, which is enough
-    except OSError as error:
-        raise atomic.cannot_write(path, error) from error
     return sha256(data)
 
 

@@ -32,13 +32,10 @@ def show_pictures(plan: EvaluationPlan, output_dir: Path) -> None:
             folder.rmdir()
     for path, source in shown.items():
         atomic.make_folder(path.parent)
-        try:
-            if path.exists() and path.samefile(source):
-                continue
-            path.unlink(missing_ok=True)
-            _link(source, path)
-        except OSError as error:
-            raise atomic.cannot_write(path, error) from error
+        with atomic.writing(path):
+            if not (path.exists() and path.samefile(source)):
+                path.unlink(missing_ok=True)
+                _link(source, path)
 
 
 def _link(source: Path, path: Path) -> None:

@@ -134,9 +134,8 @@ def the_variance_stays_in_its_bound(case: Case) -> None:
     slack = 5 * (2 / run.noise[0].numel()) ** 0.5
     low, high = case.method.variance_bound
     variance = run.result.noise.float().flatten(1).var(1)
-    require(
-        ((variance >= low - slack) & (variance <= high + slack)).all(), f"{variance.tolist()} not in {low} to {high}"
-    )
+    inside = (variance >= low - slack) & (variance <= high + slack)
+    require(inside.all(), f"{variance.tolist()} not in {low} to {high}")
 
 
 def the_cost_is_the_one_that_forwards_says(case: Case) -> None:
@@ -210,8 +209,7 @@ def the_description_travels(case: Case) -> None:
     """The description survives pickling."""
     copy = pickle.loads(pickle.dumps(case.method))
     require(copy == case.method, "the pickled description differs")
-    same = copy.scorers == case.method.scorers and copy.needs == case.method.needs
-    require(same, "the pickled description has other scorers or needs")
+    require((copy.scorers, copy.needs) == (case.method.scorers, case.method.needs), "other scorers or needs")
 
 
 def the_description_cannot_be_changed(case: Case) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
+from functools import partial
 
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.networks.base import NoiseNetwork
 from npnet.networks.npnet import NPNet
 
@@ -17,13 +18,9 @@ def network_class(place: str | None, key: str = "network") -> type[NoiseNetwork]
     """
     if place is None:
         return NPNet
-    module, _, name = place.replace(":", ".").rpartition(".")
-    if not module:
-        raise FieldError(key, place, "the place of a class is needed, such as my_pkg.MyNet")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise FieldError(key, place, f"cannot be imported: {one_line(error)}") from error
+    needed = "; the place of a class is needed, such as my_pkg.MyNet"
+    with reworded(Exception, partial(FieldError, key, place), "cannot be imported: ", needed):  # it may run any code
+        found = pkgutil.resolve_name(place)
     if not isinstance(found, type) or not issubclass(found, NoiseNetwork):
         raise FieldError(key, place, "is no network: a subclass of npnet.networks.NoiseNetwork is needed")
     return found

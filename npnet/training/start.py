@@ -5,13 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from hydra.utils import get_object
-
 from npnet.data.found import sizes_of
 from npnet.errors import FieldError, UserError, closest, one_line, reworded
 from npnet.fields import checked
 from npnet.instantiate import Node
-from npnet.networks import NoiseNetwork, Start
+from npnet.networks import NoiseNetwork, Start, network_class
 
 if TYPE_CHECKING:
     from npnet.data.datamodule import PairData
@@ -30,16 +28,7 @@ def network_target(node: Node) -> type[NoiseNetwork]:
     Raises:
         FieldError: there is no such class, or it is no network.
     """
-    place = node.keys.get("_target_")
-    try:
-        target = get_object(str(place))
-    except Exception as error:
-        raise FieldError("network._target_", place, f"cannot be imported: {one_line(error)}") from error
-    if not isinstance(target, type) or not issubclass(target, NoiseNetwork):
-        raise FieldError(
-            "network._target_", place, "is no network: a subclass of npnet.networks.NoiseNetwork is needed"
-        )
-    return target
+    return network_class(str(node.keys.get("_target_")), "network._target_")
 
 
 def check_own_network(node: Node) -> None:

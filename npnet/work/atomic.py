@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import socket
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from npnet.errors import UserError
+from npnet.errors import UserError, reworded
 from npnet.paths import refuse_address
 
 TEMPORARY_SUFFIX = ".partial"
@@ -48,10 +49,8 @@ class AtomicFile:
         return self._hash.hexdigest()
 
     def __enter__(self) -> Self:
-        try:
+        with writing(self.path):
             self._file = self._temporary.open("wb")
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         return self
 
     def write(self, data: bytes) -> int:
@@ -62,10 +61,8 @@ class AtomicFile:
         """
         if self._file is None:  # a tar stream that is collected after an error still wants to write its end
             return len(data)
-        try:
+        with writing(self.path):
             self._file.write(data)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         self._hash.update(data)
         self.num_bytes += len(data)
         return len(data)
@@ -80,17 +77,15 @@ class AtomicFile:
         if file is None:
             return
         try:
-            if kind is None and self.durable:
-                file.flush()
-                os.fsync(file.fileno())
-            file.close()
-            if kind is None:
-                self._temporary.replace(self.path)
-            if kind is None and self.durable:
-                _sync_folder(self.path.parent)
-        except OSError as failure:
-            if kind is None:
-                raise cannot_write(self.path, failure) from failure
+            with writing(self.path) if kind is None else suppress(OSError):
+                if kind is None and self.durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+                file.close()
+                if kind is None:
+                    self._temporary.replace(self.path)
+                if kind is None and self.durable:
+                    _sync_folder(self.path.parent)
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -135,12 +130,11 @@ def make_folder(folder: Path, key: str = "") -> None:
     """
     name = f"{key}={folder}" if key else str(folder)
     refuse_address(folder, key)
-    try:
+    with (
+        reworded(OSError, UserError, f"{name}: cannot be made: "),
+        reworded(FileExistsError, lambda why: UserError(f"{name}: a file is in the place of the folder")),
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise UserError(f"{name}: a file is in the place of the folder") from error
-    except OSError as error:
-        raise UserError(f"{name}: cannot be made: {error.strerror}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -149,9 +143,9 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
-    """Build the one-line error for a failed write."""
-    return UserError(f"{path}: cannot be written: {error.strerror or error}")
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Say in one line why a file cannot be written."""
+    return reworded(OSError, UserError, f"{path}: cannot be written: ")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from npnet.errors import UserError
 from npnet.untrusted import parse_json
 from npnet.work import request
-from npnet.work.atomic import cannot_write, make_folder, remove_leftovers
+from npnet.work.atomic import make_folder, remove_leftovers, writing
 from npnet.work.share import WHOLE, Share
 
 NAME = ".lock"
@@ -97,24 +97,22 @@ def active(output_dir: Path) -> list[Holder]:
 
 
 def _refuse_beside(output_dir: Path, share: Share, others: Sequence[Holder]) -> None:
-    for other in others:
-        who = f" ({other.who})" if other.who else ""
-        if other.share == share and share.is_whole:
-            raise UserError(
-                f"output_dir={output_dir}: another run is working in this folder{who}; "
-                "wait for it, or choose another one"
-            )
-        if other.share == share:
-            raise UserError(
-                f"worker.index={share.index}: this worker of {share.count} is at work already in {output_dir}{who}"
-            )
-        if other.share.count != share.count:
-            got = "a run without worker.index" if share.is_whole else f"worker.count={share.count}"
-            there = "a run without worker.index" if other.share.is_whole else f"worker.count={other.share.count}"
-            raise UserError(
-                f"output_dir={output_dir}: {there} is at work in this folder{who}, and {got} would divide the work "
-                "differently; wait for it, or choose another folder"
-            )
+    beside = next((other for other in others if other.share == share or other.share.count != share.count), None)
+    if beside is not None:
+        raise UserError(_in_the_way(output_dir, share, beside))
+
+
+def _in_the_way(output_dir: Path, share: Share, other: Holder) -> str:
+    who, where = f" ({other.who})" if other.who else "", f"output_dir={output_dir}"
+    if other.share != share:
+        got, there = (
+            "a run without worker.index" if s.is_whole else f"worker.count={s.count}" for s in (share, other.share)
+        )
+        differently = f"and {got} would divide the work differently; wait for it, or choose another folder"
+        return f"{where}: {there} is at work in this folder{who}, {differently}"
+    if share.is_whole:
+        return f"{where}: another run is working in this folder{who}; wait for it, or choose another one"
+    return f"worker.index={share.index}: this worker of {share.count} is at work already in {output_dir}{who}"
 
 
 @contextmanager
@@ -141,10 +139,8 @@ def _take(path: Path, output_dir: Path) -> BinaryIO:
 
 
 def _open(path: Path) -> BinaryIO:
-    try:
+    with writing(path):
         return path.open("a+b")  # network file systems want it writable for an exclusive lock
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _lock(file: BinaryIO, output_dir: Path) -> bool:

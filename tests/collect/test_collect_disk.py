@@ -78,7 +78,8 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_stays(tmp_path):
 def test_an_error_while_a_file_is_written_leaves_the_finished_ones(undisturbed, tmp_path, monkeypatch, place):
     def fail(file, data):
         if file.path.name == place:
-            raise atomic.cannot_write(file.path, OSError(28, "No space left on device"))
+            with atomic.writing(file.path):
+                raise OSError(28, "No space left on device")
         return write(file, data)
 
     write = atomic.AtomicFile.write
