@@ -22,7 +22,7 @@ from npnet.cli import run
 from npnet.description import Description, imported
 from npnet.errors import FieldError, UserError
 from npnet.fields import Count, Name
-from npnet.work.folder import OutputFolder
+from npnet.work.folder import OutputFolder, require_outside
 from npnet.work.job import Workers
 from npnet.work.processes import Processes
 
@@ -56,10 +56,7 @@ class ConvertSettings(Description):
         super().__post_init__()
         if not self.pairs.is_dir():
             raise FieldError("pairs", self.pairs, "no such folder")
-        if self.output_dir.resolve().is_relative_to(self.pairs.resolve()):
-            raise FieldError(
-                "output_dir", self.output_dir, f"lies in {self.pairs}, which is only read; choose another folder"
-            )
+        require_outside(self.output_dir, self.pairs)
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -142,9 +139,7 @@ def _only_lines(folder: Path) -> Path:
     found = sorted(path for suffix in ("json", "jsonl") for path in folder.glob(f"*.{suffix}"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise UserError(
-            f"{folder}: exactly one .json or .jsonl file is needed beside the pairs (got: {names}); lines=FILE names it"
-        )
+        raise UserError(f"{folder}: exactly one .json or .jsonl file is needed, got {names}; lines=FILE names it")
     return found[0]
 
 

@@ -91,25 +91,21 @@ def make_filter_plan(cfg: Any) -> FilterPlan:
 def _metrics(settings: FilterSettings, source: Sequence[Shard]) -> list[str]:
     scored = list(next((pair.scores for shard in source for pair in shard.tried), {}))
     asked = list(settings.metric) or source[0].request.get("selected_by") or scored
+    where, allowed = settings.shards, ", ".join(scored)
     for metric in asked:
         if any(metric not in pair.scores for shard in source for pair in shard.tried):
-            raise FieldError(
-                "metric", asked, f"{settings.shards} was not scored by {metric}; allowed: {', '.join(scored)}"
-            )
+            raise FieldError("metric", asked, f"{where} was not scored by {metric}; allowed: {allowed}")
     return asked
 
 
 def _require_written(plan: FilterPlan) -> None:
     missing = [old for shard in plan.source for old in shard.tried if plan.judge(old).kept and not old.written]
     if missing:
-        first = missing[0]
-        raise FieldError(
-            "shards",
-            plan.settings.shards,
-            f"was collected with keep_all=false and does not hold {len(missing)} pairs that this rule keeps (the "
-            f"first: {first.key}, rejected then as {first.reason!r}); collect with keep_all=true, or choose a stricter "
-            "rule",
+        first = f"{missing[0].key}, rejected then as {missing[0].reason!r}"
+        lacks = (
+            f"was collected with keep_all=false and lacks {len(missing)} pairs that this rule keeps (first: {first})"
         )
+        raise FieldError("shards", plan.settings.shards, f"{lacks}; choose a stricter rule")
 
 
 def filter_pairs(cfg: DictConfig) -> None:

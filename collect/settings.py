@@ -18,7 +18,7 @@ from npnet.errors import FieldError
 from npnet.fields import Count, Name, Seed
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
-from npnet.work.folder import OutputFolder
+from npnet.work.folder import OutputFolder, require_outside
 from npnet.work.job import WorkSettings
 
 if TYPE_CHECKING:
@@ -116,11 +116,8 @@ class CollectSettings(WorkSettings, SelectionSettings):
             raise FieldError("metric", [], "at least one metric is needed")
         self.check_weights(list(self.metric))
         if self.logger and self.worker is not None and not self.worker.share.is_whole:
-            raise FieldError(
-                "logger",
-                list(self.logger),
-                "the workers of a job array would write over each other's rows; watch them with npnet status DIR",
-            )
+            needed = "the workers of a job array would write over each other's rows; watch them with npnet status DIR"
+            raise FieldError("logger", list(self.logger), needed)
 
     @property
     def label(self) -> str:
@@ -164,15 +161,9 @@ class FilterSettings(WorkSettings, SelectionSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shards is None:
-            raise FieldError(
-                "shards", None, "shards=DIR is needed: a folder that collect.py left, best one with keep_all=true"
-            )
-        if self.output_dir.resolve().is_relative_to(self.source.resolve()):
-            raise FieldError(
-                "output_dir",
-                self.output_dir,
-                f"lies in shards={self.shards}, which is only read; choose another folder",
-            )
+            needed = "shards=DIR is needed: a folder that collect.py left, best one with keep_all=true"
+            raise FieldError("shards", None, needed)
+        require_outside(self.output_dir, self.source)
 
     @property
     def source(self) -> Path:

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npnet.data.sidecars import PATTERN, Shard, TriedPair, num_chunks, read_request, read_shard
+from npnet.data.sidecars import (
+    Shard,
+    TriedPair,
+    list_sidecars,
+    num_chunks,
+    read_request,
+    read_shard,
+    sidecar_path,
+)
 from npnet.errors import UserError
 from npnet.work import request as requests
 
@@ -92,9 +100,7 @@ def survey(folder: Path, verify: bool = False) -> Survey:
     Raises:
         UserError: there is no such folder, it is none of shards, or its shards are of two collections.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of shards")
-    sidecars = sorted(folder.glob(f"{PATTERN}.json"))
+    sidecars = list_sidecars(folder)
     asked = read_request(folder)
     if not sidecars and "num_chunks" not in asked:
         raise UserError(f"{folder}: holds no shards, and no request.json of a collection")
@@ -109,8 +115,6 @@ def survey(folder: Path, verify: bool = False) -> Survey:
         of = shard.sidecar.get("request_sha256")
         expected = expected or of
         if of != expected:
-            raise UserError(
-                f"{Path(shard.path).with_suffix('.json')}: is of another collection than "
-                f"{'request.json' if asked else 'the first shard'} beside it"
-            )
+            first, where = "request.json" if asked else "the first shard", sidecar_path(Path(shard.path))
+            raise UserError(f"{where}: is of another collection than {first} beside it")
     return Survey(folder, asked, num_chunks(folder, asked, len(sidecars)), shards, broken)

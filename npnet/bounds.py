@@ -87,6 +87,21 @@ class NotEmpty:
 
 
 @dataclass(frozen=True)
+class Holds:
+    """A text with another one in it."""
+
+    part: str
+
+    def holds(self, value: str) -> bool:
+        """See ``Rule.holds``."""
+        return self.part in value
+
+    def __str__(self) -> str:
+        """Return the bound in words."""
+        return f"with {self.part} in it"
+
+
+@dataclass(frozen=True)
 class Plain:
     """A rule: a name as the hub has them."""
 
@@ -140,5 +155,7 @@ NumWorkers = Annotated[int, AtLeast(1), NotHuge(4096)]
 Share = Annotated[float, AtLeast(0), AtMost(1)]
 Name = Annotated[str, NotEmpty()]
 """A text that is not empty: a path, a name."""
+Question = Annotated[str, Holds("{}")]
+"""To a model, with the place of the prompt."""
 Identifier = Annotated[str, Plain()]
 """A short name, as of a license."""

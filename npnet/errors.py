@@ -78,7 +78,7 @@ def reason(error: BaseException, most: int = 400) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = f"{error} is missing" if isinstance(error, KeyError) else one_line(error) or type(error).__name__
-    return text[:most]
+    return text[:most].rstrip(".")
 
 
 @contextmanager

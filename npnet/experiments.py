@@ -38,9 +38,8 @@ def check_experiment(command: str, arguments: Sequence[str], folders: Sequence[P
             continue
         for name in value.strip("[]").split(","):
             if name not in known:
-                raise FieldError(
-                    "experiment", name, f"no such experiment; {closest(name, experiments(command, folders))}"
-                )
+                allowed = closest(name, experiments(command, folders))
+                raise FieldError("experiment", name, f"no such experiment; {allowed}")
             other = command_of(name)
             if other not in (command, None):
                 raise FieldError("experiment", name, f"is for another command: npnet {other} experiment={name}")

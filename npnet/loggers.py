@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 
 WITHOUT = ("offline", "disabled", "dryrun")
 """Modes of Weights & Biases that need no key."""
@@ -44,11 +44,6 @@ def begin(loggers: Mapping[str, Any]) -> None:
                 _ = logger.experiment
 
 
-@contextmanager
-def _said(label: str, remedy: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # each library has errors of its own
-        raise UserError(f"logger.{label}: {one_line(error)[:300].rstrip('.')}; {remedy}") from error
+def _said(label: str, remedy: str) -> AbstractContextManager[None]:
+    # each library has errors of its own
+    return reworded(Exception, UserError, f"logger.{label}: ", f"; {remedy}", but=UserError)

@@ -38,9 +38,7 @@ def require_images(images: Tensor) -> None:
         return
     low, high = float(images.detach().amin()), float(images.detach().amax())
     if not (low >= -1e-4 and high <= 1 + 1e-4):
-        raise ValueError(
-            f"images must lie in [0, 1], got [{low:.3g}, {high:.3g}] (pictures in [-1, 1]: use x / 2 + 0.5)"
-        )
+        raise ValueError(f"images must lie in [0, 1], got [{low:.3g}, {high:.3g}] (from [-1, 1]: use x / 2 + 0.5)")
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,5 @@ class NoisePair:
 
     def __post_init__(self) -> None:
         if self.source_noise.shape != self.golden_noise.shape:
-            raise ValueError(
-                f"{self.key}: source_noise {tuple(self.source_noise.shape)} and golden_noise "
-                f"{tuple(self.golden_noise.shape)} differ in shape"
-            )
+            shapes = f"source_noise {tuple(self.source_noise.shape)} and golden_noise {tuple(self.golden_noise.shape)}"
+            raise ValueError(f"{self.key}: {shapes} differ in shape")

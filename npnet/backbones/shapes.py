@@ -11,7 +11,7 @@ from npnet.backbones.base import CAPABILITIES, ShippedNetwork
 from npnet.backbones.layout import Configs, Facts, Layout, Side2
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.stable_diffusion import XL, xl_facts
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.shapes.grammar import parse
 
 
@@ -58,7 +58,5 @@ class Shapes(PipelineBackbone):
     def check_prompts(self, prompts: Iterable[str]) -> None:
         """See ``Backbone.check_prompts``: the words of the Shapes grammar are all the model knows."""
         for prompt in dict.fromkeys(prompts):
-            try:
+            with reworded(ValueError, UserError, "backbone=shapes: "):
                 parse(prompt)
-            except ValueError as error:
-                raise UserError(f"backbone=shapes: {one_line(error)}") from error

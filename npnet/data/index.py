@@ -97,10 +97,8 @@ class Form:
         if self.noise != other.noise:
             raise UserError(f"{where}: its noise is {other.noise}, that of {first} {self.noise}: sizes cannot be mixed")
         if self.embeds and other.embeds and self.embeds != other.embeds:
-            raise UserError(
-                f"{where}: its embeddings are {_said(other.embeds)}, those of {first} {_said(self.embeds)}: "
-                "backbones cannot be mixed"
-            )
+            these, those = f"its embeddings are {_said(other.embeds)}", f"those of {first} {_said(self.embeds)}"
+            raise UserError(f"{where}: {these}, {those}: backbones cannot be mixed")
 
 
 def _said(embeds: tuple[tuple[str, int], ...]) -> str:

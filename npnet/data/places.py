@@ -74,10 +74,11 @@ def find(places: Sequence[str]) -> Iterator[Shard]:
                 first = place, facts
             elif facts != first[1]:
                 name, got = next((n, facts.get(n)) for n in facts | first[1] if facts.get(n) != first[1].get(n))
-                raise UserError(
-                    f"data.shards: {place} was collected with backbone.{name}={got}, {first[0]} with "
-                    f"{first[1].get(name)}: a network is trained for one backbone"
+                here, there = (
+                    f"{place} was collected with backbone.{name}={got}",
+                    f"{first[0]} with {first[1].get(name)}",
                 )
+                raise UserError(f"data.shards: {here}, {there}: a network is trained for one backbone")
 
 
 def backbone_facts(request: dict[str, Any]) -> dict[str, Any]:

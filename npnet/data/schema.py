@@ -129,9 +129,9 @@ def _decode(sample: Mapping[str, Any], key: str) -> NoisePair:
         if name != "prompt_mask" and not tensor.is_floating_point():
             raise ValueError(f"embedding {name} must hold floating values, got {tensor.dtype}")
         if name not in EMBED_NAMES or tensor.ndim != EMBED_DIMENSIONS[name] or not is_finite(tensor):
+            allowed = ", ".join(f"{known} of {number}" for known, number in EMBED_DIMENSIONS.items())
             raise ValueError(
-                f"embedding {name} must be finite and one of {', '.join(EMBED_NAMES)}, of 2, 1 and 1 dimensions, got "
-                f"{tuple(tensor.shape)}"
+                f"embedding {name} must be finite, allowed dimensions: {allowed}; got {tuple(tensor.shape)}"
             )
     return NoisePair(
         key=key,

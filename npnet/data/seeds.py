@@ -47,9 +47,7 @@ class Seeds:
             if not _is_seed(low) or not _is_seed(high) or low > high:
                 raise FieldError("range", self.range, NEEDED["range"])
             if not 1 <= self.per_prompt <= high - low + 1:
-                raise FieldError(
-                    "per_prompt", self.per_prompt, f"allowed are 1 to {high - low + 1}, the size of the range"
-                )
+                raise FieldError("per_prompt", self.per_prompt, f"allowed are 1 to {high - low + 1}, the range's size")
 
     def number(self, prompts: PromptSet) -> int:
         """Return how many samples ``assign_seeds`` makes, without drawing.

@@ -119,13 +119,25 @@ def as_listed(samples: Iterator[dict[str, Any]], listed: Sequence[TriedPair], wh
     count = 0
     for count, sample in enumerate(samples, start=1):
         if count <= len(listed) and not schema.agrees(sample, listed[count - 1]):
-            raise UserError(
-                f"{where}: sample {sample[schema.KEY]} is not the pair that its sidecar lists in this place"
-            )
+            raise another_pair(where, sample[schema.KEY])
         if count > len(listed):
             count += sum(1 for _ in samples)
             break
         yield sample
+    require_count(where, count, listed)
+
+
+def another_pair(where: str, key: str) -> UserError:
+    """Build the error for a sample that its sidecar does not list in its place."""
+    return UserError(f"{where}: sample {key} is not the pair that its sidecar lists in this place")
+
+
+def require_count(where: str | Path, count: int, listed: Sequence[Any]) -> None:
+    """Refuse a tar that holds more or fewer pairs than its sidecar lists.
+
+    Raises:
+        UserError: it does.
+    """
     if count != len(listed):
         raise UserError(f"{where}: holds {count} pairs, its sidecar lists {len(listed)}")
 

@@ -149,10 +149,8 @@ def stream_shards(folder: Path, verify: bool = False, complete: bool = True) -> 
         UserError: no such folder, no shards, a missing tar or sidecar, a changed tar, an unfinished collection.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of shards")
+    sidecars = list_sidecars(folder)
     tars = sorted(folder.glob(f"{PATTERN}.tar"))
-    sidecars = sorted(folder.glob(f"{PATTERN}.json"))
     if not sidecars:
         raise UserError(f"{folder}: holds no finished shards (shard-000000.tar with shard-000000.json)")
     asked = read_request(folder)
@@ -164,12 +162,21 @@ def stream_shards(folder: Path, verify: bool = False, complete: bool = True) -> 
         if len(sidecars) < expected:
             numbers = {int(path.stem.removeprefix("shard-")) for path in sidecars}
             missing = next(n for n in range(expected) if n not in numbers)
-            raise UserError(
-                f"{shard_path(folder, missing)}: missing ({len(sidecars)} of {expected} shards are there); "
-                "run the same collect command to finish it"
-            )
+            place, there = shard_path(folder, missing), f"{len(sidecars)} of {expected} shards are there"
+            raise UserError(f"{place}: missing ({there}); run the same collect command to finish it")
     for path in sidecars:
         yield read_shard(path.with_suffix(".tar"), verify, asked)
+
+
+def list_sidecars(folder: Path) -> list[Path]:
+    """Return the sidecars in a folder of shards, in order.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of shards")
+    return sorted(folder.glob(f"{PATTERN}.json"))
 
 
 def read_request(folder: Path) -> dict[str, Any]:

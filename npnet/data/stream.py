@@ -26,6 +26,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from npnet.data import places, schema
 from npnet.data.index import VALIDATION, Entry, Form, is_validation
+from npnet.data.shards import another_pair, require_count
 from npnet.errors import UserError
 from npnet.records import NoisePair
 from npnet.seeding import named_seed
@@ -173,7 +174,7 @@ class PairStream(IterableDataset):
         pair = schema.decode(raw, where)
         share = self.validation_share
         if share is not None and is_validation(pair.prompt, share) != (self.split == VALIDATION):
-            raise UserError(f"{where}: sample {pair.key} is not the pair that its sidecar lists in this place")
+            raise another_pair(where, pair.key)
         if pair.prompt_embeds is None and self.embeddings is not None:
             pair = replace(pair, prompt_embeds=self.embeddings(pair.prompt))
             if pair.prompt_embeds is None:
@@ -211,8 +212,7 @@ class PairStream(IterableDataset):
             for count, raw in enumerate(places.iterate(entry.path, wanted.get(shard, ()), verify), start=1):
                 if count - 1 in wanted.get(shard, ()):
                     yield shard << PLACE_BITS | count - 1, str(entry.path), raw
-            if count != len(entry.splits):
-                raise UserError(f"{entry.path}: holds {count} pairs, its sidecar lists {len(entry.splits)}")
+            require_count(entry.path, count, entry.splits)
 
     def _shards(self) -> list[int]:
         """Return the shards in this epoch's order."""

@@ -176,10 +176,9 @@ def _whole(row: Row, column: Column) -> str:
 
 def _value(row: Row, column: Column) -> str:
     if len(row.fields) > column.width:
-        raise ValueError(
-            f"line {row.line} has {len(row.fields)} columns, the header {column.width}: a prompt that holds a "
-            f"{'comma' if column.delimiter == ',' else 'tab'} must stand in quotes"
-        )
+        mark, width = "comma" if column.delimiter == "," else "tab", column.width
+        more = f"line {row.line} has {len(row.fields)} columns, the header {width}"
+        raise ValueError(f"{more}: a prompt that holds a {mark} must stand in quotes")
     if len(row.fields) <= column.index:
         return ""
     value = row.fields[column.index]

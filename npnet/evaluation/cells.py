@@ -19,6 +19,7 @@ from typing import Any
 
 from npnet.data.prompts import Sample
 from npnet.engine.methods import Trace
+from npnet.errors import reworded
 from npnet.evaluation.identity import DIGITS, FOLDER
 from npnet.records import Cost
 from npnet.untrusted import parse_json
@@ -133,7 +134,8 @@ def read_cell(path: Path) -> Cell:
     Raises:
         Damaged: it is unreadable, was changed, or does not hold a value for each sample.
     """
-    try:
+    kinds = (OSError, ValueError, KeyError, TypeError, AttributeError)
+    with reworded(kinds, Damaged, "cannot be read (", ")", but=Damaged):
         value = parse_json(path.read_bytes())
         if not isinstance(value, dict) or value.pop(CHECKSUM, None) != _digest(value):
             raise Damaged("was changed or is damaged (its checksum is another)")
@@ -145,10 +147,6 @@ def read_cell(path: Path) -> Cell:
             drawn=None if value["drawn"] is None else _drawn(value["drawn"]),
             values={str(name): list(found) for name, found in value["values"].items()},
         )
-    except Damaged:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"cannot be read ({type(error).__name__})") from error
     columns: list[Sequence[Any]] = [*cell.scores.values(), *cell.values.values()]
     if cell.drawn is not None:
         columns.append(cell.drawn.pictures)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npnet.description import imported
-from npnet.errors import FieldError, UserError, one_line, under
+from npnet.errors import FieldError, UserError, reworded, under
 from npnet.fields import Count, Name, Seed
 from npnet.instantiate import build
 from npnet.metrics import Metric
@@ -87,14 +87,10 @@ def score_images(cfg: DictConfig) -> None:
 
 def require_readable(label: str, metric: Metric, pictures: Sequence[Picture]) -> None:
     """Refuse pictures that a metric cannot judge: it has no words for the prompt, or reads another size only."""
+    only = "" if metric.domain == "any" else f"judges pictures of backbone={metric.domain} only: "
     for picture in pictures:
-        try:
+        with reworded(ValueError, UserError, f"metric.{label} {only}", ": choose other metrics with metric=[...]"):
             metric.check_prompt(picture.prompt)
-        except ValueError as error:
-            only = "" if metric.domain == "any" else f"judges pictures of backbone={metric.domain} only: "
-            raise UserError(
-                f"metric.{label} {only}{one_line(error)}: choose other metrics with metric=[...]"
-            ) from error
         if metric.picture_size not in (None, picture.size):
             needed = " x ".join(map(str, metric.picture_size or ()))
             raise UserError(f"metric.{label} judges pictures of {needed}, got {picture.size} in {picture.path}")

@@ -22,7 +22,7 @@ from torch import Tensor
 from npnet.arguments import asked
 from npnet.description import Description
 from npnet.ending import end
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, reworded
 from npnet.weights.tensors import check_archive
 from npnet.weights.writing import write_tensors
 
@@ -69,15 +69,15 @@ def read_module(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: no such file, not a PyTorch file, or no module in it.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
+    kinds = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError)
+    with (
+        reworded(kinds, UserError, f"{path}: cannot be read as tensors alone: ", but=UserError),
+        reworded(FileNotFoundError, lambda why: UserError(f"{path}: no such file")),
+    ):
         check_archive(path)
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([(stand_in(name), name) for name in names]):
             module = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as tensors alone: {one_line(error)[:200]}") from error
     if isinstance(module, dict):  # a table of tensors already
         state = {str(name): value for name, value in module.items() if isinstance(value, Tensor)}
     else:

@@ -228,9 +228,8 @@ def _rows_and_clusters(scores: ArrayLike, prompts: Sequence[str]) -> tuple[Float
     """Return the scores and the cluster ``(N,)`` of each picture: its prompt, or itself for a single prompt."""
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.ndim > 3 or rows.shape[-1] != len(prompts) or not len(prompts):
-        raise ValueError(
-            f"scores must be (M, N) or (M, S, N) with one prompt for each of N > 0, got {rows.shape}, {len(prompts)}"
-        )
+        got = f"{rows.shape} and {len(prompts)} prompts"
+        raise ValueError(f"scores must be (M, N) or (M, S, N) with one prompt for each of N > 0, got {got}")
     numbers = {prompt: number for number, prompt in enumerate(sorted(set(prompts)))}
     if len(numbers) == 1:
         return rows, np.arange(len(prompts))

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from npnet.bounds import Count, Name, Positive
+from npnet.bounds import Count, Name, Positive, Question
 from npnet.errors import FieldError
 from npnet.metrics.base import Metric
 
@@ -42,7 +42,7 @@ class VLMJudge(Metric):
 
     url: Name = "http://localhost:8000/v1"
     model: Name = "Qwen/Qwen2.5-VL-7B-Instruct"
-    question: str = QUESTION
+    question: Question = QUESTION
     highest: Positive = 100.0
     key_variable: Name | None = None
     parallel: Count = 8
@@ -51,8 +51,6 @@ class VLMJudge(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if "{}" not in self.question:
-            raise FieldError("question", self.question, "needs a place {} for the prompt")
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
             raise FieldError("url", self.url, "an address http://HOST/v1 or https://HOST/v1 is needed")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from npnet.errors import FieldError
+from npnet.bounds import Question
 from npnet.fields import Name
 from npnet.metrics.base import Metric
 from npnet.weights.sources import check_source
@@ -43,14 +43,9 @@ class VQAScore(Metric):
     path: Name = "zhiqiulin/clip-flant5-xxl"
     family: Literal["clip_flant5", "image_text"] = "clip_flant5"
     tokenizer_path: Name | None = None
-    question: str = QUESTION
+    question: Question = QUESTION
     answer: Name = "Yes"
     end_mark: bool | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if "{}" not in self.question:
-            raise FieldError("question", self.question, "needs a place {} for the prompt")
 
     differentiable: ClassVar[bool] = True
 

@@ -174,9 +174,8 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
                 continue
             if (name, value) not in cls.switches or config.get(name) == "off":
                 trained = config.get(name)
-                raise ValueError(
-                    f"{source} was trained with {name}={trained}; a part can be switched off, got {value!r}"
-                )
+                said = f"{source} was trained with {name}={trained}"
+                raise ValueError(f"{said}; a part can be switched off, got {value!r}")
             config[name] = value
             tensors = {key: t for key, t in tensors.items() if not key.startswith(cls.switches[name, value])}
         network = checkpoint.build(cls, config, source)

@@ -28,9 +28,7 @@ def build_trunk(trunk: str | Mapping[str, Any]) -> nn.Module:
     """
     if isinstance(trunk, str):
         if not timm.is_model(trunk):
-            raise ValueError(
-                f"trunk {trunk!r} is not a model of timm {timm.__version__}; see timm.list_models('swin*')"
-            )
+            raise ValueError(f"trunk {trunk!r} is not a model of timm {timm.__version__}; see timm.list_models()")
         built = timm.create_model(trunk, pretrained=False, num_classes=0)
         if not isinstance(built, SwinTransformer):
             raise ValueError(f"trunk {trunk!r} is a {type(built).__name__}; a SwinTransformer is needed")

@@ -45,10 +45,8 @@ def check_white(num_values: int) -> None:
         UserError: it is no multiple of 32.
     """
     if num_values % (2 * BLOCK_SIZE):
-        raise UserError(
-            f"projection needs noise of a multiple of {2 * BLOCK_SIZE} numbers, and a sample has {num_values}; choose "
-            "another size of the pictures, or projection=null"
-        )
+        has = f"projection needs noise of a multiple of {2 * BLOCK_SIZE} numbers, and a sample has {num_values}"
+        raise UserError(f"{has}; choose another size of the pictures, or projection=null")
 
 
 def check_few_steps(num_inference_steps: int, most: int) -> None:
@@ -58,12 +56,9 @@ def check_few_steps(num_inference_steps: int, most: int) -> None:
         FieldError: names ``num_inference_steps``.
     """
     if num_inference_steps > most:
-        raise FieldError(
-            "num_inference_steps",
-            num_inference_steps,
-            f"gradients through {num_inference_steps} steps are of no use; set it to at most {most} (a few-step "
-            "model), or raise max_inference_steps beside it",
-        )
+        useless = f"gradients through {num_inference_steps} steps are of no use"
+        needed = f"{useless}; set it to at most {most} (a few-step model), or raise max_inference_steps"
+        raise FieldError("num_inference_steps", num_inference_steps, needed)
 
 
 @dataclass(frozen=True)

@@ -102,10 +102,8 @@ def _listed(file: Path, key: str) -> Iterator[Found]:
         path = next((record[name] for name in PATH_KEYS if name in record), None)
         prompt = next((record[name] for name in PROMPT_KEYS if name in record), None)
         if not isinstance(path, str) or not isinstance(prompt, str):
-            raise UserError(
-                f"{key}={file}: line {number} needs a picture ({', '.join(PATH_KEYS)}) and a prompt "
-                f"({', '.join(PROMPT_KEYS)})"
-            )
+            paths, prompts = ", ".join(PATH_KEYS), ", ".join(PROMPT_KEYS)
+            raise UserError(f"{key}={file}: line {number} needs a picture ({paths}) and a prompt ({prompts})")
         yield file.parent / path, prompt, _tag(record)
 
 

@@ -71,10 +71,9 @@ def match(source: Path, files: Sequence[Path], rows: Sequence[str]) -> Matched:
 def _own(source: Path, files: Sequence[Path], numbers: Sequence[int], prompts: Sequence[str]) -> Matched:
     folders = list(dict.fromkeys(path.parent for path in files))
     if len(folders) > 1:
-        raise UserError(
-            f"images={source}: holds the pictures of several methods ({', '.join(f.name for f in folders[:5])}), which "
-            f"are scored one by one: images={folders[0]}"
-        )
+        names = ", ".join(f.name for f in folders[:5])
+        several = f"images={source}: holds the pictures of several methods ({names})"
+        raise UserError(f"{several}, which are scored one by one: images={folders[0]}")
     _check_rows(source, files, numbers, len(prompts), "prompts of the evaluation")
     return [(path, prompts[number]) for path, number in zip(files, numbers, strict=True)]
 
@@ -156,10 +155,8 @@ def _ordered(source: Path, files: Sequence[Path], rows: Sequence[str]) -> Matche
 def _check_rows(source: Path, files: Sequence[Path], numbers: Sequence[int], count: int, what: str) -> None:
     wrong = next((path for path, number in zip(files, numbers, strict=True) if not 0 <= number < count), None)
     if wrong is not None:
-        raise UserError(
-            f"images={source}: {len(files)} pictures do not match {count} {what}: there is none of the number of "
-            f"{_name(source, wrong)}; {WAYS}"
-        )
+        unlike = f"images={source}: {len(files)} pictures do not match {count} {what}"
+        raise UserError(f"{unlike}: there is none of the number of {_name(source, wrong)}; {WAYS}")
 
 
 def _refuse_two(source: Path, path: Path, one: str, other: str, why: str = "") -> NoReturn:

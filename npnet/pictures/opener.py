@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from npnet.errors import UserError, one_line
+from npnet.errors import UserError, one_line, reworded
 from npnet.text import count
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -161,10 +161,9 @@ def content_digest(path: Path, where: str) -> str:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise UserError(f"{where}: no such file") from error
-    except OSError as error:
-        raise UserError(f"{where}: cannot be read: {error.strerror}") from error
+    with (
+        reworded(OSError, UserError, f"{where}: cannot be read: "),
+        reworded(FileNotFoundError, lambda why: UserError(f"{where}: no such file")),
+        path.open("rb") as file,
+    ):
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,9 +51,7 @@ def read_run(path: Path) -> Run:
         raise UserError(f"{path}: no finished evaluation there (results.json is missing)")
     file, results = folder / "samples.jsonl", read_results(folder / "results.json")
     if not file.is_file():
-        raise UserError(
-            f"{path}: samples.jsonl is missing (an earlier version made this evaluation); npnet sweep shows its table"
-        )
+        raise UserError(f"{path}: samples.jsonl is missing (of an earlier version); npnet sweep shows its table")
     lines: dict[str, dict[str, dict[Key, Any]]] = {}
     for number, line in read_json_lines(file, str(file)):
         try:

@@ -102,10 +102,8 @@ class DrawnObjective(Objective):
             raise FieldError("batch_size", settings.data.batch_size, needed)
         for label, node in settings.callbacks_by_label():
             if str(node.keys["_target_"]).endswith("training.evaluation.Evaluation"):
-                raise UserError(
-                    f"callbacks.{label} would draw the prompts that objective={self.name} trains on; leave it out: the "
-                    "values val/... are of held-out prompts"
-                )
+                same = f"callbacks.{label} would draw the prompts that objective={self.name} trains on"
+                raise UserError(f"{same}; leave it out: the values val/... are of held-out prompts")
         self.parts(settings)
 
     def parts(self, settings: TrainSettings) -> Parts:

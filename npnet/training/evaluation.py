@@ -136,10 +136,8 @@ class Evaluation(Callback):
         found = {"latent_shape": list(there), "latent_channels": there[0], **self.backbone.embed_dims()}
         for name, value in expected.items():
             if found[name] != value:
-                raise UserError(
-                    f"callbacks.evaluation: the backbone's {name} is {found[name]}, that of the pairs {value}: "
-                    "it must be the backbone that the pairs were collected with"
-                )
+                other = f"the backbone's {name} is {found[name]}, that of the pairs {value}"
+                raise UserError(f"callbacks.evaluation: {other}: it must be the backbone of the pairs")
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate at the end of a validation, where averaged weights stand in for the current ones."""

@@ -34,7 +34,5 @@ class GuidanceFree(DrawnObjective):
         """See ``DrawnObjective.parts``; without guidance there is nothing to learn."""
         found = super().parts(settings)
         if found.guidance_scale <= 1:
-            raise FieldError(
-                "objective.guidance_scale", found.guidance_scale, "guidance above 1 is needed, to be learnt"
-            )
+            raise FieldError("objective.guidance_scale", found.guidance_scale, "guidance above 1 is needed")
         return found

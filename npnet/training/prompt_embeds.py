@@ -63,10 +63,8 @@ def backbone_node(settings: TrainSettings, data: FoundPairs) -> dict[str, Any]:
     target = str(asked.get("_target_", ""))
     name = target.removeprefix(PACKAGE)
     if not target.startswith(PACKAGE) or name not in backbones.__all__:
-        raise UserError(
-            f"{where}: the shards hold no embeddings, and their request names no backbone of this project: "
-            "choose it with backbone=NAME, or train with network.text_term=off"
-        )
+        lacks = "the shards hold no embeddings, and their request names no backbone of this project"
+        raise UserError(f"{where}: {lacks}: choose it with backbone=NAME, or train with network.text_term=off")
     plain = (str, int, float, bool)
     return {k: v for k, v in asked.items() if isinstance(v, plain) and "${" not in str(v)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from npnet.errors import FieldError
 from npnet.paths import NO_ADDRESS, is_address
 
 
@@ -43,6 +44,17 @@ class NotAFile:
 def _nearest(value: Any) -> Path:
     path = Path(value).absolute()
     return next((place for place in (path, *path.parents) if place.exists()), path)
+
+
+def require_outside(output_dir: Path, source: Path) -> None:
+    """Refuse to write into a folder that is only read.
+
+    Raises:
+        FieldError: of ``output_dir``.
+    """
+    if output_dir.resolve().is_relative_to(source.resolve()):
+        needed = f"lies in {source}, which is only read; choose another folder"
+        raise FieldError("output_dir", output_dir, needed)
 
 
 PLACE = (NotAnAddress(), NotAFile())

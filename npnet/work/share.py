@@ -52,9 +52,8 @@ class ArrayWorker:
         check_fields(self)
         for name, value, other in (("index", self.index, self.count), ("count", self.count, self.index)):
             if value is None and other is not None:
-                raise FieldError(
-                    name, None, "is needed too; a job array gives worker.index=0 to N-1 and worker.count=N"
-                )
+                needed = "is needed too; a job array gives worker.index=0 to N-1 and worker.count=N"
+                raise FieldError(name, None, needed)
         if self.index is not None and self.count is not None and self.index >= self.count:
             raise FieldError("index", self.index, f"with worker.count={self.count}, allowed are 0 to {self.count - 1}")
 

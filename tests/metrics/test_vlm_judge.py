@@ -75,7 +75,7 @@ def test_a_busy_server_is_asked_again_and_a_reply_without_a_number_is_one_line(s
 def test_a_mistake_names_its_key(monkeypatch):
     with pytest.raises(FieldError, match="url=localhost: an address http"):
         VLMJudge(url="localhost")
-    with pytest.raises(FieldError, match="question=well: needs a place"):
+    with pytest.raises(FieldError, match="question=well: a text with {} in it is needed"):
         VLMJudge(question="well")
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(FieldError, match="key_variable=JUDGE_KEY: this environment variable is not set"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -14,7 +15,7 @@ from torch import Tensor
 from npnet.backbones.runtime.scheduled import Scheduled
 from npnet.backbones.samplers import SAMPLERS, SCM
 from npnet.backbones.schedules import END, Schedule, Step, refused
-from npnet.errors import one_line
+from npnet.errors import reworded
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
@@ -46,10 +47,9 @@ def make_schedule(name: str, schedule: Schedule, num_inference_steps: int) -> An
     refusal = f"sampler={name} takes 1 to {most} with this checkpoint"
     if isinstance(num_inference_steps, bool) or not 1 <= num_inference_steps <= most:
         raise refused(num_inference_steps, refusal)
-    try:
+    refuse = partial(refused, num_inference_steps)
+    with reworded((ValueError, IndexError), refuse, f"{refusal}, but not this number: "):
         scheduler.set_timesteps(num_inference_steps)
-    except (ValueError, IndexError) as error:
-        raise refused(num_inference_steps, f"{refusal}, but not this number: {one_line(error)}") from error
     found = set(scheduler.timesteps.tolist())
     if max(found) >= count or len(found) < num_inference_steps:  # steps_offset moves the first out of the table
         raise refused(num_inference_steps, f"{refusal}, but not this number: {count} levels do not give so many")
