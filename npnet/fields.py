@@ -13,9 +13,10 @@ A refusal is a ``FieldError``: one line that names key, value and what is allowe
 
 from __future__ import annotations
 
+import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -121,16 +122,14 @@ def check_fields(instance: Any) -> None:
         object.__setattr__(instance, name, checked(annotation, getattr(instance, name), name))
 
 
-def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments ``given`` to ``function``, each as ``checked`` by the annotation that the function states.
+def parameters_of(cls: type) -> tuple[dict[str, Any], bool]:
+    """Return the annotations of a constructor's parameters by name, and whether it takes further keys.
 
     For a class that cannot be a dataclass, such as a torch module.
-
-    Raises:
-        FieldError: names the first argument that may not be.
     """
-    hints = get_type_hints(function, include_extras=True)
-    return {name: checked(hints[name], value, name) for name, value in given.items()}
+    parameters, hints = inspect.signature(cls).parameters, get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    named = {name: hints.get(name, Any) for name, found in parameters.items() if found.kind is not found.VAR_KEYWORD}
+    return named, len(named) < len(parameters)
 
 
 def field_types(cls: Any) -> dict[str, Any]:

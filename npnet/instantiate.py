@@ -48,8 +48,7 @@ def build(node: Any, where: str, kind: type = object, **kwargs: Any) -> Any:
         raise UserError(f"{where}: {_reason(node, cause if cause is not None else error)}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {one_line(error)}") from error
-    if not isinstance(made, kind):
-        raise UserError(f"{where}: _target_={node['_target_']} makes no {kind.__name__}")
+    _require(isinstance(made, kind), node, where, kind)
     return made
 
 
@@ -92,7 +91,11 @@ def _require_kind(node: Mapping[str, Any], where: str, kind: type) -> None:
         target = get_object(node["_target_"])
     except Exception:
         return
-    if isinstance(target, type) and not issubclass(target, kind):
+    _require(not isinstance(target, type) or issubclass(target, kind), node, where, kind)
+
+
+def _require(fits: bool, node: Mapping[str, Any], where: str, kind: type) -> None:
+    if not fits:
         raise UserError(f"{where}: _target_={node['_target_']} makes no {kind.__name__}")
 
 

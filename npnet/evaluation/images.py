@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from npnet.description import imported
 from npnet.errors import FieldError, UserError, reworded, under
-from npnet.fields import Count, Name, Seed
+from npnet.fields import Count, Name, Seed, checked
 from npnet.instantiate import build
 from npnet.metrics import Metric
 from npnet.pictures.layout import Picture, find_pictures
@@ -63,8 +63,7 @@ def score_images(cfg: DictConfig) -> None:
         UserError: a key, path or combination that cannot work.
     """
     config = resolved(cfg)
-    if not isinstance(config["images"], str) or not config["images"]:
-        raise FieldError("images", config["images"], "a text is needed (quote a name of digits alone)")
+    checked(Name, config["images"], "images")
     settings = read(ImagesSettings, config)
     asked = {key: config[key] for key in ASKED}
     workers = settings.crew()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from npnet.records import require_noise
 
 
 def check_noise(noise: Tensor, channels: int) -> None:
@@ -15,13 +16,11 @@ def check_noise(noise: Tensor, channels: int) -> None:
     Raises:
         ValueError: it is not.
     """
-    if noise.ndim != 4 or noise.shape[1] != channels or not noise.is_floating_point():
-        got = f"{tuple(noise.shape)} {noise.dtype}"
-        raise ValueError(f"noise must be a floating (B, {channels}, h, w) tensor for this network, got {got}")
+    require_noise(noise)
+    if noise.ndim != 4 or noise.shape[1] != channels:
+        raise ValueError(f"noise must be a (B, {channels}, h, w) tensor for this network, got {tuple(noise.shape)}")
     if not noise.numel():
         raise ValueError(f"noise is empty, got {tuple(noise.shape)}")
-    if not torch.isfinite(noise).all():
-        raise ValueError("noise holds NaN or infinity")
 
 
 def check_prompt(

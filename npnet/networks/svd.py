@@ -28,7 +28,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npnet.fields import checked
 from npnet.networks.arguments import Signs
+from npnet.records import require_noise
 
 NUM_HEADS = 8
 """Attention heads over the tokens, one token for each singular value."""
@@ -100,12 +102,8 @@ def decompose(noise: Tensor, signs: Signs = "canonical") -> Decomposition:
     Raises:
         ValueError: the noise is of whole numbers, holds NaN or infinity, or the convention is unknown.
     """
-    if signs not in ("canonical", "lapack"):
-        raise ValueError(f"singular_vector_signs must be 'canonical' or 'lapack', got {signs!r}")
-    if not noise.is_floating_point():
-        raise ValueError(f"noise must be floating, got {noise.dtype}")
-    if not torch.isfinite(noise).all():
-        raise ValueError("noise holds NaN or infinity")
+    checked(Signs, signs, "singular_vector_signs")
+    require_noise(noise)
     parts = Decomposition(*torch.linalg.svd(tile(noise.detach().cpu().float()), full_matrices=False))
     if signs == "canonical":
         parts = canonical_signs(parts)

@@ -55,9 +55,7 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
             raise UserError("GoldenNoiseBlock: network=PATH is needed: a folder or a hub id")
         golden = network if isinstance(network, GoldenNoise) else GoldenNoise.from_pretrained(network)
         if golden.network is None:
-            raise UserError(
-                "GoldenNoiseBlock: a block applies a network; a noise method of another kind needs attach()"
-            )
+            raise UserError("GoldenNoiseBlock: a block applies a network; other noise methods need attach()")
         self.golden, self.network = golden, golden.network
 
     @property

@@ -8,7 +8,7 @@ This module needs nothing but the standard library, so that prompts can be liste
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -21,6 +21,7 @@ __all__ = [
     "hard_negatives",
     "held_out_prompts",
     "parse",
+    "parse_each",
     "prompts",
     "scenes",
     "training_prompts",
@@ -113,11 +114,21 @@ def parse(prompt: str) -> Scene:
     """
     scene = _scenes_by_prompt().get(" ".join(prompt.lower().split()))
     if scene is None:
-        raise ValueError(
-            f"not a Shapes prompt: {prompt!r}; expected two objects of different colours, as in {EXAMPLE!r} "
-            f"(colours: {', '.join(COLOURS)}; shapes: {', '.join(SHAPES)}; relations: {', '.join(PHRASES.values())})"
-        )
+        words = f"colours: {', '.join(COLOURS)}; shapes: {', '.join(SHAPES)}; relations: {', '.join(PHRASES.values())}"
+        expected = f"expected two objects of different colours, as in {EXAMPLE!r} ({words})"
+        raise ValueError(f"not a Shapes prompt: {prompt!r}; {expected}")
     return scene
+
+
+def parse_each(prompts: Sequence[str], count: int) -> list[Scene]:
+    """Return the scenes of the prompts of ``count`` pictures.
+
+    Raises:
+        ValueError: there are more or fewer prompts, or one is not of the grammar.
+    """
+    if len(prompts) != count:
+        raise ValueError(f"as many pictures as prompts are needed, got {count} and {len(prompts)}")
+    return [parse(prompt) for prompt in prompts]
 
 
 def hard_negatives(scene: Scene) -> list[Scene]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from npnet.shapes import IMAGE_SIZE
-from npnet.shapes.grammar import COLOURS, RELATIONS, SHAPES, parse
+from npnet.shapes.grammar import COLOURS, RELATIONS, SHAPES, parse_each
 from npnet.shapes.scenes import AREAS, PALETTE, TILT, coverage, pixel_centres
 
 __all__ = ["Reading", "Verdict", "judge", "read"]
@@ -119,9 +119,7 @@ def judge(images: Tensor, prompts: Sequence[str]) -> Verdict:
     Raises:
         ValueError: a prompt is not of the grammar, or the shapes do not fit.
     """
-    if len(images) != len(prompts):
-        raise ValueError(f"as many pictures as prompts are needed, got {len(images)} and {len(prompts)}")
-    scenes = [parse(prompt) for prompt in prompts]
+    scenes = parse_each(prompts, len(images))
     reading = read(images)
     said = torch.tensor([[COLOURS.index(s.colour), COLOURS.index(s.other_colour)] for s in scenes]).reshape(-1, 2)
     told = torch.tensor([[SHAPES.index(s.shape), SHAPES.index(s.other_shape)] for s in scenes]).reshape(-1, 2)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from npnet.shapes import IMAGE_SIZE
-from npnet.shapes.grammar import COLOURS, RELATIONS, SHAPES, Scene, parse
+from npnet.shapes.grammar import COLOURS, RELATIONS, SHAPES, Scene, parse_each
 from npnet.shapes.towers import ImageTower
 
 __all__ = ["ShapesScorer"]
@@ -73,9 +73,7 @@ class ShapesScorer(nn.Module):
         Raises:
             ValueError: a prompt is not of the grammar, or the shapes do not fit.
         """
-        if len(images) != len(prompts):
-            raise ValueError(f"as many pictures as prompts are needed, got {len(images)} and {len(prompts)}")
-        return (self.embed_images(images) * self.embed_scenes([parse(prompt) for prompt in prompts])).sum(-1)
+        return (self.embed_images(images) * self.embed_scenes(parse_each(prompts, len(images)))).sum(-1)
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` in float16."""

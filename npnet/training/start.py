@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from npnet.data.found import sizes_of
-from npnet.errors import FieldError, UserError, closest, one_line, reworded
-from npnet.fields import checked
+from npnet.errors import UserError, reworded
+from npnet.fields import checked, parameters_of
 from npnet.instantiate import Node
 from npnet.networks import NoiseNetwork, Start, network_class
 
@@ -37,15 +36,7 @@ def check_own_network(node: Node) -> None:
     Raises:
         FieldError: names the key.
     """
-    target = network_target(node)
-    parameters = inspect.signature(target).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = get_type_hints(target.__init__, include_extras=True)
-    for name, value in node.keys.items():
-        if name in hints:
-            checked(hints[name], value, f"{node.where}.{name}")
-        elif name != "_target_" and name not in parameters and not open_ended:
-            raise FieldError(f"{node.where}.{name}", value, f"no such key; {closest(name, parameters)}")
+    node.check(*parameters_of(network_target(node)))
 
 
 def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> NoiseNetwork:
@@ -55,12 +46,10 @@ def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> Nois
         UserError: a key cannot be, or the network cannot be built for this data.
     """
     facts: dict[str, Any] = {**settings.objective.embed_dims(settings), **sizes_of(data.first())}
-    parameters = inspect.signature(network_target(settings.network)).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    parameters, open_ended = parameters_of(network_target(settings.network))
     facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}
-    hints = get_type_hints(network_target(settings.network).__init__, include_extras=True)
-    for name in facts.keys() & settings.network.keys.keys() & hints.keys():  # a mistake, though the data has its say
-        checked(hints[name], settings.network.keys[name], f"network.{name}")
+    for name in facts.keys() & settings.network.keys.keys() & parameters.keys():  # a mistake, though the data decides
+        checked(parameters[name], settings.network.keys[name], f"network.{name}")
     return settings.network.build(NoiseNetwork, **facts)
 
 
@@ -75,15 +64,11 @@ def make_network(settings: TrainSettings, data: PairData | PromptNoise) -> tuple
     """
     network = build_network(settings, data)
     if settings.init_from is None:
-        try:
+        trunk = settings.network.keys.get("trunk")
+        asked = f"network.pretrained_trunk=true: the weights of {trunk} cannot be had: "
+        what = asked if settings.network.keys.get("pretrained_trunk") else "network: its weights cannot be had: "
+        with reworded((OSError, ValueError, RuntimeError), UserError, what):
             return network.load(), Start()
-        except (OSError, ValueError, RuntimeError) as error:
-            what = "network: its pretrained weights cannot be had"
-            if settings.network.keys.get("pretrained_trunk"):
-                what = (
-                    f"network.pretrained_trunk=true: the weights of {settings.network.keys.get('trunk')} cannot be had"
-                )
-            raise UserError(f"{what}: {one_line(error)[:300]}") from error
     where, form = f"init_from={settings.init_from}: ", "; network=NAME must be the form it was trained in"
     with (
         reworded((ValueError, OSError, RuntimeError), UserError, where, form, but=UserError),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from npnet.errors import UserError
+from npnet.errors import UserError, reworded
 from npnet.untrusted import parse_json
 from npnet.work import request
 from npnet.work.atomic import make_folder, remove_leftovers, writing
@@ -144,15 +144,12 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _lock(file: BinaryIO, output_dir: Path) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise UserError(
-            f"output_dir={output_dir}: its file system has no locks ({error.strerror}), so that nothing would keep "
-            "two runs apart; choose a folder on another one"
-        ) from error
+    without = "), so that nothing would keep two runs apart; choose a folder on another one"
+    with reworded(OSError, UserError, f"output_dir={output_dir}: its file system has no locks (", without):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
 
 
