@@ -134,7 +134,7 @@ class Asked(Processes):
         self.numbers[:] = workers
 
 
-@pytest.mark.parametrize(("index", "count", "numbers"), [(0, 2, [0, 1]), (1, 2, [2, 3]), (2, 3, [6])])
+@pytest.mark.parametrize(("index", "count", "numbers"), [(0, 2, [0, 1]), (1, 2, [2, 3]), (2, 3, [6, 7, 8])])
 def test_no_two_workers_of_an_array_have_one_number(tmp_path, index, count, numbers):
     crew = Workers(Asked(), share=Share(index, 4), count=count)
     run_job(Squares(tmp_path, num_chunks=12), crew, title="", describe=str)
