@@ -109,7 +109,7 @@ def _flatten(stored: Any, path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str):
             raise ValueError(f"{path} is not an official NPNet checkpoint: {name!r} is no name")
         if not isinstance(value, Tensor):
-            raise ValueError(f"{path} is not an official NPNet checkpoint: {name} is no tensor")
+            raise ValueError(f"{path} is not an official NPNet checkpoint: {name} is a {type(value).__name__}")
     return flat
 
 
