@@ -102,10 +102,9 @@ def _require_written(plan: FilterPlan) -> None:
     missing = [old for shard in plan.source for old in shard.tried if plan.judge(old).kept and not old.written]
     if missing:
         first = f"{missing[0].key}, rejected then as {missing[0].reason!r}"
-        lacks = (
-            f"was collected with keep_all=false and lacks {len(missing)} pairs that this rule keeps (first: {first})"
-        )
-        raise FieldError("shards", plan.settings.shards, f"{lacks}; choose a stricter rule")
+        lacks = f"does not hold {len(missing)} pairs that this rule keeps (the first: {first})"
+        needed = f"was collected with keep_all=false and {lacks}; collect with keep_all=true, or choose a stricter rule"
+        raise FieldError("shards", plan.settings.shards, needed)
 
 
 def filter_pairs(cfg: DictConfig) -> None:

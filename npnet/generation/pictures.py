@@ -16,13 +16,12 @@ from npnet.data.prompts import Sample
 from npnet.drawing.sheets import draw_side_by_side
 from npnet.drawing.webp import to_picture
 from npnet.engine.batches import Kept, Sampling
+from npnet.engine.loading import load_parts
 from npnet.engine.methods import Evaluator, MethodScores
 from npnet.engine.writing import Writer
-from npnet.errors import UserError, under
-from npnet.metrics import load_metrics
+from npnet.errors import UserError
 from npnet.metrics.runtime.base import to_tensor
 from npnet.metrics.spaces import FeatureSpace, load_spaces
-from npnet.noise import load_methods
 from npnet.pictures.opener import open_picture
 from npnet.text import count
 from npnet.untrusted import parse_json
@@ -80,13 +79,10 @@ def load_evaluator(plan: GenerationPlan, spaces: Mapping[str, FeatureSpace] = Ma
         UserError: a part cannot be loaded.
     """
     settings = plan.settings
-    with under("backbone"):
-        backbone = settings.backbone.load()
-    scorers = load_metrics(settings.metric, backbone.device)
-    methods = load_methods(settings.noise, backbone, scorers)
+    parts = load_parts(settings)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
-    loaded = load_spaces(spaces, backbone.device)
-    return Evaluator(backbone, methods, scorers, sampling, settings.batch_size, Kept(), loaded)
+    loaded = load_spaces(spaces, parts.backbone.device)
+    return Evaluator(parts.backbone, parts.methods, parts.scorers, sampling, settings.batch_size, Kept(), loaded)
 
 
 def is_there(plan: GenerationPlan, label: str, sample: Sample) -> bool:
