@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,9 +62,12 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged, or no checkpoint of a training.
     """
+    damaged = f"{path}: is damaged or no checkpoint: "
     with (  # zip, pickle and torch have many names for damage
-        reworded(Exception, UserError, f"{path}: is damaged or no checkpoint: ", but=UserError),
+        reworded(Exception, UserError, damaged, but=UserError),
         reworded(FileNotFoundError, lambda why: UserError(f"{path}: no such checkpoint")),
+        # torch's own words advise to execute what is pickled
+        reworded(pickle.UnpicklingError, lambda why: UserError(f"{damaged}no file of values")),
     ):
         check_archive(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
