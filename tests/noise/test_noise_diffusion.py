@@ -9,8 +9,8 @@ from npnet import seeding
 from npnet.compatibility import check_scorers
 from npnet.errors import UserError
 from npnet.noise import NoiseDiffusion
-from npnet.noise.runtime.noise_diffusion import choose, mix, step_size
-from npnet.noise.runtime.reparametrise import divergence
+from npnet.noise.runtime.noise_diffusion import _Moments, choose, mix, step_size
+from npnet.noise.runtime.reparametrise import divergence, reparametrise
 from tests import fakes
 from tests.noise import linear
 from tests.noise.scorers import Constant, Listed, Plain, Ramp, Slope, load
@@ -293,3 +293,17 @@ def test_it_works_on_the_shared_fakes():
     )
     _, result = run(made, backbone)
     assert (result.trace[-1].score >= result.trace[0].score).all()
+
+
+def test_the_moments_climb_as_autograd_and_adam_would(monkeypatch):
+    monkeypatch.setattr("npnet.noise.runtime.noise_diffusion.DIVERGENCE_LIMIT", 1e9)
+    noise, slope = torch.randn(2, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    moments, rows = _Moments(noise, 0.5), torch.arange(1)
+    leaves = [torch.zeros_like(noise).requires_grad_() for _ in range(2)]
+    adam = torch.optim.Adam(leaves, lr=0.5, maximize=True)
+    for _ in range(3):
+        adam.zero_grad()
+        with torch.enable_grad():
+            (slope * reparametrise(noise, *leaves)).sum().backward()
+        adam.step()
+        assert torch.allclose(moments.ascend(slope, rows), reparametrise(noise, *leaves))
