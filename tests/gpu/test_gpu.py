@@ -3,26 +3,29 @@
 import pytest
 import torch
 
-from npnet import seeding
 from npnet.costs.runtime.counter import CUDA, empty, move
 from npnet.networks import NPNet
-from npnet.noise import ErasureInjection, Inversion, Repaint, SemanticErasure, Standard
 from tests.backbones.members import YAMLS
-from tests.gpu.fake import backbone_on_gpu, noise_on_gpu
+from tests.gpu.fake import DTYPES, FAMILIES, backbone_on_gpu, noise_on_gpu
 
 STEPS, GUIDANCE = 3, 2.0
 BACKBONES = [name for name in YAMLS if not name.startswith("shapes")]
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+CASES = [(name, dtype) for name in BACKBONES for dtype in DTYPES]
 
 
-@pytest.fixture(scope="module", params=[(name, dtype) for name in BACKBONES for dtype in DTYPES], ids=str)
-def on_gpu(request):
-    return backbone_on_gpu(*request.param)
+def is_fast(name, dtype):
+    """Every family in every format, and every YAML once; the rest is slow."""
+    return name in FAMILIES or dtype is DTYPES[BACKBONES.index(name) % len(DTYPES)]
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [case if is_fast(*case) else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
+    ids=str,
+)
 @torch.no_grad()
-def test_sampling_and_decoding_stay_on_the_gpu_and_the_host_reads_nothing(on_gpu, monkeypatch):
-    mode, backbone, conditioning = on_gpu
+def test_sampling_and_decoding_stay_on_the_gpu_and_the_host_reads_nothing(name, dtype, monkeypatch):
+    mode, backbone, conditioning = backbone_on_gpu(name, dtype)
     noise, read = noise_on_gpu(mode, backbone), []
     # the one read: Z-Image's network wants lists of the prompts' own rows
     monkeypatch.setattr("npnet.backbones.runtime.z_image.lengths", lambda mask: read.append(mask) or [7] * len(mask))
@@ -33,26 +36,6 @@ def test_sampling_and_decoding_stay_on_the_gpu_and_the_host_reads_nothing(on_gpu
     assert (latents.device, latents.dtype, latents.shape) == (CUDA, torch.float32, noise.shape)
     assert (images.device, images.dtype, len(images)) == (CUDA, torch.float32, 2)
     assert len(read) == (backbone.name == "ZImage")  # once for a batch, not at each of its steps
-
-
-METHODS = {
-    "standard": Standard(),
-    "inversion": Inversion(guidance_scale=2.0, inversion_guidance_scale=1.0, num_inference_steps=STEPS),
-    "repaint": Repaint(guidance_scale=2.0, num_inference_steps=STEPS),
-    "semantic_erasure": SemanticErasure(),
-    "erasure_injection": ErasureInjection(guidance_scale=2.0, num_inference_steps=STEPS),
-}
-
-
-@pytest.mark.parametrize("method", METHODS)
-@torch.no_grad()
-def test_a_noise_method_stays_on_the_gpu_and_the_host_reads_nothing(method):
-    mode, backbone, conditioning = backbone_on_gpu("sdxl", torch.float16)
-    loaded = METHODS[method].load(backbone)
-    noise = noise_on_gpu(mode, backbone)
-    with mode:
-        better = loaded(noise, conditioning, backbone, seeding.streams([0, 1], "law")).noise
-    assert (better.device, better.dtype, better.shape) == (CUDA, noise.dtype, noise.shape)
 
 
 TRUNK = {"img_size": 32, "patch_size": 2, "embed_dim": 12, "depths": [2, 2], "num_heads": [3, 6], "window_size": 4}

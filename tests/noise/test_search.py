@@ -68,7 +68,7 @@ def test_where_nothing_scores_the_given_noise_is_the_result(backbone):
 
 def test_a_round_can_concern_some_samples_only():
     search = Search(torch.zeros(3, 1, 1, 1), Budget(), "test", 2)
-    search.record(torch.ones(2, 1, 1, 1), torch.tensor([1.0, 2.0]), 1, torch.tensor([0, 2]))
+    search.record(torch.ones(2, 1, 1, 1), torch.tensor([1.0, 2.0]), 1, [0, 2])
     assert search.best.flatten().tolist() == [1, 0, 1]
     assert search.score.tolist() == [1, -math.inf, 2]
 

@@ -158,13 +158,13 @@ def move(
         for name, constant in vars(part).items():  # tensors that ``module.to`` does not know
             if isinstance(constant, Tensor):
                 vars(part)[name] = empty(mode, constant, device=torch.device("cpu"))
-    module.to = partial(_to, mode, module)  # type: ignore[method-assign, assignment]
+    module.to = partial(_to, mode, module, device)  # type: ignore[method-assign, assignment]
     return module.eval()
 
 
-def _to(mode: FakeTensorMode, module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+def _to(mode: FakeTensorMode, module: nn.Module, device: torch.device, *args: Any, **kwargs: Any) -> nn.Module:
     wanted = [arg for arg in (*args, *kwargs.values()) if isinstance(arg, torch.dtype)]
-    return move(mode, module, wanted[0] if wanted else None)
+    return move(mode, module, wanted[0] if wanted else None, device)
 
 
 def weight_bytes(*modules: nn.Module) -> int:

@@ -160,8 +160,7 @@ def clean_loss(maps: Tensor) -> Tensor:
         mask = object_mask(token_map)
         outside = torch.where(mask, 0.0, token_map).amax()
         inside = torch.where(mask, token_map, 1.0).amin()
-        if outside > inside:
-            total = total + outside
+        total = total + torch.where(outside > inside, outside, 0.0)
     return total
 
 

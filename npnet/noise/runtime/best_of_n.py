@@ -29,9 +29,9 @@ class LoadedBestOfN(LoadedSearch[BestOfN]):
         search = Search(first, method.budget, "best_of_n", count, cost, method.threshold)
         for index in range(count):
             rows = search.rows
-            if not len(rows):
+            if not rows:
                 break
-            texts, candidate = conditioning[rows.tolist()], first[rows]
+            texts, candidate = conditioning[rows], first[rows]
             if index > 0:
                 fresh = seeding.randn_like(candidate, rows_of(generators, rows))
                 candidate = self.propose(fresh, texts, backbone)

@@ -14,7 +14,7 @@ from npnet.noise.initno import InitNO
 from npnet.noise.runtime import attention
 from npnet.noise.runtime.base import LoadedMethod
 from npnet.noise.runtime.reparametrise import pull_back, reparametrise
-from npnet.noise.runtime.search import Search, rows_of
+from npnet.noise.runtime.search import Search, chosen, replace_where, rows_of
 from npnet.noise.runtime.tokens import token_places
 from npnet.records import Conditioning, Cost, NoiseResult
 
@@ -35,7 +35,7 @@ class LoadedInitNO(LoadedMethod[InitNO]):
         run = _Run(self, noise.to(backbone.device, torch.float32), conditioning, backbone, tokens)
         with attention.AttentionMaps(unet, attention.choose_grid(unet, (noise.shape[-2], noise.shape[-1]))) as maps:
             for index in range(self.method.num_rounds):
-                if index > 0 and len(run.rows):
+                if index > 0 and run.rows:
                     run.start[run.rows] = seeding.randn_like(run.start[run.rows], rows_of(generators, run.rows))
                 run.optimise(self.method.round_steps, maps)
             run.start = run.best_start.clone()
@@ -71,32 +71,33 @@ class _Run:
         most = method.num_rounds * method.round_steps + method.final_steps
         self.search = Search(noise, method.budget, "initno", most)
         self.start, self.best_start = noise.clone(), noise.clone()
-        self.rows = torch.arange(len(noise), device=noise.device)
+        self.rows = list(range(len(noise)))
 
     def optimise(self, num_steps: int, maps: attention.AttentionMaps) -> None:
         """Take up to ``num_steps`` from ``start``; samples that succeed leave with the noise that did."""
         mean, log_variance = torch.zeros_like(self.start), torch.zeros_like(self.start)
         adam = torch.optim.Adam([mean, log_variance], lr=self.method.learning_rate, eps=ADAM_EPS)
         for index in range(num_steps):
-            if not len(self.rows) or not self.search.affords(1):
+            if not self.rows or not self.search.affords(1):
                 return
             with torch.enable_grad():
                 leaves = [parameter[self.rows].requires_grad_() for parameter in (mean, log_variance)]
                 noise = reparametrise(self.start[self.rows], *leaves)
                 loss, score, success = self._measure(noise, maps)
+                left = chosen(self.rows, ~success)
                 gradients = None
-                if index < num_steps - 1 and not success.all():
+                if index < num_steps - 1 and left:
                     gradients = torch.autograd.grad(torch.where(success, 0.0, loss).sum(), leaves)
                     self.backbone.meter.add(Cost(backwards=len(loss)))  # the graph does not end in the output
             maps.clear()
             self._keep(noise.detach(), score, success)
             if gradients is not None:
                 self._step(adam, mean, log_variance, gradients)
-            self.rows = self.rows[~success]
+            self.rows = left
 
     def _measure(self, noise: Tensor, maps: attention.AttentionMaps) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss, the score (higher is better) and whether each noise is a success, each ``(b,)``."""
-        conditioning = self.conditioning[self.rows.tolist()]
+        conditioning = self.conditioning[self.rows]
         self.backbone.evaluate(noise, self.level, conditioning, unconditional=False)
         cross, conflict, clean = self.losses(maps, rows_of(self.tokens, self.rows))
         gated = cross.detach() > CROSS_GATE
@@ -109,9 +110,10 @@ class _Run:
         """Record the measured noises; a success outranks every loss."""
         before = self.search.score.clone()
         self.search.record(noise, score, 1, self.rows)
-        improved = (self.search.score > before)[self.rows]
-        self.best_start[self.rows[improved]] = self.start[self.rows[improved]]
-        self.search.best[self.rows[success]] = noise[success]
+        places = torch.tensor(self.rows, device=noise.device)
+        improved = (self.search.score > before)[places]
+        replace_where(improved, self.best_start, places, self.start[places])
+        replace_where(success, self.search.best, places, noise)
 
     def _step(self, adam: Any, mean: Tensor, log_variance: Tensor, gradients: Sequence[Tensor]) -> None:
         """Take Adam's step and bring the divergence below its limit."""

@@ -12,7 +12,7 @@ from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.noise.noise_diffusion import NoiseDiffusion
 from npnet.noise.runtime.gradient import gradient_at
 from npnet.noise.runtime.reparametrise import pull_back, reparametrise
-from npnet.noise.runtime.search import LoadedSearch, Search, per_sample, rows_of
+from npnet.noise.runtime.search import LoadedSearch, Search, chosen, per_sample, rows_of
 from npnet.records import Conditioning, NoiseResult
 
 DIVERGENCE_LIMIT, DIVERGENCE_STEPS = 1e-3, 20
@@ -30,8 +30,8 @@ def mix(noise: Tensor, fresh: Tensor, gamma: Tensor) -> Tensor:
     return (1 - gamma).sqrt() * noise + gamma.sqrt() * fresh
 
 
-def choose(gradient: Tensor, noise: Tensor, candidates: Tensor, gamma: Tensor) -> int:
-    """Return the index of the candidate with the largest <g, v> / ||v||^2; the first where none can be told.
+def choose(gradient: Tensor, noise: Tensor, candidates: Tensor, gamma: Tensor) -> Tensor:
+    """Return the index, ``(1,)``, of the candidate with the largest <g, v> / ||v||^2; the first where none can be told.
 
     Args:
         gradient: ``(C, *grid)``, of one sample, up to a positive factor.
@@ -41,7 +41,7 @@ def choose(gradient: Tensor, noise: Tensor, candidates: Tensor, gamma: Tensor) -
     """
     moves = (mix(noise.expand_as(candidates), candidates, gamma.expand(len(candidates))) - noise).flatten(1)
     ratio = (moves @ gradient.flatten()) / moves.square().sum(1)
-    return int(ratio.nan_to_num(-torch.inf).argmax())
+    return ratio.nan_to_num(-torch.inf).argmax(0, keepdim=True)
 
 
 class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
@@ -56,12 +56,12 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
         cost = method.round_forwards(backbone)
         search = Search(current, method.budget, method.variant, method.num_rounds + 1, cost)
         moments = _Moments(current, method.learning_rate) if method.variant == "mean_variance" else None
-        rows = torch.arange(len(current), device=current.device)
+        rows = list(range(len(current)))
         for index in range(method.num_rounds + 1):
             if not search.affords(cost):
                 break
             wanted = method.needs_gradients and index < method.num_rounds
-            texts = conditioning[rows.tolist()]
+            texts = conditioning[rows]
             with torch.no_grad():
                 finished = self.finish(current[rows], texts, backbone)
             score, gradient = self._judge(finished.latents, texts, backbone, wanted)
@@ -69,13 +69,14 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
             low, high = method.score_range
             share = (score - low) / (high - low)
             going = share < (torch.inf if method.threshold is None else method.threshold)  # NaN stops
-            rows, share = rows[going], share[going]
-            if index == method.num_rounds or not len(rows):
+            kept = chosen(range(len(rows)), going)
+            if index == method.num_rounds or not kept:
                 break
-            gradient = None if gradient is None else gradient[going]
+            rows, share = rows_of(rows, kept), share[kept]
+            gradient = None if gradient is None else gradient[kept]
             current[rows] = self._step(current[rows], share, gradient, rows_of(generators, rows), moments, rows)
             if method.variant == "random_sampling":
-                current[rows] = self.propose(current[rows], conditioning[rows.tolist()], backbone)
+                current[rows] = self.propose(current[rows], conditioning[rows], backbone)
         return search.result(noise)
 
     def _judge(
@@ -94,7 +95,7 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
         gradient: Tensor | None,
         generators: Sequence[torch.Generator],
         moments: _Moments | None,
-        rows: Tensor,
+        rows: Sequence[int],
     ) -> Tensor:
         """Return the next noise of the samples at ``rows``."""
         if self.method.variant == "random_sampling":
@@ -116,7 +117,7 @@ class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
         for i, generator in enumerate(generators):
             many = noise[i].expand(self.method.num_candidates, *noise[i].shape)
             drawn = seeding.randn_like(many, [generator] * self.method.num_candidates)
-            fresh[i] = drawn[choose(gradient[i], noise[i], drawn, gamma[i])]
+            fresh[i] = drawn[choose(gradient[i], noise[i], drawn, gamma[i])][0]
         return mix(noise, fresh, gamma)
 
 
@@ -128,7 +129,7 @@ class _Moments:
         self.mean, self.log_variance = torch.zeros_like(noise), torch.zeros_like(noise)
         self.adam = torch.optim.Adam([self.mean, self.log_variance], lr=learning_rate, maximize=True)
 
-    def ascend(self, gradient: Tensor, rows: Tensor) -> Tensor:
+    def ascend(self, gradient: Tensor, rows: Sequence[int]) -> Tensor:
         """Take a step along the score's ``gradient`` with respect to the noises at ``rows`` and return those noises."""
         stretched = self.noise[rows] * torch.exp(self.log_variance[rows] / 2)
         self.mean.grad, self.log_variance.grad = torch.zeros_like(self.mean), torch.zeros_like(self.mean)

@@ -35,10 +35,10 @@ class LoadedReNO(LoadedSearch[ReNO]):
         search = Search(current, method.budget, "reno", method.num_iterations, cost, method.threshold)
         for index in range(method.num_iterations):
             rows = search.rows
-            if not len(rows) or not search.affords(cost):
+            if not rows or not search.affords(cost):
                 break
             last = index == method.num_iterations - 1
-            texts = conditioning[rows.tolist()]
+            texts = conditioning[rows]
             score, gradient = self._score_and_gradient(current[rows], texts, backbone, with_gradient=not last)
             search.record(current[rows], score, cost, rows)
             if gradient is None:

@@ -39,8 +39,6 @@ def pull_back(mean: Tensor, log_variance: Tensor, limit: float, max_steps: int) 
         New mean and log-variance; samples already below the limit are untouched.
     """
     above = divergence(mean, log_variance) > limit
-    if not above.any():
-        return mean, log_variance
     low, high = torch.zeros(len(mean), device=mean.device), torch.ones(len(mean), device=mean.device)
     for _ in range(max_steps):
         middle = (low + high) / 2

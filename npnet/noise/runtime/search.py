@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -25,6 +26,7 @@ from npnet.work.progress import duration
 
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound=SearchMethod)
+T = TypeVar("T")
 LINE_SECONDS = 10.0
 """Between two lines that say how far a search is."""
 
@@ -56,15 +58,16 @@ class Search:
         self.trace: list[TracePoint] = []
         self._finished: Finished | None = None
         self._is_finished = torch.zeros(len(noise), dtype=torch.bool, device=noise.device)
-        self._threshold = math.inf if threshold is None else threshold
+        self._threshold = threshold
         self._budget, self._who, self._num_rounds = budget, who, budget.rounds(num_rounds, round_forwards)
         self._started = self._round_started = self._last_line = time.monotonic()
         self._longest_round = 0.0
 
     @property
-    def rows(self) -> Tensor:
-        """The places in the batch of the samples that are not done, ``(b,)``."""
-        return (self.score < self._threshold).nonzero().flatten()
+    def rows(self) -> list[int]:
+        """The places in the batch of the samples that are not done; the host reads scores only under a threshold."""
+        everyone = list(range(len(self.best)))
+        return everyone if self._threshold is None else chosen(everyone, self.score < self._threshold)
 
     def affords(self, forwards: int) -> bool:
         """Say whether the budget has room for a round that costs ``forwards`` a sample, and start its clock."""
@@ -78,24 +81,27 @@ class Search:
         noise: Tensor,
         score: Tensor,
         forwards: int,
-        rows: Tensor | None = None,
+        rows: Sequence[int] | None = None,
         finished: Finished | None = None,
     ) -> None:
         """End a round: keep what scored better than all before; the first of equals stays, and NaN never wins.
+
+        Nothing is read by the host.
 
         Args:
             noise: ``(b, C, *grid)``.
             score: ``(b,)``, higher is better.
             forwards: that the round cost each sample.
-            rows: ``(b,)``, the places of ``noise`` in the batch; all B by default.
+            rows: the b places of ``noise`` in the batch; all B by default.
             finished: what sampling from ``noise`` gave, without gradients; the same settings in every round.
         """
-        rows = torch.arange(len(self.best), device=self.best.device) if rows is None else rows
+        rows = range(len(self.best)) if rows is None else rows
+        places = torch.tensor(rows, device=self.best.device)
         score = score.detach().to(self.score).nan_to_num(-math.inf, math.inf, -math.inf)
-        better = score > self.score[rows]
-        self.best[rows[better]] = noise.detach()[better].to(self.best)
-        self.score[rows[better]] = score[better]
-        self._keep(finished, rows, better)
+        better = score > self.score[places]
+        replace_where(better, self.best, places, noise.detach())
+        replace_where(better, self.score, places, score)
+        self._keep(finished, places, better)
         self.forwards += forwards
         self.trace.append(TracePoint(self.score.clone(), self.forwards))
         now = time.monotonic()
@@ -104,14 +110,15 @@ class Search:
             self._last_line = now
             log.info(self.line(now - self._started))
 
-    def _keep(self, finished: Finished | None, rows: Tensor, better: Tensor) -> None:
+    def _keep(self, finished: Finished | None, places: Tensor, better: Tensor) -> None:
         """Keep the samples of what won; a batch of another size rounds otherwise, so only whole ones count."""
-        self._is_finished[rows[better]] = finished is not None and len(rows) == len(self.best)
+        is_whole = finished is not None and len(places) == len(self.best)
+        replace_where(better, self._is_finished, places, torch.full_like(better, is_whole))
         if finished is None:
             return
         if self._finished is None:
             self._finished = replace(finished, latents=torch.zeros_like(self.best))
-        self._finished.latents[rows[better]] = finished.latents[better]
+        replace_where(better, self._finished.latents, places, finished.latents)
 
     def line(self, seconds: float) -> str:
         """Return how far this batch is, in words; samples that stop early make it shorter than is said."""
@@ -184,7 +191,7 @@ class LoadedSearch(LoadedMethod[S]):
         return noise if self.network is None else self.network(noise, conditioning, backbone, []).noise
 
     def attempt(
-        self, search: Search, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, rows: Tensor
+        self, search: Search, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, rows: Sequence[int]
     ) -> bool:
         """Score ``noise`` of the samples at ``rows`` and record it; False, and nothing done, where no budget is left.
 
@@ -193,7 +200,7 @@ class LoadedSearch(LoadedMethod[S]):
             noise: ``(b, C, *grid)``.
             conditioning: of those samples, as the noise.
             backbone: loaded.
-            rows: ``(b,)``, their places in the batch.
+            rows: their places in the batch.
         """
         cost = self.method.round_forwards(backbone)
         if not search.affords(cost):
@@ -207,9 +214,19 @@ def _score(scorer: Any, images: Tensor, prompts: Sequence[str], rows: slice) -> 
     return scorer.score(images[rows], prompts[rows])
 
 
-def rows_of(values: Sequence[Any], rows: Tensor) -> list[Any]:
+def rows_of(values: Sequence[T], rows: Sequence[int]) -> list[T]:
     """Return the items of ``values`` at ``rows``."""
-    return [values[row] for row in rows.tolist()]
+    return [values[row] for row in rows]
+
+
+def chosen(rows: Sequence[int], which: Tensor) -> list[int]:
+    """Return those of ``rows`` that ``which``, ``(b,)`` bool, names; the host waits for the device."""
+    return list(itertools.compress(rows, which.tolist()))
+
+
+def replace_where(which: Tensor, values: Tensor, places: Tensor, new: Tensor) -> None:
+    """Put ``new``, ``(b, ...)``, into the ``places`` of ``values`` that ``which``, ``(b,)`` bool, names."""
+    values[places] = torch.where(per_sample(which, new), new.to(values), values[places])
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ class LoadedZeroOrderSearch(LoadedSearch[ZeroOrderSearch]):
             pivot = search.best.clone()
             for _ in range(method.num_candidates):
                 rows = search.rows
-                if afforded and len(rows):
+                if afforded and rows:
                     fresh = seeding.randn_like(pivot[rows], rows_of(generators, rows))
                     candidate = neighbour(pivot[rows], fresh, method.radius)
-                    afforded = self.attempt(search, candidate, conditioning[rows.tolist()], backbone, rows)
+                    afforded = self.attempt(search, candidate, conditioning[rows], backbone, rows)
         return search.result(noise)
