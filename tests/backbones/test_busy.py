@@ -81,6 +81,27 @@ def test_a_step_makes_no_constant_and_reads_no_number(name):
     assert torch.equal(first, again)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decoding_makes_no_constant_and_reads_no_number(name, monkeypatch):
+    backbone, latents = built(name), noise_for(built(name))
+    watch, decode = Watch(), backbone.pipeline.vae.decode
+
+    def inside(*args, **kwargs):
+        watch.inside = True
+        try:
+            return decode(*args, **kwargs)
+        finally:
+            watch.inside = False
+
+    with torch.inference_mode():
+        first = backbone.decode(latents)
+    monkeypatch.setattr(backbone.pipeline.vae, "decode", inside)
+    with watch:
+        again = backbone.decode(latents)
+    assert watch.found == []
+    assert torch.equal(first, again)
+
+
 def test_other_prompts_are_not_given_what_was_made_for_the_first_ones():
     backbone, noise = built("sdxl"), noise_for(built("sdxl"))
     with torch.no_grad():

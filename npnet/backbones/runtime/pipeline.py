@@ -44,6 +44,7 @@ class VaeDecoder(Decoder):
     def __init__(self, adopted: Adopted) -> None:
         self.vae, self.dtype = adopted.pipeline.vae, adopted.dtype
         self.in_float32 = "vae" in adopted.description.layout.float32_parts
+        self._columns: dict[str, Tensor] = {}
 
     def decode(self, latents: Tensor) -> Tensor:
         """See ``Decoder.decode``; a half-precision VAE that asks for it is run in float32, as diffusers does."""
@@ -58,11 +59,17 @@ class VaeDecoder(Decoder):
         """Return latents on the VAE's own scale: the denoiser's are shifted and scaled to unit variance."""
         config = self.vae.config
         latents = latents / (getattr(config, "scaling_factor", None) or 1.0)
-        mean, std = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
-        if mean is not None and std is not None:
-            column = (1, -1, *[1] * (latents.ndim - 2))
-            latents = latents * latents.new_tensor(std).view(column) + latents.new_tensor(mean).view(column)
+        if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
+            latents = latents * self._column("latents_std", latents) + self._column("latents_mean", latents)
         return latents + (getattr(config, "shift_factor", None) or 0.0)
+
+    def _column(self, name: str, like: Tensor) -> Tensor:
+        """Return a number for each channel, ``(1, C, 1, ...)``, made at the first decoding."""
+        if name not in self._columns:
+            with torch.inference_mode(False):  # an inference tensor could not be used under gradients later
+                numbers = torch.tensor(getattr(self.vae.config, name), device=like.device, dtype=like.dtype)
+            self._columns[name] = numbers.view(1, -1, *[1] * (like.ndim - 2))
+        return self._columns[name]
 
 
 def no_options(description: PipelineBackbone, dtype: torch.dtype) -> dict[str, Any]:
