@@ -16,6 +16,7 @@ from npnet.data.seeds import assign_seeds
 from npnet.errors import FieldError
 from npnet.noise import Standard
 from npnet.settings import read, resolved
+from npnet.work.numerics import is_usual
 from npnet.work.request import require_finite
 
 FORMAT = 1
@@ -109,7 +110,7 @@ def make_plan(cfg: Any) -> CollectionPlan:
     noise = check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps)
     settings = replace(settings, noise=noise)
     prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
-    asked = {key: value for key, value in config.items() if key not in NOT_REQUESTED}
+    asked = {key: value for key, value in config.items() if key not in NOT_REQUESTED and not is_usual(key, value)}
     asked["backbone"] = {key: value for key, value in config["backbone"].items() if key != "device"}
     asked["noise"] = settled_nodes(
         asked["noise"], noise

@@ -12,6 +12,7 @@ from typing import Any
 from npnet.backbones import Backbone
 from npnet.data.checksums import file_sha256
 from npnet.noise import NoiseMethod
+from npnet.work.numerics import USUAL
 from npnet.work.request import digest
 
 FOLDER = "cells"
@@ -23,7 +24,7 @@ NETWORK_FILES = ("config.json", "model.safetensors")
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is the same for every cell of a folder: the model, and how noise becomes a picture."""
     backbone = {key: value for key, value in config["backbone"].items() if key != "device"}
-    keys = ("num_inference_steps", "guidance_scale", "sampler", "seed")
+    keys = ["num_inference_steps", "guidance_scale", "sampler", "seed", *(key for key in USUAL if key in config)]
     return {"backbone": backbone, **{key: config[key] for key in keys}}
 
 

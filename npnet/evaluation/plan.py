@@ -27,6 +27,7 @@ from npnet.noise import NoiseMethod
 from npnet.settings import read, resolved
 from npnet.text import count
 from npnet.untrusted import parse_json
+from npnet.work.numerics import is_usual
 from npnet.work.request import digest, require_finite
 
 NOT_IN_REQUEST = ("output_dir", "dry_run", "gpu", "workers", "worker", "engine", "task_name", "network_path")
@@ -184,7 +185,7 @@ def make_plan(cfg: Any) -> EvaluationPlan:
         label: optimised_for(method, settings.backbone, settings.metric, settings.optimised)
         for label, method in settings.noise.items()
     }
-    asked = {key: value for key, value in config.items() if key not in NOT_IN_REQUEST}
+    asked = {key: value for key, value in config.items() if key not in NOT_IN_REQUEST and not is_usual(key, value)}
     return EvaluationPlan(settings, prompts, members, optimised, asked)
 
 

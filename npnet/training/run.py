@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from npnet.errors import FieldError, MachineError, UserError, one_line, reworded
@@ -31,6 +30,8 @@ from npnet.training.start import describe_start, make_network, needs_text
 from npnet.work import lock
 from npnet.work import request as requests
 from npnet.work.atomic import write_json
+from npnet.work.numerics import Numerics
+from npnet.work.torch_settings import apply
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def _fit(
 
 def _network(settings: TrainSettings, data: Any, first: bool) -> Begun:
     """Build the network; measure it where it starts from another one's weights, and say what was taken of them."""
-    torch.set_num_threads(settings.threads_per_worker)
+    apply(Numerics(settings.threads_per_worker, settings.float32_matmul_precision, settings.cudnn_tf32))
     if needs_text(settings.network) and not data.holds_embeddings:
         prompt_embeds.provide(settings, data)
     L.seed_everything(settings.seed, verbose=False)

@@ -25,6 +25,7 @@ from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
 from npnet.work import request as requests
 from npnet.work.folder import PLACE
+from npnet.work.numerics import MatmulPrecision, is_usual
 
 NOT_REQUESTED = ("output_dir", "dry_run", "gpu", "workers", "task_name", "export_from", "license")
 """Keys that do not change what comes out."""
@@ -56,7 +57,9 @@ class TrainSettings(Description):
         batch_size: of the pairs, where ``data.batch_size`` is not set.
         task_name: names the folder where ``output_dir`` does not.
         workers: of the commands that have some; nothing here reads it.
-        threads_per_worker: of torch.
+        threads_per_worker: of torch; for this and the two keys below see ``npnet.work.numerics``.
+        float32_matmul_precision: of products in float32 on a GPU.
+        cudnn_tf32: of convolutions in float32 on a GPU.
         seed: of everything that is drawn.
         dry_run: only say what would be done.
         gpu: whose hours a dry run says.
@@ -81,6 +84,8 @@ class TrainSettings(Description):
     batch_size: Count = 64
     workers: NumWorkers = 1
     threads_per_worker: Count = 1
+    float32_matmul_precision: MatmulPrecision = "highest"
+    cudnn_tf32: bool = True
     seed: Seed = 0
     dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)
@@ -132,7 +137,8 @@ def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
                 return f"OUTPUT_DIR/{os.path.relpath(path, folder)}"
         return value
 
-    asked: dict[str, Any] = plain({key: value for key, value in config.items() if key not in NOT_REQUESTED})
+    wanted = {key: value for key, value in config.items() if key not in NOT_REQUESTED and not is_usual(key, value)}
+    asked: dict[str, Any] = plain(wanted)
     asked["data"].pop("embeddings_cache", None)
     if asked["data"].get("decompositions_cache") is not None:  # where they are kept decides nothing, that they are does
         del asked["data"]["decompositions_cache"]

@@ -13,6 +13,7 @@ from npnet.bounds import NumWorkers
 from npnet.description import Description, imported
 from npnet.errors import MachineError
 from npnet.fields import Count, Name
+from npnet.work.numerics import MatmulPrecision, Numerics
 from npnet.work.progress import Progress
 from npnet.work.share import WHOLE, ArrayWorker, Share
 
@@ -54,14 +55,16 @@ class Engine(Description):
     compute: ClassVar[str]
     """The place of what computes, ``"module:function"``: it is given the engine, and then what ``run`` is given."""
 
-    def run(self, job: Job, chunks: Sequence[int], workers: Sequence[int], threads: int, progress: Progress) -> None:
-        """Compute ``chunks`` with one worker for each number in ``workers``, each with ``threads`` CPU threads.
+    def run(
+        self, job: Job, chunks: Sequence[int], workers: Sequence[int], numerics: Numerics, progress: Progress
+    ) -> None:
+        """Compute ``chunks`` with one worker for each number in ``workers``, each as ``numerics`` says.
 
         Raises:
             UserError: a worker met a user's mistake.
             WorkerError: a worker failed otherwise, or was lost for good.
         """
-        imported(self.compute)(self, job, chunks, workers, threads, progress)
+        imported(self.compute)(self, job, chunks, workers, numerics, progress)
 
 
 class WorkerError(RuntimeError):
@@ -81,13 +84,13 @@ class Workers:
         share: which chunks are ours; the others are neither computed nor looked at.
         count: how many compute at the same time. Worker w of share i has the number i * count + w, which decides its
             GPU where there are several.
-        threads: CPU threads of each.
+        numerics: of each.
     """
 
     engine: Engine
     share: Share = WHOLE
     count: int = 1
-    threads: int = 1
+    numerics: Numerics = field(default=Numerics())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,14 @@ class WorkSettings(Description):
     task_name: Name | int | float = "npnet"
     workers: NumWorkers = 1
     threads_per_worker: Count = 1
+    float32_matmul_precision: MatmulPrecision = "highest"
+    cudnn_tf32: bool = True
     worker: ArrayWorker | None = None
+
+    @property
+    def numerics(self) -> Numerics:
+        """How each worker computes."""
+        return Numerics(self.threads_per_worker, self.float32_matmul_precision, self.cudnn_tf32)
 
     def crew(self) -> Workers:
         """Return who computes.
@@ -108,7 +118,7 @@ class WorkSettings(Description):
         """
         self.engine.check()
         share = WHOLE if self.worker is None else self.worker.share
-        return Workers(self.engine, share, self.workers, self.threads_per_worker)
+        return Workers(self.engine, share, self.workers, self.numerics)
 
 
 def run_job(job: Job, workers: Workers, *, title: str, describe: Callable[[dict[str, float]], str]) -> int:
@@ -135,5 +145,5 @@ def run_job(job: Job, workers: Workers, *, title: str, describe: Callable[[dict[
     first = workers.share.index * workers.count
     numbers = range(first, first + min(workers.count, len(pending)))
     with Progress(title, describe, finished=finished, total=total) as progress:
-        workers.engine.run(job, pending, numbers, workers.threads, progress)
+        workers.engine.run(job, pending, numbers, workers.numerics, progress)
     return len(pending)

@@ -20,21 +20,22 @@ import torch
 
 from npnet.errors import UserError
 from npnet.work.job import Engine, Job, WorkerError, WorkerLost
+from npnet.work.numerics import Numerics
 from npnet.work.progress import Progress
 from npnet.work.torch_settings import torch_settings
 
 
 def compute(
-    engine: Engine, job: Job, chunks: Sequence[int], workers: Sequence[int], threads: int, progress: Progress
+    engine: Engine, job: Job, chunks: Sequence[int], workers: Sequence[int], numerics: Numerics, progress: Progress
 ) -> None:
     """See ``Engine.run``."""
     devices = [device_of(worker) for worker in workers]
     if len(set(devices)) < len(devices) and devices[0] != "cpu":
         progress.say(f"{len(devices)} workers share {len(set(devices))} GPUs")
     if len(workers) == 1:
-        _run_here(job, chunks, workers[0], threads, devices[0], progress)
+        _run_here(job, chunks, workers[0], numerics, devices[0], progress)
     else:
-        _run_in_processes(job, chunks, list(zip(workers, devices, strict=True)), threads, progress)
+        _run_in_processes(job, chunks, list(zip(workers, devices, strict=True)), numerics, progress)
 
 
 def device_of(worker: int) -> str:
@@ -43,8 +44,10 @@ def device_of(worker: int) -> str:
     return f"cuda:{worker % count}" if count else "cpu"
 
 
-def _run_here(job: Job, chunks: Sequence[int], worker: int, threads: int, device: str, progress: Progress) -> None:
-    with torch_settings(threads, device):
+def _run_here(
+    job: Job, chunks: Sequence[int], worker: int, numerics: Numerics, device: str, progress: Progress
+) -> None:
+    with torch_settings(numerics, device):
         job.setup(worker, device)
         progress.begin()
         for chunk in chunks:
@@ -59,7 +62,7 @@ def _run_here(job: Job, chunks: Sequence[int], worker: int, threads: int, device
 
 
 def _run_in_processes(
-    job: Job, chunks: Sequence[int], workers: Sequence[tuple[int, str]], threads: int, progress: Progress
+    job: Job, chunks: Sequence[int], workers: Sequence[tuple[int, str]], numerics: Numerics, progress: Progress
 ) -> None:
     context = multiprocessing.get_context("spawn")
     processes: dict[Connection, Any] = {}
@@ -67,7 +70,7 @@ def _run_in_processes(
     with _interrupts_blocked():  # inherited by the workers: Ctrl-C reaches the parent alone, which ends them
         for number, device in workers:
             here, there = context.Pipe()
-            process = context.Process(target=_worker, args=(job, number, device, threads, there), daemon=True)
+            process = context.Process(target=_worker, args=(job, number, device, numerics, there), daemon=True)
             process.start()
             there.close()
             processes[here] = process
@@ -111,10 +114,10 @@ def _receive(connection: Any, processes: dict[Connection, Any], queue: Iterator[
             connection.close()
 
 
-def _worker(job: Job, number: int, device: str, threads: int, connection: Any) -> None:
+def _worker(job: Job, number: int, device: str, numerics: Numerics, connection: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with torch_settings(threads, device):
+        with torch_settings(numerics, device):
             job.setup(number, device)
             connection.send(("idle", None))
             while (chunk := connection.recv()) is not None:

@@ -22,6 +22,7 @@ import ray
 
 from npnet.errors import UserError, reworded
 from npnet.work.job import Advance, Job, WorkerError, WorkerLost
+from npnet.work.numerics import Numerics
 from npnet.work.progress import Progress
 from npnet.work.ray_actors import RayActors
 from npnet.work.ray_worker import RayWorker
@@ -32,14 +33,14 @@ SHARED_SECONDS = 60.0
 
 
 def compute(
-    engine: RayActors, job: Job, chunks: Sequence[int], workers: Sequence[int], threads: int, progress: Progress
+    engine: RayActors, job: Job, chunks: Sequence[int], workers: Sequence[int], numerics: Numerics, progress: Progress
 ) -> None:
     """See ``Engine.run``. Workers for which the cluster has no room wait for it."""
     ours = not ray.is_initialized()
     if ours:
         _connect(engine.address)
     try:
-        _Crew(job, threads, progress, engine.retries).compute(chunks, workers)
+        _Crew(job, numerics, progress, engine.retries).compute(chunks, workers)
     finally:
         if ours:
             ray.shutdown()
@@ -76,15 +77,15 @@ class _Worker:
 
 
 class _Crew:
-    def __init__(self, job: Job, threads: int, progress: Progress, retries: int) -> None:
-        self.job, self.progress, self.retries = job, progress, retries
+    def __init__(self, job: Job, numerics: Numerics, progress: Progress, retries: int) -> None:
+        self.job, self.progress, self.retries, threads = job, progress, retries, numerics.threads
         gpus = int(ray.cluster_resources().get("GPU", 0) >= 1)
         cpus = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
         if not gpus and threads > cpus:
             raise UserError(f"threads_per_worker={threads}: no machine of the Ray cluster has more than {cpus:g} CPUs")
         # two calls at once: one computes, the other says how far it is
         self.make = ray.remote(num_cpus=1 if gpus else threads, num_gpus=gpus, max_concurrency=2)(RayWorker).remote
-        self.arguments = (ray.put(job), threads, "cuda:0" if gpus else "cpu", str(Path.cwd()))
+        self.arguments = (ray.put(job), numerics, "cuda:0" if gpus else "cpu", str(Path.cwd()))
         self.queue: deque[int] = deque()
         self.busy: dict[Any, _Worker] = {}
         """By the reference to what each does."""

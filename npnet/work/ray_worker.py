@@ -12,6 +12,7 @@ from typing import Any
 
 from npnet.errors import UserError, reworded
 from npnet.work.job import Advance, Job
+from npnet.work.numerics import Numerics
 from npnet.work.torch_settings import torch_settings
 
 
@@ -21,8 +22,8 @@ class RayWorker:
     These are ("done", what was told of the chunk), ("user error", message) or ("error", traceback).
     """
 
-    def __init__(self, number: int, job: Job, threads: int, device: str, folder: str) -> None:
-        self.number, self.job, self.threads, self.device, self.folder = number, job, threads, device, folder
+    def __init__(self, number: int, job: Job, numerics: Numerics, device: str, folder: str) -> None:
+        self.number, self.job, self.numerics, self.device, self.folder = number, job, numerics, device, folder
         self.lock = threading.Lock()
         self.chunk: int | None = None
         self.total = Advance(0)
@@ -50,7 +51,7 @@ class RayWorker:
 
     def _do(self, function: Callable[[], None]) -> tuple[str, Any]:
         try:
-            with torch_settings(self.threads, self.device):  # at every call: threads have their own settings
+            with torch_settings(self.numerics, self.device):  # at every call: threads have their own settings
                 function()
         except UserError as error:
             return "user error", str(error)

@@ -7,20 +7,31 @@ from contextlib import contextmanager
 
 import torch
 
+from npnet.work.numerics import Numerics
+
 
 @contextmanager
-def torch_settings(threads: int, device: str) -> Iterator[None]:
-    """Fix what changes the last bits of a sum, the thread count and the choice of convolution algorithms, and the GPU.
+def torch_settings(numerics: Numerics, device: str) -> Iterator[None]:
+    """Fix what changes the last bits of a sum, see ``apply``, and the choice of convolution algorithms, and the GPU.
 
     The GPU is also made the process's current one, so that nothing lands on the first GPU by default.
     """
-    before = torch.get_num_threads(), torch.backends.cudnn.deterministic
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
+    cudnn = torch.backends.cudnn
+    before = Numerics(torch.get_num_threads(), torch.get_float32_matmul_precision(), cudnn.allow_tf32)  # type: ignore[arg-type]
+    deterministic = cudnn.deterministic
+    apply(numerics)
+    cudnn.deterministic = True
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cudnn.deterministic = before[1]
+        apply(before)
+        cudnn.deterministic = deterministic
+
+
+def apply(numerics: Numerics) -> None:
+    """Let torch compute so, in this process."""
+    torch.set_num_threads(numerics.threads)
+    torch.set_float32_matmul_precision(numerics.float32_matmul_precision)
+    torch.backends.cudnn.allow_tf32 = numerics.cudnn_tf32

@@ -13,6 +13,7 @@ from npnet.errors import UserError
 from npnet.messages import plain_messages
 from npnet.work import atomic
 from npnet.work.job import Advance, WorkerError, WorkerLost, Workers, run_job
+from npnet.work.numerics import Numerics
 from npnet.work.pool import device_of
 from npnet.work.processes import Processes
 from npnet.work.progress import Progress, duration
@@ -146,13 +147,26 @@ def test_an_interrupt_passes_through(tmp_path):
         run(Squares(tmp_path, "interrupt"))
 
 
-def test_the_thread_count_of_this_process_is_given_back(tmp_path):
+def state_of_torch():
     import torch
 
-    before = torch.get_num_threads()
-    run(Squares(tmp_path), threads=3)
-    assert torch.get_num_threads() == before
-    assert results(tmp_path)["0"] == "0 3"
+    return torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+
+class Witness(Squares):
+    """Notes what torch was told."""
+
+    def setup(self, worker, device):
+        super().setup(worker, device)
+        self.seen = state_of_torch()
+
+
+@pytest.mark.parametrize("asked", [(3, "highest", True), (1, "high", False), (2, "medium", True)])
+def test_a_worker_computes_as_it_is_told_and_this_process_has_its_own_settings_back(tmp_path, asked):
+    before, job = state_of_torch(), Witness(tmp_path)
+    run(job, numerics=Numerics(*asked))
+    assert job.seen == asked
+    assert state_of_torch() == before
 
 
 def test_progress_counts_earlier_runs_but_not_in_the_rate(monkeypatch, capsys):
