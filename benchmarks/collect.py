@@ -1,13 +1,14 @@
-"""How many pairs collect.py makes, against the straightforward way: diffusers' own pipeline, called prompt by prompt.
+"""How many pairs collect.py makes, against diffusers' own pipeline: called prompt by prompt, and in batches as ours.
 
     OMP_NUM_THREADS=1 python benchmarks/collect.py            # under 6 minutes on 2 cores
     python benchmarks/collect.py --channels 320 --cells 128   # SDXL's own size with random weights, for a GPU
 
-Both make the same pairs with the same model and the same metric, and their golden noises and scores are compared. The
-straightforward way: for every prompt the pipeline for the source picture, a plain loop for the step there and back
-(both branches each time, as the published script runs them), the pipeline again for the golden picture, and the metric
-for each picture: 4 N + 4 forwards at N steps, where ours takes 4 N + 1. Ours is the job that collect.py runs, its
-shards written. Rounds alternate; figures are medians with their range, of CPU time and of the wall clock.
+All make the same pairs with the same model and the same metric, and their golden noises and scores are compared. The
+straightforward way: the pipeline for the source pictures, a plain loop for the step there and back (both branches each
+time, as the published script runs them), the pipeline again for the golden pictures, and the metric for the pictures:
+4 N + 4 forwards at N steps, where ours takes 4 N + 1. The published script does so prompt by prompt; one who writes it
+anew would do so in batches. Ours is the job that collect.py runs, its shards written. Rounds alternate; figures are
+medians with their range, of CPU time (on a GPU: of the wall clock).
 
 Models: the built-in Shapes, and a random one with SDXL's layers at ``--channels`` (SDXL: 320) and ``--cells`` (128).
 """
@@ -40,6 +41,7 @@ from npnet.data.shards import read_shard, shard_path
 from npnet.engine.pairs import PairMaker
 from npnet.paths import config_dir
 from npnet.work.job import run_job
+from npnet.work.numerics import Numerics
 from npnet.work.torch_settings import torch_settings
 
 Clock = Callable[[], float]
@@ -59,31 +61,36 @@ def compare(label: str, plan_of: Callable[..., CollectionPlan], rounds: int, clo
             run()
         return spent
 
-    times: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
+    size = job.plan.settings.batch_size
+    calls: dict[str, Callable[[], Any]] = {
+        "plain": lambda: straightforward(job, 0),
+        "batched": lambda: straightforward(job, 0, size),
+        "ours": run if gpu else watched_run,
+    }
+    times: dict[str, list[float]] = {way: [] for way in calls}
     shares: list[list[float]] = []
-    with torch_settings(1, job.maker.backbone.device.type):
-        noises, scores = largest_difference(job, straightforward(job, 0))  # both ways' first round, not measured
+    with torch_settings(Numerics(), job.maker.backbone.device.type):
+        apart = [largest_difference(job, calls[way]()) for way in ("plain", "batched")]  # a first round, not measured
         for turn in range(rounds):
-            for way in ("plain", "ours") if turn % 2 == 0 else ("ours", "plain"):
-                watched = way == "ours" and not gpu
-                call = (watched_run if watched else run) if way == "ours" else lambda: straightforward(job, 0)
-                busy, wall, spent = timed(clock, call)
-                times[way].append((busy, wall))
-                if watched:
+            for way in [*calls] if turn % 2 == 0 else [*calls][::-1]:
+                busy, spent = timed(clock, calls[way])
+                times[way].append(busy)
+                if way == "ours" and not gpu:
                     shares.append(divided(spent, busy))
         if gpu:  # a watch waits for the GPU, so it would disturb the measurement
             job.maker.pipeline.overlaps = False
-            busy, _, spent = timed(clock, watched_run)
+            busy, spent = timed(clock, watched_run)
             shares.append(divided(spent, busy))
-    count, cells = job.num_samples(0), []
-    for column in (0, 1):
-        seconds = {way: [row[column] for row in rows] for way, rows in times.items()}
-        cells += [f"{count / statistics.median(seconds[way]):.3g}" for way in ("plain", "ours")]
-        cells.append(spread([a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)], "{:.2f}x"))
+    count = job.num_samples(0)
+    cells = [f"{count / statistics.median(times['ours']):.3g}"]
+    for way in ("plain", "batched"):
+        cells.append(f"{count / statistics.median(times[way]):.3g}")
+        cells.append(spread([a / b for a, b in zip(times[way], times["ours"], strict=True)], "{:.2f}x"))
     forwards = read_shard(shard_path(job.plan.settings.output_dir, 0)).sidecar["forwards_per_pair"]
     parts = " | ".join(spread(column, "{:.1%}") for column in zip(*shares, strict=True))
-    FOUND["speed"].append(f"| {label} | {count} | {forwards:.0f} | {' | '.join(cells)} |")
+    FOUND["speed"].append(f"| {label} | {count} | {size} | {forwards:.0f} | {' | '.join(cells)} |")
     FOUND["shares"].append(f"| {label} | {parts} |")
+    noises, scores = (max(column) for column in zip(*apart, strict=True))
     FOUND["equal"].append(f"{label}: golden noises to {noises:.1e}, scores to {scores:.1e}")
 
 
@@ -101,13 +108,13 @@ def largest_difference(job: CollectJob, made: list[Pair]) -> tuple[float, float]
     return noises, max(abs(a[side] - b[side]) for a, b in zip(ours, made, strict=True) for side in (1, 2))
 
 
-def timed(clock: Clock, function: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Return (seconds by the clock, seconds on the wall, result) of a call."""
-    wall, start = time.perf_counter(), clock()
+def timed(clock: Clock, function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return (seconds by the clock, result) of a call."""
+    start = clock()
     result = function()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return clock() - start, time.perf_counter() - wall, result
+    return clock() - start, result
 
 
 @contextmanager
@@ -125,7 +132,7 @@ def stopwatches(maker: PairMaker, clock: Clock) -> Iterator[dict[str, float]]:
 
     def watch(name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            seconds, _, result = timed(clock, lambda: originals[name](*args, **kwargs))
+            seconds, result = timed(clock, lambda: originals[name](*args, **kwargs))
             spent[name] += seconds
             return result
 
@@ -205,7 +212,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--channels", type=int, default=320 if gpu else 64, help="of the U-Net's first level")
     parser.add_argument("--cells", type=int, default=128 if gpu else 32, help="side of the latents")
-    parser.add_argument("--pairs", type=int, nargs=2, default=(32, 1), help="of a round: Shapes, and the other model")
+    parser.add_argument("--pairs", type=int, nargs=2, default=(32, 2), help="of a round: Shapes, and the other model")
+    parser.add_argument("--only", choices=["shapes", "sdxl", "workers"], help="one part of it")
     args = parser.parse_args()
     clock = time.perf_counter if gpu else time.process_time
     with tempfile.TemporaryDirectory() as name:
@@ -233,21 +241,24 @@ def main() -> None:
             f"chunk_size={fewer}",
         )
         large = f"SDXL's layers, {args.channels} channels, {args.cells} x {args.cells}"
-        compare("Shapes", shapes, args.rounds, clock)
-        compare(large, sdxl, args.rounds, clock)
-        if not gpu:
+        if args.only in (None, "shapes"):
+            compare("Shapes", shapes, args.rounds, clock)
+        if args.only in (None, "sdxl"):
+            compare(large, sdxl, args.rounds, clock)
+        if not gpu and args.only in (None, "workers"):
             workers_ratio("Shapes", planner(f"prompts.limit={4 * few}", f"chunk_size={few // 2}"), args.rounds)
     where = torch.cuda.get_device_name() if gpu else "CPU, one thread"
     unit = "s" if gpu else "CPU s"
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {where}; {args.rounds} alternating rounds.\n")
-    print(f"| model | pairs | forwards | plain, pairs/{unit} | ours | ratio | plain, pairs/s | ours | ratio |")
+    heads = f"ours, pairs/{unit} | prompt by prompt | ours over it | in batches | ours over it"
+    print(f"| model | pairs | batch | forwards | {heads} |")
     print("|---|---|---|---|---|---|---|---|---|", *FOUND["speed"], sep="\n")
     print("\n| ours, share of time in | the denoiser | text, decoding, scoring | outside all networks |")
     print("|---|---|---|---|", *FOUND["shares"], sep="\n")
     if FOUND["workers"]:
         print("\n| a thread each | 1 worker, pairs/s | 2 workers | ratio | ratio, were every core free |")
         print("|---|---|---|---|---|", *FOUND["workers"], sep="\n")
-    print(f"\nThe two ways agree. {'; '.join(FOUND['equal'])}.")
+    print(f"\nThe ways agree. {'; '.join(FOUND['equal'])}.")
     if not gpu:
         print("GPU: not measured here, there is none.")
 

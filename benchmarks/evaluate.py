@@ -3,9 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/evaluate.py     # on Shapes, a few minutes
 
 Both draw the pictures of the same prompts from the same noise, with the same model, and score them with the same
-metric; the scores are compared. Ours is the job that evaluate.py runs, with the method ``standard``, its cells written.
-The plain loop is run prompt by prompt, and in batches as large as ours. Rounds alternate; a ratio is the plain loop's
-CPU time over ours, of the same round: the geometric mean over rounds with its 95 % interval (Student's t).
+metric; the scores are compared. Ours is the job that evaluate.py runs, with the method ``standard``, its cells written;
+once as the plain loop is, and once as the command is by default, which also measures how far pictures of a prompt lie
+apart (``diversity``). The plain loop is run prompt by prompt, and in batches as large as ours. Rounds alternate; a
+ratio is another way's CPU time over ours, of the same round: the geometric mean over rounds with its 95 % interval
+(Student's t).
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from npnet.evaluation.evaluation import EvaluationJob
 from npnet.evaluation.plan import make_plan
 from npnet.evaluation.store import Store
 from npnet.paths import config_dir
+from npnet.work.numerics import Numerics
 from npnet.work.torch_settings import torch_settings
 
 
@@ -71,6 +74,13 @@ def ours(job: EvaluationJob) -> list[float]:
     return [place[1].scores[digest][place[2]] for place in places if place is not None]
 
 
+def loaded(folder: str, *overrides: str) -> EvaluationJob:
+    """Return the job of an evaluation, its models loaded."""
+    job = EvaluationJob(make_plan(compose("evaluate", [f"output_dir={folder}", *overrides])), folder)
+    job.setup(0, "cpu")
+    return job
+
+
 def seconds(function: Callable[[], object]) -> float:
     """Return the CPU seconds of a call."""
     started = time.process_time()
@@ -94,18 +104,17 @@ def main() -> None:
     options = parser.parse_args()
     count = options.pictures
     with tempfile.TemporaryDirectory() as name, initialize_config_dir(str(config_dir()), version_base="1.3"):
-        asked = [f"output_dir={name}", f"prompts.limit={count}", f"batch_size={count}", f"chunk_size={count}"]
-        cfg = compose(
-            "evaluate", [*asked, "noise=standard", "metric=shapes_scorer", "keep_images=0", "seeds.per_prompt=1"]
-        )
-        job = EvaluationJob(make_plan(cfg), name)
-        job.setup(0, "cpu")
+        asked = [f"prompts.limit={count}", f"batch_size={count}", f"chunk_size={count}", "seeds.per_prompt=1"]
+        asked += ["noise=standard", "metric=shapes_scorer", "keep_images=0"]
+        job = loaded(f"{name}/same", *asked, "diversity=[]")
+        as_shipped = loaded(f"{name}/shipped", *asked)
         ways: dict[str, Callable[[], list[float]]] = {
             "plain, prompt by prompt": lambda: plain(job, 1),
             f"plain, batches of {count}": lambda: plain(job, count),
             "ours": lambda: ours(job),
+            "ours, with diversity": lambda: ours(as_shipped),
         }
-        with torch_settings(1, "cpu"):
+        with torch_settings(Numerics(), "cpu"):
             first = {way: np.array(run()) for way, run in ways.items()}  # not measured
             times: dict[str, list[float]] = {way: [] for way in ways}
             for turn in range(options.rounds):

@@ -1,7 +1,7 @@
 """NPNet's cost: ours against a plain reading of the published network, side by side in one run, split by part.
 
     python benchmarks/network.py                          # the two CPU tables, a few minutes on 2 cores
-    python benchmarks/network.py --batches 1 4 --train-batch 64 --device cuda
+    python benchmarks/network.py --batches 1 4 --train-batches 64 --device cuda
 
 The plain reading is built from timm, diffusers' AdaGroupNorm and ``torch.linalg.svd``, the way the published classes
 read. Both hold the same weights and get the same input; their outputs are compared before anything is timed. Rounds
@@ -277,8 +277,9 @@ def sdxl_flops() -> tuple[int, int]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="batch sizes of the forward")
-    parser.add_argument("--train-batch", type=int, default=4, help="batch size of the training step; 64 is the paper's")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8], help="batch sizes of the forward")
+    sizes = "batch sizes of the training step; 64 is the paper's"
+    parser.add_argument("--train-batches", type=int, nargs="+", default=[1, 4, 8], help=sizes)
     parser.add_argument("--rounds", type=int, default=9, help="alternating rounds of each forward")
     parser.add_argument("--train-rounds", type=int, default=5, help="alternating rounds of each training step")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
@@ -298,7 +299,8 @@ def main() -> None:
         return
     print("| | plain, ms | ours, ms | plain / ours | range |\n|---|---|---|---|---|")
     difference = max(inference(batch, options.rounds, device) for batch in options.batches)
-    training(options.train_batch, options.train_rounds, device)
+    for batch in options.train_batches:
+        training(batch, options.train_rounds, device)
     print(f"\nThe two networks' outputs differ by at most {difference:.1e}.")
     print("\n| peak memory of a forward above weights and input, MB | plain | ours |\n|---|---|---|")
     for batch in options.batches:

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 from collect.cli import collect
+from npnet.data import checksums
 from npnet.data.shards import iterate_shard, list_shards, read_pairs
 from npnet.errors import UserError
 from npnet.seeding import source_noise
@@ -51,6 +54,17 @@ def test_kept_pairs_are_read_back_with_their_source_noise_and_embeddings(undistu
         assert pair.scores == candidate.scores
         assert pair.prompt_embeds["prompt_embeds"].shape == (4, 64)
         assert 0 <= pair.seed <= 1024
+
+
+@pytest.mark.parametrize("card", ["false", "true"])
+def test_resuming_a_finished_folder_hashes_each_tar_once(undisturbed, tmp_path, monkeypatch, card):
+    folder, hashed = Path(shutil.copytree(undisturbed, tmp_path / "copy")), []
+    checksums._known.cache_clear()  # as in a new process
+    monkeypatch.setattr(
+        checksums, "file_sha256", lambda path, real=checksums.file_sha256: hashed.append(path) or real(path)
+    )
+    collect_small(folder, f"card={card}")
+    assert sorted(hashed) == sorted(folder.glob("*.tar"))
 
 
 def test_two_workers_write_the_same_bytes_as_one(undisturbed, tmp_path):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from npnet.costs.runtime.counter import CUDA, empty, move
+from benchmarks.counts import described
+from npnet.costs.runtime.counter import CUDA, empty, fused_attention, move
+from npnet.costs.runtime.models import conditioning, on_gpu
 from npnet.networks import NPNet
 from tests.backbones.members import YAMLS
 from tests.gpu.fake import DTYPES, FAMILIES, backbone_on_gpu, noise_on_gpu
@@ -36,6 +38,22 @@ def test_sampling_and_decoding_stay_on_the_gpu_and_the_host_reads_nothing(name, 
     assert (latents.device, latents.dtype, latents.shape) == (CUDA, torch.float32, noise.shape)
     assert (images.device, images.dtype, len(images)) == (CUDA, torch.float32, 2)
     assert len(read) == (backbone.name == "ZImage")  # once for a batch, not at each of its steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_so_it_is_at_the_published_size(name):
+    mode, backbone = on_gpu(described("backbone", name))
+    with fused_attention(), mode:
+        steps = len(backbone.schedule().fixed_levels() or range(2))
+        latents = backbone.sample(noise_of(backbone), conditioning(backbone, 1), steps, GUIDANCE)
+        images = backbone.decode(latents)
+    assert {latents.device, images.device} == {CUDA}
+
+
+def noise_of(backbone):
+    return torch.empty(1, *backbone.latent_shape(), device=CUDA)
 
 
 TRUNK = {"img_size": 32, "patch_size": 2, "embed_dim": 12, "depths": [2, 2], "num_heads": [3, 6], "window_size": 4}
