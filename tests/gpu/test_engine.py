@@ -35,7 +35,7 @@ def run(family, dtype, work):
     return made, reads.found
 
 
-@pytest.mark.parametrize(("family", "dtype"), zip(FAMILIES, DTYPES * 2, strict=True), ids=str)
+@pytest.mark.parametrize(("family", "dtype"), list(zip(FAMILIES, DTYPES * 2, strict=True)), ids=str)
 def test_pictures_are_evaluated_and_the_host_reads_only_once_a_batch(family, dtype):
     def work(backbone):
         evaluator = Evaluator(

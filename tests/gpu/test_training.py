@@ -56,7 +56,7 @@ def test_a_step_on_pairs_stays_on_the_gpu(name):
     with mode, reads:
         module.training_step(batch, 0).backward()
     assert has_gradients(network)
-    assert reads.found == {"check_noise"}
+    assert reads.found == {"require_noise"}
 
 
 REWARD = Reward(reward="mean", l2=0.1, norm=0.1, kl=0.1, kl_powers=2, diversity=0.1, noises_per_prompt=2)
@@ -93,4 +93,4 @@ def test_a_step_without_pairs_stays_on_the_gpu(objective, family, dtype, monkeyp
     with mode, reads:
         module.training_step(batch, 0)["loss"].backward()
     assert has_gradients(network)
-    assert reads.found <= {"check_noise", "require_images"}
+    assert reads.found <= {"require_noise", "require_images"}
