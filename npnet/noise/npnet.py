@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from npnet.backbones.base import ShippedNetwork
 from npnet.errors import FieldError
-from npnet.fields import Name
+from npnet.fields import Name, Share
 from npnet.fit import PURPOSE, elsewhere, misfit, npnet_sizes
 from npnet.networks import stored
 from npnet.noise.base import NoiseMethod
@@ -36,6 +36,10 @@ class Network(NoiseMethod):
             says of its class is not asked.
         shipped: which of the networks that ship with the Shapes model, where no ``network_path`` is given:
             ``recommended`` (a U-Net, pairs of two re-denoisings) or ``paper`` (the published form).
+        mean_shift: share of the prompt's mean shift that is applied, in [0, 1]. The mean shift is what the network
+            changes on average over noises; it moves every noise of a prompt the same way, and makes its pictures alike.
+            1 applies the network as it is; less keeps more diversity and gains less (ours, docs/frontier.md). It costs
+            ``NUM_PROBES`` forwards of the network for each prompt, and none of the diffusion model.
     """
 
     runtime = "npnet.noise.runtime.npnet:LoadedNetwork"
@@ -46,6 +50,7 @@ class Network(NoiseMethod):
     text_term: Literal["off"] | None = None
     network: Name | None = None
     shipped: ShippedNetwork = "recommended"
+    mean_shift: Share = 1.0
 
     def __post_init__(self) -> None:
         if isinstance(self.network_path, (list, tuple)):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from npnet.backbones.base import num_branches
 from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, NotEmpty, Positive, check_fields
+from npnet.fields import Count, Name, NotEmpty, Positive, Share, check_fields
 from npnet.noise.base import NoiseMethod
 from npnet.noise.npnet import Network
 
@@ -83,6 +83,7 @@ class SearchMethod(NoiseMethod):
         threshold: score at which a sample is done, and costs no more forwards; None never stops a sample early.
         proposal: ``npnet`` takes noises through a trained network before they are scored; None scores them as drawn.
         network_path: of that network, see ``noise.Network``; the default is the one that ships with the Shapes model.
+        mean_shift: of the same, see ``noise.Network``.
     """
 
     num_inference_steps: Count
@@ -92,16 +93,19 @@ class SearchMethod(NoiseMethod):
     threshold: Number | None = field(default=None, kw_only=True)
     proposal: Literal["npnet"] | None = field(default=None, kw_only=True)
     network_path: Name | None = field(default=None, kw_only=True)
+    mean_shift: Share = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.network_path is not None and self.proposal is None:
-            raise FieldError("network_path", self.network_path, "nothing applies it without proposal=npnet")
+        for name, unset in (("network_path", None), ("mean_shift", 1.0)):
+            value = getattr(self, name)
+            if value != unset and self.proposal is None:
+                raise FieldError(name, value, "nothing applies it without proposal=npnet")
 
     @property
     def applied_network(self) -> Network | None:
         """See ``NoiseMethod.applied_network``: what the candidates come through."""
-        return None if self.proposal is None else Network(self.network_path)
+        return None if self.proposal is None else Network(self.network_path, mean_shift=self.mean_shift)
 
     @property
     def variance_bound(self) -> tuple[float, float]:

@@ -1,11 +1,14 @@
 """A network fits the backbone it is used on, or is refused before anything is computed."""
 
 import pytest
+import torch
 
 from npnet.errors import UserError
-from npnet.networks import NPNet
+from npnet.networks import NoiseNetwork, NPNet
 from npnet.noise import Network
+from npnet.noise.runtime.npnet import LoadedNetwork
 from tests import fakes
+from tests.noise import linear
 from tests.voxels import Voxels
 
 DIMS = fakes.LinearBackbone().embed_dims()
@@ -58,3 +61,50 @@ def test_a_network_for_another_backbone_is_refused_in_one_line(tmp_path, changes
 def test_a_network_is_for_pictures_and_not_for_volumes(tmp_path):
     with pytest.raises(UserError, match=r"latents \(4, h, w\), Voxels's are"):
         load(tmp_path, Voxels().load(), text_term="off")
+
+
+class Shift(NoiseNetwork):
+    """Scales the noise and moves it by what the prompt says: its mean shift is known."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__({"scale": scale})
+        self.forwards = 0
+
+    def forward(self, noise, prompt_embeds=None, pooled_prompt_embeds=None, prompt_mask=None):
+        self.forwards += 1
+        return self.config["scale"] * noise + prompt_embeds.mean((1, 2))[:, None, None, None]
+
+
+def shifted(mean_shift, scale=1.0, prompts=linear.PROMPTS, rows=slice(None)):
+    backbone = fakes.linear()
+    noise = linear.noise_of(backbone, (1, 2))[rows]
+    conditioning = backbone.encode(prompts)[rows]
+    network = Shift(scale)
+    method = LoadedNetwork(Network(mean_shift=mean_shift), backbone, network=network)
+    return noise, conditioning, method(noise, conditioning, backbone, []).noise, network
+
+
+def test_all_of_the_mean_shift_is_the_network_as_it_is():
+    noise, conditioning, golden, network = shifted(1.0)
+    assert network.forwards == 1
+    assert torch.equal(golden, network(noise, conditioning.prompt_embeds))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_of_a_shift_that_the_prompt_alone_decides_the_share_stays(share):
+    noise, conditioning, golden, _ = shifted(share)
+    shift = conditioning.prompt_embeds.mean((1, 2))[:, None, None, None]
+    assert shift.abs().min() > 0
+    torch.testing.assert_close(golden, noise + share * shift.expand_as(noise))
+
+
+def test_what_is_linear_in_the_noise_is_no_part_of_the_mean_shift():
+    noise, _, golden, _ = shifted(0.0, scale=1.5)
+    torch.testing.assert_close(golden, 1.5 * noise)
+
+
+def test_the_mean_shift_is_asked_once_for_a_prompt_and_does_not_depend_on_the_batch():
+    *_, golden, network = shifted(0.5, prompts=(linear.PROMPTS[0],) * 2)
+    assert network.forwards == 2
+    *_, alone, _ = shifted(0.5, prompts=(linear.PROMPTS[0],) * 2, rows=slice(1, 2))
+    torch.testing.assert_close(golden[1:], alone)

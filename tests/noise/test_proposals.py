@@ -49,8 +49,8 @@ def network_path(backbone, tmp_path_factory):
     return str(path)
 
 
-def proposing(method, path):
-    return type(method)(**{**vars(method), "proposal": "npnet", "network_path": path})
+def proposing(method, path, **options):
+    return type(method)(**{**vars(method), "proposal": "npnet", "network_path": path, **options})
 
 
 def run(method, backbone, noise=None, **metrics):
@@ -62,8 +62,9 @@ def run(method, backbone, noise=None, **metrics):
     return result, (backbone.cost - before).forwards
 
 
-def through(network_path, backbone, noise):
-    return Network(network_path).load(backbone)(noise, backbone.encode(linear.PROMPTS), backbone, []).noise
+def through(network_path, backbone, noise, **options):
+    method = Network(network_path, **options).load(backbone)
+    return method(noise, backbone.encode(linear.PROMPTS), backbone, []).noise
 
 
 @pytest.mark.parametrize("method", SEARCHES, ids=lambda method: type(method).__name__)
@@ -97,9 +98,20 @@ def test_one_proposed_candidate_is_the_networks_noise_and_costs_nothing(backbone
     assert forwards == 0
 
 
+@pytest.mark.parametrize("method", SEARCHES, ids=lambda method: type(method).__name__)
+def test_a_proposal_takes_the_share_of_the_mean_shift_that_is_asked_for(method, backbone, network_path):
+    start = through(network_path, backbone, linear.noise_of(backbone, SEEDS), mean_shift=0.5)
+    loaded = load(proposing(method, network_path, mean_shift=0.5), backbone, m=Ramp())
+    noise = linear.noise_of(backbone, SEEDS)
+    assert torch.equal(loaded.propose(noise, backbone.encode(linear.PROMPTS), backbone), start)
+    assert not torch.equal(start, through(network_path, backbone, noise))
+
+
 def test_a_network_that_nothing_applies_or_that_is_not_there_is_refused(backbone, tmp_path):
     with pytest.raises(UserError, match="network_path=x: nothing applies it without proposal=npnet"):
         BestOfN(STEPS, SCALE, "m", network_path="x")
+    with pytest.raises(UserError, match="mean_shift=0.5: nothing applies it without proposal=npnet"):
+        BestOfN(STEPS, SCALE, "m", mean_shift=0.5)
     with pytest.raises(UserError, match=r"noise.b.network_path.*config.json and model.safetensors missing"):
         check_method("b", proposing(BestOfN(STEPS, SCALE, "m"), str(tmp_path)), backbone.description)
     with pytest.raises(UserError, match="only the Shapes model ships one"):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npnet import seeding
 from npnet.backbones.base import Backbone
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import FieldError, reworded
@@ -17,6 +18,10 @@ from npnet.networks import NoiseNetwork, network_class
 from npnet.noise.npnet import Network
 from npnet.noise.runtime.base import LoadedMethod
 from npnet.records import Conditioning, NoiseResult
+
+NUM_PROBES = 16
+"""Noises over which a prompt's mean shift is taken: the same for every prompt, half of them the other half's negatives,
+so that what is linear in the noise cancels. Our choice."""
 
 
 def read_network(method: Network, backbone: Backbone | LoadedBackbone) -> NoiseNetwork:
@@ -65,10 +70,23 @@ class LoadedNetwork(LoadedMethod[Network]):
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``; deterministic."""
         with torch.no_grad():
-            golden = self.network(
-                noise.to(backbone.device),
-                conditioning.prompt_embeds,
-                conditioning.pooled_prompt_embeds,
-                conditioning.prompt_mask,
-            )
+            golden = self._apply(noise.to(backbone.device), conditioning)
+            if self.method.mean_shift < 1:
+                golden = golden - (1 - self.method.mean_shift) * self._mean_shifts(golden, conditioning)
         return NoiseResult(golden.to(noise))
+
+    def _apply(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        return self.network(
+            noise, conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
+        )
+
+    def _mean_shifts(self, like: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the mean change of the probes for each prompt, ``(B, C, *grid)``; equal prompts are asked once."""
+        generators = seeding.streams(range(NUM_PROBES // 2), "probe of the mean shift")
+        half = seeding.randn_like(like[:1].expand(len(generators), *like.shape[1:]), generators)
+        probes = torch.cat([half, -half])
+        found: dict[str, Tensor] = {}
+        for row, prompt in enumerate(conditioning.prompts):
+            if prompt not in found:
+                found[prompt] = (self._apply(probes, conditioning[[row] * NUM_PROBES]) - probes).mean(0)
+        return torch.stack([found[prompt] for prompt in conditioning.prompts])
