@@ -13,8 +13,13 @@ from npnet.report import diversity, frontier, markdown
 
 METRICS = ("shapes_judge", "shapes_scorer")
 PAIRS = (
+    ("best_of_2_npnet_reward", "best_of_5"),
+    ("best_of_2_npnet_half_shift", "best_of_5"),
     ("best_of_2_npnet", "best_of_5"),
+    ("npnet_reward", "best_of_5"),
     ("npnet", "best_of_5"),
+    ("npnet_reward", "npnet"),
+    ("npnet_half_shift", "npnet"),
     ("npnet", "npnet_paper"),
     ("npnet", "inversion"),
 )

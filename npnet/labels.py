@@ -27,12 +27,14 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
     """Return the command line with a node for each label that continues the name of a known one.
 
     Args:
-        arguments: what was typed; a label whose ``_target_`` or whole node is given there is left as it is.
+        arguments: what was typed; a label whose ``_target_`` or whole node is given there, or in the experiment that is
+            named there, is left as it is.
         folders: of the groups, see ``paths.config_dirs``.
     """
     result: list[str] = []
     made: set[tuple[str, str]] = set()
     given = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match and _is_whole(match["rest"])}
+    given |= {place for name in _experiments(arguments) for place, whole in _labels(name, folders) if whole}
     for argument in arguments:
         match = OVERRIDE.fullmatch(argument)
         known = None if match is None or _place(match) in given else _known(match["group"], match["label"], folders)
@@ -55,19 +57,24 @@ def without_tuned(arguments: Sequence[str], folders: Sequence[Path]) -> list[str
     """
     pairs = [argument.lstrip("+").partition("=")[::2] for argument in arguments]
     chosen = {key: re.findall(r"\w+", value) for key, value in pairs if key in GROUPS and "],[" not in value}
-    named = [name for key, value in pairs if key == "experiment" for name in re.findall(r"\w+", value)]
     typed = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match}
     unused = {
         (group, label): f"~{group}.{label}"
-        for name in named
-        for group, label in _tuned(name, folders)
-        if group in chosen and label not in chosen[group] and (group, label) not in typed
+        for name in _experiments(arguments)
+        for (group, label), whole in _labels(name, folders)
+        if not whole and group in chosen and label not in chosen[group] and (group, label) not in typed
     }
     return [*arguments, *unused.values()]
 
 
-def _tuned(experiment: str, folders: Sequence[Path]) -> list[tuple[str, str]]:
-    """Return the labels of which an experiment, or one that it starts from, sets keys without making a node."""
+def _experiments(arguments: Sequence[str]) -> list[str]:
+    """Return the names of the experiments that were typed."""
+    pairs = [argument.lstrip("+").partition("=")[::2] for argument in arguments]
+    return [name for key, value in pairs if key == "experiment" for name in re.findall(r"\w+", value)]
+
+
+def _labels(experiment: str, folders: Sequence[Path]) -> list[tuple[tuple[str, str], bool]]:
+    """Return the labels that an experiment, or one that it starts from, speaks of: (place, whether it makes the node)."""
     file = options("experiment", folders).get(experiment)
     if file is None:
         return []  # the command says so
@@ -76,10 +83,10 @@ def _tuned(experiment: str, folders: Sequence[Path]) -> list[tuple[str, str]]:
         name
         for default in content.get("defaults", [])
         if isinstance(default, str) and default != "_self_"
-        for name in _tuned(default, folders)
+        for name in _labels(default, folders)
     ]
     nodes = [(group, label, node) for group in GROUPS for label, node in (content.get(group) or {}).items()]
-    return found + [(group, str(label)) for group, label, node in nodes if "_target_" not in (node or {})]
+    return found + [((group, str(label)), "_target_" in (node or {})) for group, label, node in nodes]
 
 
 def _place(match: re.Match[str]) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def shapes_weights(variant: str = "a") -> Path:
-    """Return the folder of shipped Shapes weights: ``pipeline/``, ``scorer/``, ``network/`` and ``network_paper/``."""
+    """Return the folder of shipped Shapes weights: ``pipeline/``, ``scorer/``, ``network/``, ``network_paper/`` and ``network_reward/``."""
     return _PACKAGE / "shapes" / "weights" / variant
 
 

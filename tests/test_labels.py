@@ -84,3 +84,12 @@ def test_what_an_experiment_tunes_of_a_method_that_is_compared_stays():
 def test_a_key_that_was_typed_is_not_taken_away_in_silence():
     typed = ["experiment=demo_evaluate", "noise=[standard]", "noise.inversion.guidance_scale=2"]
     assert without_tuned(typed, [config_dir()]) == typed
+
+
+def test_a_member_that_the_experiment_makes_keeps_what_the_experiment_says(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nnoise:\n  npnet_half:\n    _target_: npnet.noise.Network\n    mean_shift: 0.5\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text + "    network_path: null\n")
+    typed = ["experiment=mine", "noise.npnet_half.network_path=a"]
+    assert with_new_labels(typed, [config_dir(), tmp_path]) == typed
+    assert with_new_labels(typed[1:], [config_dir(), tmp_path]) != typed[1:]

@@ -25,7 +25,7 @@ CAPABILITIES = ("unconditional_branch", "cross_attention_maps", "decode", "diffe
 """``cross_attention_maps``: a U-Net whose attention processors (``attn1``, ``attn2``) can be replaced."""
 
 
-ShippedNetwork = Literal["recommended", "paper"]
+ShippedNetwork = Literal["recommended", "paper", "reward"]
 """Which of the networks that ship with a model."""
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "xla", "hpu", "npu", "mtia", "vulkan", "meta")
@@ -99,7 +99,8 @@ class Backbone(Description, ABC):
         """Return the folder of a network that ships with the project for this model; None where none does.
 
         Args:
-            which: ``recommended``, or ``paper`` for the published form, trained on pairs as published.
+            which: ``recommended``; ``paper`` for the published form, trained on pairs as published; ``reward`` for the
+                recommended one, trained further on a metric (experimental).
         """
         return None
 

@@ -44,7 +44,7 @@ class Shapes(PipelineBackbone):
 
     def shipped_network(self, which: ShippedNetwork) -> str:
         """See ``Backbone.shipped_network``."""
-        folder = {"recommended": "network", "paper": "network_paper"}[which]
+        folder = {"recommended": "network", "paper": "network_paper", "reward": "network_reward"}[which]
         return str(paths.shapes_weights(self.variant) / folder)
 
     @property

@@ -35,7 +35,8 @@ class Network(NoiseMethod):
         network: the place of the network's class, ``my_pkg.MyNet``, where it is not one of this project; what a folder
             says of its class is not asked.
         shipped: which of the networks that ship with the Shapes model, where no ``network_path`` is given:
-            ``recommended`` (a U-Net, pairs of two re-denoisings) or ``paper`` (the published form).
+            ``recommended`` (a U-Net, pairs of two re-denoisings), ``paper`` (the published form) or ``reward`` (the
+            recommended one, trained further on the gradient of the scorer; experimental).
         mean_shift: share of the prompt's mean shift that is applied, in [0, 1]. The mean shift is what the network
             changes on average over noises; it moves every noise of a prompt the same way, and makes its pictures alike.
             1 applies the network as it is; less keeps more diversity and gains less (ours, docs/frontier.md). It costs

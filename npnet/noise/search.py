@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from npnet.backbones.base import num_branches
+from npnet.backbones.base import ShippedNetwork, num_branches
 from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
 from npnet.fields import Count, Name, NotEmpty, Positive, Share, check_fields
@@ -70,6 +70,10 @@ class Budget:
         return min(wanted, self.forwards // forwards)
 
 
+SHIPPED: dict[str, ShippedNetwork] = {"npnet": "recommended", "npnet_paper": "paper", "npnet_reward": "reward"}
+"""Proposal -> the network that ships with the Shapes model."""
+
+
 @dataclass(frozen=True)
 class SearchMethod(NoiseMethod):
     """A method that scores noises by their pictures.
@@ -81,8 +85,9 @@ class SearchMethod(NoiseMethod):
             ``npnet.compatibility.resolve`` puts here.
         budget: see ``Budget``.
         threshold: score at which a sample is done, and costs no more forwards; None never stops a sample early.
-        proposal: ``npnet`` takes noises through a trained network before they are scored; None scores them as drawn.
-        network_path: of that network, see ``noise.Network``; the default is the one that ships with the Shapes model.
+        proposal: takes noises through a trained network before they are scored; None scores them as drawn. The names
+            are those of ``noise=``: which of the networks that ship with the Shapes model.
+        network_path: of that network, see ``noise.Network``; the default is the shipped one.
         mean_shift: of the same, see ``noise.Network``.
     """
 
@@ -91,7 +96,7 @@ class SearchMethod(NoiseMethod):
     scorer: Scorers | None = None
     budget: Budget = field(default=Budget(), kw_only=True)
     threshold: Number | None = field(default=None, kw_only=True)
-    proposal: Literal["npnet"] | None = field(default=None, kw_only=True)
+    proposal: Literal["npnet", "npnet_paper", "npnet_reward"] | None = field(default=None, kw_only=True)
     network_path: Name | None = field(default=None, kw_only=True)
     mean_shift: Share = field(default=1.0, kw_only=True)
 
@@ -105,7 +110,9 @@ class SearchMethod(NoiseMethod):
     @property
     def applied_network(self) -> Network | None:
         """See ``NoiseMethod.applied_network``: what the candidates come through."""
-        return None if self.proposal is None else Network(self.network_path, mean_shift=self.mean_shift)
+        if self.proposal is None:
+            return None
+        return Network(self.network_path, shipped=SHIPPED[self.proposal], mean_shift=self.mean_shift)
 
     @property
     def variance_bound(self) -> tuple[float, float]:

@@ -10,10 +10,11 @@ Stages, each skipped where its files exist already, so that the same command res
     choose   which snapshot to ship, by training prompts alone
     pack     the pipeline as diffusers stores it
     quality  every figure, on new seeds and on held-out prompts too
-    network  the recommended network and the paper's, trained on pairs of the packed pipeline
+    network  the recommended network and the paper's, trained on pairs of the packed pipeline, and the recommended one
+             again after further training on the scorer
 
 ``OUTPUT/work`` may be deleted. The rest of ``OUTPUT`` is what is shipped, under ``npnet/shapes/weights/VARIANT``:
-``pipeline``, ``scorer``, ``network``, ``network_paper`` and ``quality.json``.
+``pipeline``, ``scorer``, ``network``, ``network_paper``, ``network_reward`` and ``quality.json``.
 """
 
 import json
@@ -100,6 +101,7 @@ def quick(variant: Variant) -> Variant:
         unet_steps=3,
         collect_keys=("prompts.limit=8", "keep_all=true"),
         train_keys=("trainer.max_epochs=1", "data.kept_only=false"),
+        reward_keys=("trainer.max_epochs=1", "trainer.limit_train_batches=1", "objective.validation_prompts=1"),
         first_snapshot=2,
         snapshot_every=2,
         num_latents=256,

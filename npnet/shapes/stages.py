@@ -170,7 +170,8 @@ def measure(variant: Variant, place: Place) -> dict[str, Any]:
 
 def make_networks(variant: Variant, place: Place) -> dict[str, Any]:
     """Train the networks that ship with the model, on pairs of the packed pipeline."""
-    return train_networks(place.output, place.work, {"collect": variant.collect_keys, "train": variant.train_keys})
+    keys = {"collect": variant.collect_keys, "train": variant.train_keys, "reward": variant.reward_keys}
+    return train_networks(place.output, place.work, keys)
 
 
 Stage = Callable[[Variant, Place], dict[str, Any]]

@@ -18,15 +18,17 @@ NETWORKS: dict[str, dict[str, tuple[str, ...]]] = {
     "network_paper": {"collect": ("noise.inversion.cycles=1",), "train": ("network=shapes",)},
 }
 """Folder -> what the demo's collection and training are told besides: the recommended network, and the paper's."""
+REWARD = "network_reward"
+"""Folder of the recommended network after further training on the scorer, without pairs."""
 
 
 def train_networks(output: Path, work: Path, overrides: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """Collect pairs on training prompts with ``output/pipeline``, and train the networks of ``NETWORKS`` on them.
+    """Collect pairs on training prompts with ``output/pipeline``, train the networks of ``NETWORKS`` on them, and REWARD.
 
     Args:
         output: where ``pipeline`` and ``scorer`` are, and the networks will be; float16 weights.
         work: where the pairs and the training runs are kept.
-        overrides: further keys for ``collect`` and ``train``.
+        overrides: further keys for ``collect``, ``train`` and ``reward``.
 
     Returns:
         For each network the pairs tried and kept, and the metrics of the last epoch.
@@ -46,16 +48,26 @@ def train_networks(output: Path, work: Path, overrides: dict[str, Sequence[str]]
             "export_dtype=float16",
             *train,
         )
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(run / "network", folder)
+        training = _ship(run, folder)
         sidecars = [json.loads(path.read_text()) for path in sorted(pairs.glob("shard-*.json"))]
-        training = json.loads((folder / "training.json").read_text())
         figures[name] = {
             "pairs_tried": sum(sidecar["num_tried"] for sidecar in sidecars),
             "pairs_kept": sum(sidecar["num_kept"] for sidecar in sidecars),
             "last_epoch_metrics": training["last_epoch_metrics"],
         }
+    run = work / f"{REWARD}-run"
+    start = [f"init_from={output / 'network'}", f"output_dir={run}", "export_dtype=float16"]
+    _run("npnet", "train", "experiment=reward_shapes_train", *start, *where, *overrides["reward"])
+    figures[REWARD] = {"last_epoch_metrics": _ship(run, output / REWARD)["last_epoch_metrics"]}
     return figures
+
+
+def _ship(run: Path, folder: Path) -> dict[str, Any]:
+    """Put the network of a training where it ships, and return what the training says of it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(run / "network", folder)
+    told: dict[str, Any] = json.loads((folder / "training.json").read_text())
+    return told
 
 
 def _run(module: str, *arguments: str) -> None:

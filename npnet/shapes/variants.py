@@ -34,6 +34,8 @@ class Variant:
     """What ``make demo``'s collection is told besides, for the networks that ship."""
     train_keys: tuple[str, ...] = ()
     """The same for its training."""
+    reward_keys: tuple[str, ...] = ()
+    """The same for the further training on the scorer."""
 
 
 VARIANTS = {

@@ -128,7 +128,7 @@ def trained_on(training: Mapping[str, Any]) -> str:
     marked = ", ".join(map(markdown, found))
     if "pairs" not in training:
         lines = [
-            f"Trained without pairs on {training['noises']} fresh noises in each epoch, validated on "
+            f"Trained without pairs in {training['steps']} steps, each on fresh noise, validated on "
             f"{training['validation_noises']} noises of other prompts. This objective is experimental.",
             f"Optimised for: {marked or 'no metric'}. A score of such a metric is no independent evidence.",
         ]

@@ -97,6 +97,7 @@ def export(settings: TrainSettings, data: Any, result: Result, folder: Path, req
         settings.objective.samples: data.num_samples(False),
         f"validation_{settings.objective.samples}": data.num_samples(True),
         "epochs": result.epochs,
+        "steps": result.steps,
         "last_epoch_metrics": finite,
         "start": result.begun.start,
         "held_out": held_out(network, data, result.begun.before) if settings.objective.takes_pairs else {},

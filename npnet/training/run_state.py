@@ -68,9 +68,10 @@ class RunState(Callback):
             for counters in (progress["current"], progress["total"]):
                 counters["ready"] = counters["completed"] = counters["processed"]
         batches = 0 if between_epochs else loops["epoch_loop.batch_progress"]["current"]["ready"]
+        whole = batches > 0 and batches == trainer.num_training_batches  # its validation chose this checkpoint
         checkpoint[KEY] = {
             "position": [epoch, batches],
-            "epochs": epoch,
+            "epochs": epoch + whole,
             "finished": self.finished,
             "rows": _rows(trainer),
             "metrics": self.all_metrics(trainer),
