@@ -74,7 +74,7 @@ def _experiments(arguments: Sequence[str]) -> list[str]:
 
 
 def _labels(experiment: str, folders: Sequence[Path]) -> list[tuple[tuple[str, str], bool]]:
-    """Return the labels that an experiment, or one that it starts from, speaks of: (place, whether it makes the node)."""
+    """Return the labels that an experiment, or one that it starts from, sets: (place, whether it makes the node)."""
     file = options("experiment", folders).get(experiment)
     if file is None:
         return []  # the command says so

@@ -48,7 +48,7 @@ def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def shapes_weights(variant: str = "a") -> Path:
-    """Return the folder of shipped Shapes weights: ``pipeline/``, ``scorer/``, ``network/``, ``network_paper/`` and ``network_reward/``."""
+    """Return the folder of shipped Shapes weights: ``pipeline/``, ``scorer/``, three networks; see ``shapes.build``."""
     return _PACKAGE / "shapes" / "weights" / variant
 
 

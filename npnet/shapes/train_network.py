@@ -23,7 +23,7 @@ REWARD = "network_reward"
 
 
 def train_networks(output: Path, work: Path, overrides: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """Collect pairs on training prompts with ``output/pipeline``, train the networks of ``NETWORKS`` on them, and REWARD.
+    """Collect pairs on training prompts with ``output/pipeline``; train the networks of ``NETWORKS``, then ``REWARD``.
 
     Args:
         output: where ``pipeline`` and ``scorer`` are, and the networks will be; float16 weights.

@@ -110,7 +110,7 @@ SLOW = {("wan", "noise_diffusion"), ("wan", "zero_order_search"), ("wan", "reno"
 
 
 def by_turns(case):
-    """Every method on every family in one format, and on SDXL in half precision; the rest is slow, so are searches on videos."""
+    """Every method on every family in one format, and on SDXL in half precision; the rest and videos are slow."""
     method, family, dtype = case
     turn = DTYPES[(list(METHODS).index(method) + list(FAMILIES).index(family)) % len(DTYPES)]
     is_fast = (family, dtype) == ("sdxl", torch.float16) or (turn is dtype and (family, method) not in SLOW)

@@ -36,6 +36,7 @@ FORWARDS = {
     "repaint": 2,
     "npnet": 0,
     "npnet_paper": 0,
+    "npnet_reward": 0,
     "noise_diffusion": (2 + 1) * SCORED,
     "semantic_erasure": 0,
     "erasure_injection": 2,
