@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ REWARD = "network_reward"
 """Folder of the recommended network after further training on the scorer, without pairs."""
 
 
-def train_networks(output: Path, work: Path, overrides: dict[str, Sequence[str]]) -> dict[str, Any]:
+def train_networks(output: Path, work: Path, overrides: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Collect pairs on training prompts with ``output/pipeline``; train the networks of ``NETWORKS``, then ``REWARD``.
 
     Args:
