@@ -82,6 +82,8 @@ def composed(name, words):
         override = parser.parse_override(word)
         if sweeps and override.is_sweep_override():
             word = f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+        if word.startswith("init_from=outputs/"):  # a command before it makes that network
+            word = "init_from=npnet/shapes/weights/a/network"
         overrides.append(word)
     without_pairs = any(
         word.startswith(("objective=reward", "objective=guidance_free", "experiment=reward")) for word in words
