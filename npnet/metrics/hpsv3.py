@@ -22,8 +22,9 @@ MARK = re.compile(r"<\|\w+\|>")
 
 @dataclass(frozen=True)
 class HPSv3(Metric):
-    """The mean of the preference that the model states, without bounds; its authors report means of
-    models from -0.24 to 10.55. Higher is better.
+    """The mean of the preference that the model states; higher is better.
+
+    It has no bounds; the authors report means of text-to-image models from -0.24 to 10.55.
 
     Checkpoint ``HPSv3.safetensors`` of ``MizzenAI/HPSv3``, MIT license, 8 billion weights; bfloat16 on a GPU with the
     head in float32, as published, float32 elsewhere. The head gives mean and log-deviation of a Gaussian at the mark
