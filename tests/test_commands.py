@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 MISTAKES = [
     ("train.py", [], "data.shards=DIR is needed"),
     ("train.py", ["data.shards=5"], "got 5"),
-    ("evaluate.py", ["images=5"], "images=5: a text is needed"),
+    ("evaluate.py", ["images=5"], "images=5: a text that is not empty is needed"),
     ("evaluate.py", ["network_path=5"], "network_path=5"),
     ("evaluate.py", ["prompts=file", "prompts.path=5"], "prompts.path=5: a path"),
     ("train.py", ["data.shards=nowhere"], "data.shards=nowhere: no such folder"),
