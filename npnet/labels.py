@@ -55,7 +55,7 @@ def without_tuned(arguments: Sequence[str], folders: Sequence[Path]) -> list[str
         arguments: what was typed.
         folders: of the groups, see ``paths.config_dirs``.
     """
-    pairs = [argument.lstrip("+").partition("=")[::2] for argument in arguments]
+    pairs = _pairs(arguments)
     chosen = {key: re.findall(r"\w+", value) for key, value in pairs if key in GROUPS and "],[" not in value}
     typed = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match}
     unused = {
@@ -67,10 +67,14 @@ def without_tuned(arguments: Sequence[str], folders: Sequence[Path]) -> list[str
     return [*arguments, *unused.values()]
 
 
+def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Return key and value of each argument, the value empty where there is no ``=``."""
+    return [(key, value) for key, _, value in (argument.lstrip("+").partition("=") for argument in arguments)]
+
+
 def _experiments(arguments: Sequence[str]) -> list[str]:
     """Return the names of the experiments that were typed."""
-    pairs = [argument.lstrip("+").partition("=")[::2] for argument in arguments]
-    return [name for key, value in pairs if key == "experiment" for name in re.findall(r"\w+", value)]
+    return [name for key, value in _pairs(arguments) if key == "experiment" for name in re.findall(r"\w+", value)]
 
 
 def _labels(experiment: str, folders: Sequence[Path]) -> list[tuple[tuple[str, str], bool]]:

@@ -1,14 +1,19 @@
-"""JSON lines as people write them: one value a line, blank lines between them passed over."""
+"""JSON lines: one value a line; as people write them, with blank lines between them passed over, and as we do."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import json
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from npnet.errors import UserError, reworded
 from npnet.untrusted import parse_json
+from npnet.work.atomic import write_bytes
+
+logger = logging.getLogger(__name__)
 
 
 def split_lines(text: str) -> list[str]:
@@ -37,3 +42,20 @@ def read_json_lines(path: Path, where: str, nan: bool = False) -> Iterator[tuple
             with reworded(ValueError, UserError, f"{where}: line {number} "):
                 value = parse_json(line, nan=nan)
             yield number, value
+
+
+def write_json_lines(path: Path, pictures: Iterable[Any], total: int, reported: int) -> None:
+    """Write a value a line, whole or not at all, and say on the way how many are made.
+
+    Args:
+        path: to write.
+        pictures: a value for each, made as they are asked for.
+        total: of them.
+        reported: pictures between two messages.
+    """
+    lines = []
+    for value in pictures:
+        lines.append(json.dumps(value) + "\n")
+        if len(lines) % reported == 0:
+            logger.info("%d of %d pictures", len(lines), total)
+    write_bytes(path, "".join(lines).encode())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from npnet.compatibility import check_spaces
 from npnet.description import Description, imported
-from npnet.errors import UserError, one_line, shown, under
+from npnet.errors import UserError, reworded, shown, under
 from npnet.fields import AtLeast, AtMost, Name
 from npnet.generation.command import GenerationPlan
 from npnet.generation.command import make_plan as make_generation_plan
@@ -90,8 +90,6 @@ def check_address(host: str, port: int | None) -> None:
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        start = f"host={host} port={shown(port)}: cannot be listened on ("
+        with reworded(OSError, UserError, start, "); choose others"):
             probe.bind((host, port or 0))
-        except OSError as error:
-            why = error.strerror or one_line(error)
-            raise UserError(f"host={host} port={shown(port)}: cannot be listened on ({why}); choose others") from error

@@ -59,6 +59,11 @@ def num_processes(settings: TrainSettings) -> int:
     return (here if isinstance(here, int) and here > 0 else 1) * int(settings.trainer.keys.get("num_nodes", 1))
 
 
+def batches_of_an_epoch(settings: TrainSettings, data: Any) -> int:
+    """Return how many batches each process takes in an epoch, the last one perhaps not full."""
+    return -(-data.num_samples(False) // (settings.data.batch_size * num_processes(settings)))
+
+
 def check_processes(settings: TrainSettings, data: Any) -> None:
     """Refuse more processes than samples to train on.
 
@@ -76,7 +81,7 @@ def check_processes(settings: TrainSettings, data: Any) -> None:
 
 def warmup_note(settings: TrainSettings, data: Any) -> list[str]:
     """Return a line where the warm-up is as long as the run, so that the learning rate is never reached."""
-    batches = -(-data.num_samples(False) // (settings.data.batch_size * num_processes(settings)))
+    batches = batches_of_an_epoch(settings, data)
     steps = settings.max_epochs * -(-batches // int(settings.trainer.keys.get("accumulate_grad_batches", 1)))
     warmup = settings.module.warmup_steps
     if warmup < max(steps, 2):
@@ -106,7 +111,7 @@ def costs(settings: TrainSettings, pairs: Any) -> list[str]:
         told = " ".join(f"network.{name}={str(value).replace(' ', '')}" for name, value in sizes.items())
         return wording.remarks([f"npnet plan network=NAME {told}"], ["network"])
     batch, processes = settings.data.batch_size, num_processes(settings)
-    epoch = -(-pairs.num_samples(False) // (batch * processes))
+    epoch = batches_of_an_epoch(settings, pairs)
     step, weights = counted.parts["training"], counted.parts["forward"].weights_bytes
     kept = CHECKPOINTS * step.weights_bytes + weights
     return [

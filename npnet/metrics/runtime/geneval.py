@@ -7,7 +7,6 @@ confidence. Records say which one made them.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import transformers
 from PIL import Image as Images
 from PIL.Image import Image
 
-from npnet.data.json_lines import read_json_lines
+from npnet.data.json_lines import read_json_lines, write_json_lines
 from npnet.data.tensors import fingerprint
 from npnet.errors import FieldError, UserError
 from npnet.metrics.geneval import GenEvalSettings
@@ -29,10 +28,8 @@ from npnet.metrics.runtime.detector import Detector
 from npnet.metrics.runtime.pixels import Preprocess
 from npnet.pictures.layout import find_pictures
 from npnet.pictures.opener import open_picture, picture_files
-from npnet.work.atomic import write_bytes
 from npnet.work.devices import resolve_device
 
-logger = logging.getLogger(__name__)
 TEMPLATES = ("a photo of a {} {}", "a photo of a {}-colored {}", "a photo of a {} object")
 REPORTED = 100
 """Pictures between two messages."""
@@ -67,12 +64,7 @@ def run(settings: GenEvalSettings) -> None:
     tasks = find_tasks(settings.images, settings.metadata)
     device = resolve_device(settings.device)
     detector, colours = Detector(settings.detector, device), ColourReader(settings.clip, device)
-    lines = []
-    for record in detect(tasks, detector, colours):
-        lines.append(json.dumps(record) + "\n")
-        if len(lines) % REPORTED == 0:
-            logger.info("%d of %d pictures", len(lines), len(tasks))
-    write_bytes(Path(settings.results), "".join(lines).encode())
+    write_json_lines(Path(settings.results), detect(tasks, detector, colours), len(tasks), REPORTED)
 
 
 def cut_out(picture: Image, one: Found) -> Image:

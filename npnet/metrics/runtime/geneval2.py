@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 from PIL.Image import Image
 
 from npnet.data.checksums import file_sha256
+from npnet.data.json_lines import write_json_lines
 from npnet.data.tensors import fingerprint
 from npnet.errors import UserError
 from npnet.metrics.geneval2 import GenEval2Settings
@@ -20,10 +19,8 @@ from npnet.metrics.runtime.image_text import answer_logits, load_image_text
 from npnet.pictures.layout import find_pictures
 from npnet.pictures.opener import open_picture
 from npnet.untrusted import read_json
-from npnet.work.atomic import write_bytes
 from npnet.work.devices import resolve_device
 
-logger = logging.getLogger(__name__)
 ASKED = "{} Answer in one word."
 """How the published code asks a question."""
 REPORTED = 20
@@ -65,12 +62,8 @@ def run(settings: GenEval2Settings) -> None:
     pictures = find(settings.images, items)
     device = resolve_device(settings.device)
     benchmark = {"sha256": file_sha256(settings.benchmark), "prompts": len(items)}
-    lines = []
-    for record in score(pictures, Answerer(settings.model, device)):
-        lines.append(json.dumps(record | {"benchmark": benchmark}) + "\n")
-        if len(lines) % REPORTED == 0:
-            logger.info("%d of %d pictures", len(lines), len(pictures))
-    write_bytes(Path(settings.results), "".join(lines).encode())
+    scored = (record | {"benchmark": benchmark} for record in score(pictures, Answerer(settings.model, device)))
+    write_json_lines(Path(settings.results), scored, len(pictures), REPORTED)
 
 
 def find(images: Path, items: Mapping[str, Item]) -> list[tuple[Path, Item]]:
