@@ -27,6 +27,7 @@ class FoundPairs:
         request: what the first shards were collected with; empty where they do not say.
         holds_embeddings: whether every shard does, as far as ``check`` has looked.
         pair_bytes: of the largest pair that ``check`` has looked at.
+        metrics: whose scores every shard holds, as far as ``check`` has looked.
         sizes: what a network is built for, see ``sizes_of``; empty until ``check``.
     """
 
@@ -43,6 +44,7 @@ class FoundPairs:
         self.tars: dict[str, str] = {}
         self.request: dict[str, Any] = {}
         self.holds_embeddings, self.pair_bytes = True, 0
+        self.metrics: list[str] = []
         self.sizes: dict[str, Any] = {}
         self._first: tuple[Form, str] | None = None
 
@@ -66,6 +68,7 @@ class FoundPairs:
         for where, pair in first_pairs(self.entries):
             form = Form.of(pair)
             self.holds_embeddings &= bool(form.embeds)
+            self.metrics = [label for label in pair.scores if self._first is None or label in self.metrics]
             tensors = [pair.source_noise, pair.golden_noise, *(pair.prompt_embeds or {}).values()]
             self.pair_bytes = max(self.pair_bytes, sum(tensor.nbytes for tensor in tensors))
             if self._first is None or (form.embeds and not self._first[0].embeds):

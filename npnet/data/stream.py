@@ -40,13 +40,16 @@ def collate(samples: Sequence[Any]) -> dict[str, Any]:
     """Stack pairs into a batch.
 
     Returns:
-        ``source_noise`` and ``golden_noise`` ``(B, C, *grid)`` float32, ``prompts`` (a list), and the embeddings that
+        ``source_noise`` and ``golden_noise`` ``(B, C, *grid)`` float32, ``prompts`` (a list), ``kept`` ``(B,)`` bool,
+        ``gains`` (metric -> golden less source score, ``(B,)``, of metrics that scored all), and the embeddings that
         the shards hold; token embeddings of different lengths are padded, with ``prompt_mask`` (B, L) 1 for real ones.
     """
     batch: dict[str, Any] = {
         "source_noise": _padded([s.source_noise for s in samples]),
         "golden_noise": _padded([s.golden_noise for s in samples]),
         "prompts": [s.prompt for s in samples],
+        "kept": torch.tensor([s.kept for s in samples]),
+        "gains": {label: _gains(samples, label) for label in samples[0].scores if all(label in s.scores for s in samples)},
     }
     if samples[0].prompt_embeds is None:
         return batch
@@ -57,6 +60,10 @@ def collate(samples: Sequence[Any]) -> dict[str, Any]:
         if len(lengths) > 1:
             batch["prompt_mask"] = _padded([torch.ones(len(s.prompt_embeds["prompt_embeds"])) for s in samples])
     return batch
+
+
+def _gains(samples: Sequence[Any], label: str) -> torch.Tensor:
+    return torch.tensor([s.scores[label][1] - s.scores[label][0] for s in samples], dtype=torch.float32)
 
 
 def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:

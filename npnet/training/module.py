@@ -1,4 +1,4 @@
-"""Training NPNet: the mean squared error of equation 8, on pairs of source and golden noise."""
+"""Training on pairs of source and golden noise: by default with the mean squared error of equation 8."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from npnet.networks import NoiseNetwork
-from npnet.training import accuracy
+from npnet.training import accuracy, pair_losses
+from npnet.training.objective import PairsObjective
 from npnet.training.optimisation import Optimisation
 
 
@@ -53,15 +54,19 @@ class NetworkModule(L.LightningModule):
 
 
 class NPNetModule(NetworkModule):
-    """Equation 8 on pairs (Golden Noise, section 3.3 and appendix A).
+    """Learning from pairs (Golden Noise, section 3.3 and appendix A; equation 8).
 
     Args:
         network: a member of ``npnet.networks``, or one of your own.
         optimisation: how it is trained.
+        objective: which loss, and what each pair counts.
     """
 
-    def __init__(self, network: NoiseNetwork, optimisation: Optimisation) -> None:
+    def __init__(
+        self, network: NoiseNetwork, optimisation: Optimisation, objective: PairsObjective | None = None
+    ) -> None:
         super().__init__(network, optimisation)
+        self.objective = objective or PairsObjective()
         self._validation: list[Tensor] = []
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
@@ -70,7 +75,17 @@ class NPNetModule(NetworkModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch; ``RunState`` takes it down."""
-        return nn.functional.mse_loss(self(batch), batch["golden_noise"])
+        prediction, asked = self(batch), self.objective
+        if asked.loss == "mse" and not asked.gain_power:
+            return nn.functional.mse_loss(prediction, batch["golden_noise"])
+        losses = pair_losses.mse(prediction, batch["golden_noise"])
+        if asked.loss == "preference":
+            sides = batch["source_noise"], batch["golden_noise"]
+            losses = pair_losses.preference(prediction, *sides, batch["kept"], asked.preference_scale)
+        if asked.gain_power:
+            gains = batch["gains"][asked.gain_metric or next(iter(batch["gains"]))]
+            losses = losses * pair_losses.weights(gains, asked.gain_power)
+        return losses.mean()
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new sum."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from npnet.description import Description
 from npnet.errors import FieldError, closest
-from npnet.fields import Name
+from npnet.fields import Name, NotNegative, Positive
 
 if TYPE_CHECKING:
     from npnet.networks import NoiseNetwork
@@ -75,6 +75,13 @@ class Objective(Description):
             UserError: parts that do not go together.
         """
 
+    def check_data(self, data: Any) -> None:
+        """Refuse data that lacks what this objective reads, once its ``check`` has looked at it.
+
+        Raises:
+            FieldError: names the key.
+        """
+
     @abstractmethod
     def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
         """Return the LightningModule; models that it needs are loaded once training begins.
@@ -88,11 +95,25 @@ class Objective(Description):
 
 @dataclass(frozen=True)
 class PairsObjective(Objective):
-    """The mean squared error of equation 8, on pairs of source and golden noise."""
+    """Learn golden noise from pairs: the mean squared error of equation 8, unless ``loss`` says otherwise.
+
+    Args:
+        loss: ``mse``, or ``preference``: prefer the side that the selection preferred (see ``pair_losses``); it learns
+            from rejected pairs too, with ``data.kept_only=false``.
+        preference_scale: how soon a preference is strong enough; the larger, the sooner.
+        gain_power: how much more a pair counts, the more its golden side gained: its weight is its gain to this power.
+            0: all pairs count alike.
+        gain_metric: whose scores say the gain; null: the first that the shards hold.
+    """
 
     runtime = "npnet.training.module:NPNetModule"
     takes_pairs = True
     samples = "pairs"
+
+    loss: Literal["mse", "preference"] = field(default="mse", kw_only=True)
+    preference_scale: Positive = field(default=10.0, kw_only=True)
+    gain_power: NotNegative = field(default=0.0, kw_only=True)
+    gain_metric: Name | None = field(default=None, kw_only=True)
 
     def monitored(self, settings: TrainSettings) -> Sequence[str]:
         """See ``Objective.monitored``."""
@@ -103,10 +124,16 @@ class PairsObjective(Objective):
         settings.data.check()
         super().check_run(settings)
 
+    def check_data(self, data: Any) -> None:
+        """See ``Objective.check_data``."""
+        if self.gain_power and (not data.metrics or self.gain_metric not in (None, *data.metrics)):
+            needed = f"the metrics whose scores the shards hold: {', '.join(data.metrics) or 'none'}"
+            raise FieldError("objective.gain_metric", self.gain_metric, needed)
+
     def load_data(self, settings: TrainSettings) -> Any:
         """See ``Objective.load_data``."""
         return settings.data.load()
 
     def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
         """See ``Objective.load_module``."""
-        return settings.module.runtime_class()(network, settings.module)
+        return settings.module.runtime_class()(network, settings.module, self)

@@ -32,6 +32,7 @@ def describe(settings: TrainSettings) -> str:
     data = settings.data.find() if objective.takes_pairs else objective.load_data(settings)
     if not objective.takes_pairs:
         data.check()
+    objective.check_data(data)
     check_network(settings.network)
     if not data.holds_embeddings:
         imported("npnet.training.prompt_embeds:check")(settings, data)

@@ -49,6 +49,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     _quieten_lightning()
     data = settings.objective.load_data(settings)
     data.check()
+    settings.objective.check_data(data)
     callbacks = build_callbacks(settings, data)
     prompt_embeds.check(settings, data)
     check_nodes(settings, data)

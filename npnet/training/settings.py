@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ from npnet.work.numerics import MatmulPrecision, is_usual
 NOT_REQUESTED = ("output_dir", "dry_run", "gpu", "workers", "task_name", "export_from", "license")
 """Keys that do not change what comes out."""
 
-ON_PAIRS = {"_target_": "npnet.training.objective.PairsObjective", "monitor": "val/mse", "mode": "min"}
+ON_PAIRS = {"_target_": "npnet.training.objective.PairsObjective", **asdict(PairsObjective())}
 """``objective=pairs``."""
 
 

@@ -76,3 +76,13 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(pairs, tmp_path):
     assert checkpoint(tmp_path / "run")["epoch"] == 3
     with pytest.raises(UserError, match="no pair is left to validate on"):
         run(pairs, tmp_path / "other", *stopping, "data.validation_share=0", small=LIGHT)
+
+
+def test_another_loss_on_pairs_learns_something_else(pairs, plain, tmp_path):
+    assert distance(trained(pairs, tmp_path / "run", "objective.loss=preference"), plain) > 1e-3
+
+
+def test_a_gain_by_a_metric_that_the_shards_do_not_hold_is_refused(pairs, tmp_path):
+    with pytest.raises(UserError, match=r"objective\.gain_metric.*nosuch.*the shards hold: "):
+        trained(pairs, tmp_path / "run", "objective.gain_power=1", "objective.gain_metric=nosuch")
+    assert not any(tmp_path.iterdir())
