@@ -49,7 +49,7 @@ def collate(samples: Sequence[Any]) -> dict[str, Any]:
         "golden_noise": _padded([s.golden_noise for s in samples]),
         "prompts": [s.prompt for s in samples],
         "kept": torch.tensor([s.kept for s in samples]),
-        "gains": {label: _gains(samples, label) for label in samples[0].scores if all(label in s.scores for s in samples)},
+        "gains": _gains(samples),
     }
     if samples[0].prompt_embeds is None:
         return batch
@@ -62,8 +62,10 @@ def collate(samples: Sequence[Any]) -> dict[str, Any]:
     return batch
 
 
-def _gains(samples: Sequence[Any], label: str) -> torch.Tensor:
-    return torch.tensor([s.scores[label][1] - s.scores[label][0] for s in samples], dtype=torch.float32)
+def _gains(samples: Sequence[Any]) -> dict[str, torch.Tensor]:
+    scores = [sample.scores for sample in samples]
+    shared = [label for label in scores[0] if all(label in others for others in scores)]
+    return {label: torch.tensor([s[label][1] - s[label][0] for s in scores], dtype=torch.float32) for label in shared}
 
 
 def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
