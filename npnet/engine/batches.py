@@ -78,7 +78,7 @@ class Task:
         batch: its samples.
         both: denoise the source noise too, in the same batch.
         measures: measure what it costs.
-        alone: compute nothing beside it, so that its peak of memory is its own.
+        alone: compute nothing beside it, and measure its peak of memory, which is then its own.
         metrics: labels of those that score it; None: all.
         spaces: labels of the spaces whose features are taken; None: all.
     """

@@ -78,19 +78,16 @@ class Denoising:
         noise = seeding.source_noises([sample.seed for sample in samples], self.backbone.latent_shape())
         return Batch(samples, conditioning, noise.to(self.backbone.device))
 
-    def denoise(
-        self, task: Task, make_room: Callable[[], bool] | None = None, alone: bool = True
-    ) -> Iterator[Denoised]:
+    def denoise(self, task: Task, make_room: Callable[[], bool] | None = None) -> Iterator[Denoised]:
         """Improve the noise and sample from it, in as few pieces as fit.
 
         Args:
             task: what is to be done.
             make_room: see ``Limit.pieces``.
-            alone: nothing else is computed meanwhile, so that the peak of memory can be measured.
         """
         limit = self.improving[task.label]
         for part, result, spent, has_peak in limit.pieces(
-            len(task.batch), lambda rows: self._improve(task, task.batch[rows], alone), make_room
+            len(task.batch), lambda rows: self._improve(task, task.batch[rows]), make_room
         ):
             first = self._first(part, result, make_room) if task.both else None
             # what the method cost goes with its first piece
@@ -98,8 +95,8 @@ class Denoising:
             yield from self.sampling_limit.pieces(len(part), sample, make_room)
 
     @torch.no_grad()  # a method that needs gradients enables them itself
-    def _improve(self, task: Task, batch: Batch, alone: bool) -> tuple[Batch, NoiseResult, Spent, bool]:
-        has_peak = task.measures and alone and measure.start_peak(self.backbone.device)
+    def _improve(self, task: Task, batch: Batch) -> tuple[Batch, NoiseResult, Spent, bool]:
+        has_peak = task.measures and task.alone and measure.start_peak(self.backbone.device)
         searches = self.searches_with if task.method.scorers else ()  # other scorers may be at work beside us
         started, before, calls = time.perf_counter(), self.backbone.cost, measure.scorer_calls(searches)
         result = task.method(

@@ -5,7 +5,8 @@ and for a stochastic sampler, so that scores can be compared sample by sample.
 
 What a method costs is measured around it, the sampling from its noise and the decoding, as if it ran alone: encoding
 the prompt, drawing the noise and the scores of this evaluation are left out; the scorer calls of its own search are in.
-On a GPU the peak of memory is that of the method's first batch, which nothing is scored beside.
+The peak of memory is that of the method's first batch, which nothing is scored beside; measuring all of them would
+cost time.
 """
 
 from __future__ import annotations

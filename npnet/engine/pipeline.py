@@ -45,8 +45,7 @@ class Pipeline:
                 # a method with scorers decodes and scores itself, and two threads must not use one metric
                 if task.method.scorers or task.alone:
                     self._settle()
-                alone = task.alone or not self.overlaps
-                for denoised in self.denoising.denoise(task, self._make_room, alone):
+                for denoised in self.denoising.denoise(task, self._make_room):
                     self._settle()
                     if self.overlaps and not task.alone:
                         future = thread.submit(self.scoring.finish, denoised, self._second_stream(), learns=False)
