@@ -4,6 +4,7 @@ Under ``FakeTensorMode`` an operation between devices fails as it would on a GPU
 raises ``DataDependentOutputException``. ``Reads`` lets reads happen and notes who reads.
 """
 
+import itertools
 import sys
 from functools import cache
 
@@ -18,11 +19,18 @@ from npnet.records import Conditioning
 from tests.backbones.members import PIPELINES, described_by
 
 aten = torch.ops.aten
-FAMILIES = ("sd15", "sdxl", "hunyuan_dit", "sd3", "flux", "wan")
+FAMILIES = (
+    *("sd15", "sdxl", "hunyuan_dit", "sd3", "flux", "wan"),
+    *("flux2_klein", "z_image", "qwen_image", "sana_sprint"),
+)
 """A YAML of each family of backbones."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+BY_TURNS = list(zip(FAMILIES, itertools.cycle(DTYPES)))
+"""Each family in one format."""
 GRADIENTS = torch.device("lazy:0")
 """A fake device with gradients: torch's backward pass asks the driver of a GPU, also for fake tensors."""
+OF_THE_FAMILY = {"z_image": {"inside lengths"}}
+"""What a family reads once a batch: Z-Image's network wants lists of the prompts' own rows (see test_gpu)."""
 SAMPLING = {"LoadedBackbone.sample", "LoadedBackbone.evaluate", "LoadedBackbone.decode", "sample_in_graph"}
 HELPERS = {"chosen"}
 """Functions that read for whoever calls them."""

@@ -11,7 +11,7 @@ from npnet.engine.batches import Kept, Sampling
 from npnet.engine.methods import Evaluator
 from npnet.engine.pairs import PairMaker
 from npnet.noise import Inversion, Standard
-from tests.gpu.fake import DTYPES, FAMILIES, GRADIENTS, Reads, backbone_on_gpu
+from tests.gpu.fake import BY_TURNS, GRADIENTS, Reads, backbone_on_gpu
 from tests.gpu.test_methods import Mean
 
 SAMPLES = [Sample(number, prompt, number) for number, prompt in enumerate(["a red fox", "two boats"])]
@@ -35,7 +35,11 @@ def run(family, dtype, work):
     return made, reads.found
 
 
-@pytest.mark.parametrize(("family", "dtype"), list(zip(FAMILIES, DTYPES * 2, strict=True)), ids=str)
+# the pipelines of two families drop the padding of prompts: how much is left is a number that a fake tensor lacks
+DROPPING = ("z_image", "qwen_image")
+
+
+@pytest.mark.parametrize(("family", "dtype"), [turn for turn in BY_TURNS if turn[0] not in DROPPING], ids=str)
 def test_pictures_are_evaluated_and_the_host_reads_only_once_a_batch(family, dtype):
     def work(backbone):
         evaluator = Evaluator(
