@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from npnet.errors import UserError, one_line, unknown
 from npnet.experiments import experiments
+from npnet.key_comments import annotated
 from npnet.paths import config_dir, options
 
 
@@ -88,19 +89,18 @@ def help_text(name: str, summary: str, folders: Sequence[Path], overrides: Seque
     """
     cfg = _composed(name, folders, overrides)
     lines = [f"npnet {name} [KEY=VALUE ...]", "", summary, ""]
+    lines += ["Choices:"]
     groups = sorted(path.name for path in config_dir().iterdir() if path.is_dir() and path.name in cfg)
     lines += [f"  {f'{group}=':<11}{', '.join(options(group, folders))}" for group in groups]
     found = experiments(name, folders)
     if found:
         width = max(map(len, found))
-        lines += ["", "experiments, as experiment=NAME:"]
+        lines += ["", "Experiments (complete configurations), chosen with experiment=NAME:"]
         lines += [f"  {experiment:<{width}}  {text}".rstrip() for experiment, text in found.items()]
     keys = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    lines += ["", "keys, with their values now:", "", OmegaConf.to_yaml(keys).rstrip()]
-    lines += [
-        "",
-        "Also: dry_run=true says what would be done; --cfg job shows the whole configuration; --multirun sweeps.",
-    ]
+    lines += ["", "Keys and their current values:", "", annotated(OmegaConf.to_yaml(keys).rstrip(), cfg, name, folders)]
+    if "dry_run" in keys:
+        lines += ["", "dry_run=true shows what would be done. --multirun runs the command for several values of a key."]
     return "\n".join(lines)
 
 

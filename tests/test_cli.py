@@ -1,5 +1,6 @@
 """The command table: one help, one way to write keys, one way to end."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from npnet import cli
 from npnet.arguments import describe, parse
@@ -120,6 +122,20 @@ def test_a_folder_of_ones_own_brings_groups_and_experiments(tmp_path):
     assert "mine" in options("noise", folders) and "standard" in options("noise", folders)
     text = help_text("evaluate", "Compare.", folders)
     assert "mine" in text and "Ours against theirs" in text and "demo_train" not in text
+
+
+@pytest.mark.parametrize("command", ["collect", "train", "evaluate"])
+def test_the_help_says_what_the_files_say_of_each_key_and_changes_no_value(command):
+    folders = config_dirs([])
+    text = help_text(command, "", folders, ["backbone=sdxl"]).partition("current values:\n")[2].rpartition("\n\n")[0]
+    plain = "\n".join(re.sub(r"\s+# .*", "", line) for line in text.splitlines())
+    assert yaml.safe_load(text) == yaml.safe_load(plain)
+    assert yaml.safe_load(text)["backbone"]["path"] == "stabilityai/stable-diffusion-xl-base-1.0"
+    own = (config_dir() / f"{command}.yaml").read_text().partition("task_name")[2]
+    written = re.findall(r"^ *(\w+):.*?# (.+)$", own, re.MULTILINE)
+    assert len(written) > 5
+    for key, comment in written:
+        assert re.search(rf"^ *{key}:.*# {re.escape(comment)}$", text, re.MULTILINE), key
 
 
 @pytest.mark.parametrize(

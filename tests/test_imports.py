@@ -20,7 +20,7 @@ LAYERS = [
             "paths",
             "instantiate",
         },
-        *{"text", "untrusted", "command", "composing", "experiments", "ending", "messages", "loggers"},
+        *{"text", "untrusted", "command", "composing", "key_comments", "experiments", "ending", "messages", "loggers"},
         *{"arguments", "labels", "fit"},
     },
     {"shapes", "work"},
