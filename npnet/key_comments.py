@@ -43,10 +43,10 @@ def _files(cfg: DictConfig, name: str, folders: Sequence[Path]) -> Iterator[tupl
         file = options(group, folders).get(chosen or "")
         if file is not None and not group.startswith("hydra/"):
             yield file, "" if group == "run" else f"{package or group}."
-    for group in cfg:
-        labels = cfg[group] if isinstance(cfg[group], DictConfig) else {}
-        known = options(str(group), folders) if group not in choices else {}
-        yield from ((known[str(label)], f"{group}.") for label in labels if label in known)
+    for key in map(str, cfg):
+        labels = cfg[key] if isinstance(cfg[key], DictConfig) else {}
+        known = options(key, folders) if key not in choices else {}
+        yield from ((known[str(label)], f"{key}.") for label in labels if label in known)
     yield config_dir() / f"{name}.yaml", ""
 
 
