@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import io
 import json
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from npnet.errors import UserError, reworded
 from npnet.untrusted import parse_json
-from npnet.work.atomic import write_bytes
+from npnet.work.atomic import writing
+from npnet.work.request import digest
 
 logger = logging.getLogger(__name__)
+
+UNFINISHED = ".unfinished"
+Made = TypeVar("Made")
 
 
 def split_lines(text: str) -> list[str]:
@@ -44,18 +51,65 @@ def read_json_lines(path: Path, where: str, nan: bool = False) -> Iterator[tuple
             yield number, value
 
 
-def write_json_lines(path: Path, pictures: Iterable[Any], total: int, reported: int) -> None:
-    """Write a value a line, whole or not at all, and say on the way how many are made.
+def write_json_lines(
+    path: Path, request: Mapping[str, Any], pictures: Sequence[Made], make: Callable[[Made], Any], reported: int
+) -> None:
+    """Write a value a line for each picture, and say on the way how many are made; a killed run resumes.
+
+    Lines are kept as they are made, in a hidden file beside ``path`` whose name says the request. It becomes ``path``
+    when it is whole.
 
     Args:
         path: to write.
-        pictures: a value for each, made as they are asked for.
-        total: of them.
+        request: what decides the lines; JSON values.
+        pictures: in the order of the lines.
+        make: the line's value for one of them.
         reported: pictures between two messages.
+
+    Raises:
+        UserError: another run is at work on the same file, or left it unfinished for another request; the disk is full.
     """
-    lines = []
-    for value in pictures:
-        lines.append(json.dumps(value) + "\n")
-        if len(lines) % reported == 0:
-            logger.info("%d of %d pictures", len(lines), total)
-    write_bytes(path, "".join(lines).encode())
+    kept = path.with_name(f".{path.name}.{digest(request)[:16]}{UNFINISHED}")
+    beside = path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}")
+    others = [other for other in beside if other != kept and other.stat().st_size]
+    if others:
+        raise UserError(
+            f"{path}: {others[0].name} beside it is of a run with other pictures or another model that was not "
+            "finished; remove it, or name a new file"
+        )
+    with writing(kept):
+        file = kept.open("a+b")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{path}: another run is writing this file") from None
+        done = _whole_lines(file)
+        if done:
+            logger.info("resuming: %d of %d pictures are done", done, len(pictures))
+        for number, picture in enumerate(pictures[done:], start=done + 1):
+            line = json.dumps(make(picture)) + "\n"
+            with writing(kept):
+                file.write(line.encode())
+                file.flush()
+            if number % reported == 0:
+                logger.info("%d of %d pictures", number, len(pictures))
+        with writing(path):
+            os.fsync(file.fileno())
+            kept.replace(path)
+
+
+def _whole_lines(file: BinaryIO) -> int:
+    """Return how many lines a killed run left whole, and cut off what follows them."""
+    file.seek(0)
+    number = end = 0
+    for line in file:
+        try:
+            parse_json(line.decode())
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        number, end = number + 1, end + len(line)
+    file.truncate(end)
+    return number

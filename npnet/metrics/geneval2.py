@@ -32,6 +32,7 @@ from npnet.ending import end
 from npnet.errors import FieldError, UserError
 from npnet.fields import Name
 from npnet.metrics.statistics import Mean, means
+from npnet.metrics.vlm_judge import check_address
 from npnet.weights.sources import check_source
 from npnet.work.atomic import check_new
 
@@ -51,7 +52,9 @@ class GenEval2Settings(Description):
         results: a file of scores, JSON lines; with images= it is written.
         images: the pictures, in one of the layouts that evaluate.py reads, or a .json of prompt and file.
         benchmark: your copy of geneval2_data.jsonl.
-        model: an image-text model of transformers.
+        model: an image-text model of transformers; with url=, as the server calls it.
+        url: of an OpenAI-compatible server (vLLM, SGLang), up to /v1, that tells the probabilities of tokens.
+        key_variable: the environment variable that holds the server's API key.
         device: what computes.
     """
 
@@ -59,6 +62,8 @@ class GenEval2Settings(Description):
     images: Path | None = None
     benchmark: Path | None = None
     model: Name = MODEL
+    url: Name | None = None
+    key_variable: Name | None = None
     device: Name = "cpu"
 
     def check(self) -> None:
@@ -71,7 +76,12 @@ class GenEval2Settings(Description):
             license = "CC BY-NC 4.0, facebookresearch/GenEval2"
             raise FieldError("benchmark", None, f"your copy of geneval2_data.jsonl ({license}) is needed")
         check_new(Path(self.results), "results")
-        check_source(self.model, "model", ["config.json"])
+        if self.url is not None:
+            check_address(self.url)
+        elif self.key_variable is not None:
+            raise FieldError("key_variable", self.key_variable, "url=ADDRESS is needed too")
+        else:
+            check_source(self.model, "model", ["config.json"])
 
 
 @dataclass(frozen=True)
@@ -177,7 +187,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{name:<20} {mean.mean:6.2f}  [{low:.2f}, {high:.2f}]  ({mean.count})")
     missing = f"; not the published score: {result.missing} have no picture" if result.missing else ""
     print(f"{result.prompts} prompts, 95 % confidence intervals over prompts{missing}")
-    made_by = f"{result.model.get('name')}, SHA-256 {str(result.model.get('sha256'))[:16]}"
+    name, sha256 = result.model.get("name"), result.model.get("sha256")
+    made_by = f"{name}, SHA-256 {str(sha256)[:16]}" if sha256 else f"{name}, as its server calls it"
     print(f"answered by {made_by}; published figures are by {MODEL}")
     return 0
 

@@ -51,8 +51,7 @@ class VLMJudge(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
-            raise FieldError("url", self.url, "an address http://HOST/v1 or https://HOST/v1 is needed")
+        check_address(self.url)
 
     @property
     def question_sha256(self) -> str:
@@ -64,3 +63,13 @@ class VLMJudge(Metric):
         found = NUMBER.fullmatch(THOUGHT.sub("", reply).strip())
         number = float(found[1]) if found else None
         return number if number is not None and number <= self.highest else None
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address of an OpenAI-compatible server.
+
+    Raises:
+        FieldError: of ``url``.
+    """
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise FieldError("url", url, "an address http://HOST/v1 or https://HOST/v1 is needed")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import threading
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,10 @@ MODEL = "stand-in-7b-of-the-server"
 
 
 class Judge(BaseHTTPRequestHandler):
-    """Answers with a number, or with what ``server.reply`` says; ``server.failures`` requests are refused first."""
+    """Answers with a number, or with what ``server.reply`` says; ``server.failures`` requests are refused first.
+
+    Asked for probabilities of tokens, it tells those of ``server.chances``.
+    """
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -22,8 +26,11 @@ class Judge(BaseHTTPRequestHandler):
         if self.server.failures:
             self.server.failures -= 1
             status = 503
-        message = {"content": self.server.reply or f"{number:.3f}"}
-        data = json.dumps({"model": MODEL, "choices": [{"message": message}]}).encode()
+        choice = {"message": {"content": self.server.reply or f"{number:.3f}"}}
+        if asked.get("logprobs") and self.server.chances:
+            tokens = [{"token": token, "logprob": math.log(chance)} for token, chance in self.server.chances.items()]
+            choice["logprobs"] = {"content": [{**tokens[0], "top_logprobs": tokens}]}
+        data = json.dumps({"model": MODEL, "choices": [choice]}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -37,7 +44,7 @@ def serve():
     """Start a server on this machine; it ends with the process."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
     server.daemon_threads = True
-    server.reply, server.failures, server.seen = None, 0, []
+    server.reply, server.failures, server.seen, server.chances = None, 0, [], {}
     server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

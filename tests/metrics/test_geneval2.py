@@ -13,6 +13,8 @@ from npnet.metrics.geneval2_questions import answers, read_benchmark
 from npnet.metrics.runtime import geneval2 as asking
 from npnet.metrics.runtime.image_text import ask
 from tests.commands import exit_code
+from tests.metrics.judge_server import MODEL as MODEL_OF_THE_SERVER
+from tests.metrics.judge_server import serve
 from tests.metrics.tiny_image_text import write_instructblip, write_llava, write_qwen3_vl
 
 ONE = {
@@ -154,6 +156,26 @@ def test_the_command_scores_writes_and_sums_up(benchmark, images, tmp_path, caps
     assert exit_code(geneval2.main, str(results), *given) == 2
 
 
+def test_a_server_is_asked_the_published_question_and_the_spellings_it_tells_are_summed(
+    benchmark, images, tmp_path, capsys
+):
+    server = serve()
+    server.chances = {"Yes": 0.5, "two": 0.25, " yes": 0.125, "No": 0.0625}
+    results = tmp_path / "results.jsonl"
+    given = [f"images={images}", f"benchmark={benchmark}", f"url={server.url}", "model=m"]
+    assert exit_code(geneval2.main, str(results), *given) == 0
+    rows = geneval2.read(results)
+    assert [row["scores"] for row in rows] == [pytest.approx(s) for s in ([0.25, 0.625, 0.625], [0.625])]
+    assert rows[0]["model"]["name"] == MODEL_OF_THE_SERVER
+    asked = {request["messages"][0]["content"][1]["text"] for _, _, request in server.seen[1:]}
+    assert asked == {f"{q} Answer in one word." for one in (ONE, TWO) for q, _ in one["vqa_list"]}
+    assert f"answered by {MODEL_OF_THE_SERVER}, as its server calls it" in capsys.readouterr().out
+    for chances, words in (({}, "no probabilities of tokens"), ({"<think>": 0.9}, "that answers at once")):
+        server.chances = chances
+        assert exit_code(geneval2.main, str(tmp_path / "other.jsonl"), *given) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_pictures_are_found_by_prompt_and_a_foreign_one_is_refused(benchmark, images, tmp_path):
     items = read_benchmark(benchmark)
     assert [item.prompt for _, item in asking.find(images, items)] == ["two red cats", "a dog"]
@@ -172,6 +194,11 @@ def test_the_users_copy_of_the_list_is_asked_for(tmp_path):
         geneval2.GenEval2Settings(str(tmp_path / "r.jsonl"), images=str(tmp_path)).check()
     with pytest.raises(FieldError, match="images=DIR is needed"):
         geneval2.GenEval2Settings("x", benchmark="y").check()
+    known = {"results": str(tmp_path / "r.jsonl"), "images": str(tmp_path), "benchmark": str(tmp_path / "x.jsonl")}
+    with pytest.raises(FieldError, match="url=here: an address http"):
+        geneval2.GenEval2Settings(**known, url="here").check()
+    with pytest.raises(FieldError, match="key_variable=KEY: url=ADDRESS is needed too"):
+        geneval2.GenEval2Settings(**known, key_variable="KEY").check()
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,9 @@ def test_detections_made_by_hand_come_out_as_records(pictures):
     class Hand(SimpleNamespace):
         __call__ = staticmethod(detector)
 
-    rows = list(here.detect(here.find_tasks(pictures, None), Hand(**vars(stand_in)), Colours()))
+    tasks, hand, colours = here.find_tasks(pictures, None), Hand(**vars(stand_in)), Colours()
+    made_by = here.check_labels(tasks, hand, colours)
+    rows = [here.judged(task, hand, colours, made_by) for task in tasks]
     assert [row["correct"] for row in rows] == [True, True, True, False]
     assert rows[3]["reason"] == "computer mouse: blue instead of 1 red"
     assert json.loads(rows[0]["details"]) == {"cup": [[0, 0, 9, 9, 0.5]], "computer mouse": [[1, 2, 3, 4, 0.8]]}
@@ -204,7 +206,7 @@ def test_a_class_that_the_detector_has_no_label_for_is_refused(folder, pictures)
     (pictures / "00000" / "metadata.jsonl").write_text(json.dumps(record))
     colours = SimpleNamespace(sha256="")
     with pytest.raises(FieldError, match="detector=.*has no label for dog"):
-        next(here.detect(here.find_tasks(pictures, None), Detector(str(folder / "yolos")), colours))
+        here.check_labels(here.find_tasks(pictures, None), Detector(str(folder / "yolos")), colours)
 
 
 def test_what_is_no_detector_and_results_of_two_are_refused(folder, tmp_path):

@@ -60,7 +60,7 @@ def test_the_notes_name_the_servers_model_and_the_digest_of_the_question(server)
 
 
 def test_a_busy_server_is_asked_again_and_a_reply_without_a_number_is_one_line(server, monkeypatch):
-    monkeypatch.setattr("npnet.metrics.runtime.vlm_judge.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("npnet.metrics.runtime.chat_server.time.sleep", lambda seconds: None)
     plain = VLMJudge(url=server.url).load().score(PICTURES[:1], ["a"])
     server.failures = 2
     assert torch.equal(VLMJudge(url=server.url).load().score(PICTURES[:1], ["a"]), plain)

@@ -18,6 +18,7 @@ import transformers
 from PIL import Image as Images
 from PIL.Image import Image
 
+from npnet.data.checksums import file_sha256
 from npnet.data.json_lines import read_json_lines, write_json_lines
 from npnet.data.tensors import fingerprint
 from npnet.errors import FieldError, UserError
@@ -55,16 +56,20 @@ class ColourReader:
 
 
 def run(settings: GenEvalSettings) -> None:
-    """Judge the pictures of ``settings.images`` and write ``settings.results``, whole or not at all.
+    """Judge the pictures of ``settings.images`` and write ``settings.results``; a killed run resumes.
 
     Raises:
-        UserError: see ``find_tasks`` and ``detect``.
+        UserError: see ``find_tasks``, ``check_labels``, ``judged`` and ``write_json_lines``.
     """
     assert settings.images is not None
     tasks = find_tasks(settings.images, settings.metadata)
     device = resolve_device(settings.device)
     detector, colours = Detector(settings.detector, device), ColourReader(settings.clip, device)
-    write_json_lines(Path(settings.results), detect(tasks, detector, colours), len(tasks), REPORTED)
+    made_by = check_labels(tasks, detector, colours)
+    pictures = [[str(path), file_sha256(path), task.record] for path, task in tasks]
+    request = {"detector": made_by, "pictures": pictures}
+    judge = partial(judged, detector=detector, colours=colours, made_by=made_by)
+    write_json_lines(Path(settings.results), request, tasks, judge, REPORTED)
 
 
 def cut_out(picture: Image, one: Found) -> Image:
@@ -114,35 +119,44 @@ def _matched(images: Path, metadata: Path) -> Iterator[tuple[Path, Task]]:
         yield picture.path, tasks[picture.prompt]
 
 
-def detect(tasks: Sequence[tuple[Path, Task]], detector: Detector, colours: ColourReader) -> Iterator[dict[str, Any]]:
-    """Judge pictures one by one; the records have the form of the published detector's file, and name the detector.
+def check_labels(tasks: Sequence[tuple[Path, Task]], detector: Detector, colours: ColourReader) -> dict[str, Any]:
+    """Return what names the detector in the records.
 
     Raises:
         FieldError: of ``detector``: it has no label for a class that a task names.
-        PictureError: a file is no picture.
     """
     lacking = sorted(set().union(*(task.names() for _, task in tasks)) - set(detector.names.values()))
     if lacking:
         raise FieldError("detector", detector.source, f"has no label for {', '.join(lacking[:5])}")
-    made_by = {
+    return {
         "name": detector.source,
         "class": detector.kind,
         "sha256": detector.sha256,
         "clip_sha256": colours.sha256,
         "transformers": transformers.__version__,
     }
-    for path, task in tasks:
-        picture = open_picture(path, f"images: {path}", upright=True)
-        found = counted(detector(picture), task.tag)
-        wrong = faults(task, found, partial(colours, picture))
-        boxes = {name: [[*one.box, one.score] for one in objects] for name, objects in found.items()}
-        yield {
-            "filename": str(path),
-            "tag": task.tag,
-            "prompt": task.prompt,
-            "correct": not wrong,
-            "reason": "\n".join(wrong),
-            "metadata": json.dumps(task.record),
-            "details": json.dumps(boxes),
-            "detector": made_by,
-        }
+
+
+def judged(
+    pictured: tuple[Path, Task], detector: Detector, colours: ColourReader, made_by: dict[str, Any]
+) -> dict[str, Any]:
+    """Judge a picture; the record has the form of the published detector's file, and names the detector.
+
+    Raises:
+        PictureError: a file is no picture.
+    """
+    path, task = pictured
+    picture = open_picture(path, f"images: {path}", upright=True)
+    found = counted(detector(picture), task.tag)
+    wrong = faults(task, found, partial(colours, picture))
+    boxes = {name: [[*one.box, one.score] for one in objects] for name, objects in found.items()}
+    return {
+        "filename": str(path),
+        "tag": task.tag,
+        "prompt": task.prompt,
+        "correct": not wrong,
+        "reason": "\n".join(wrong),
+        "metadata": json.dumps(task.record),
+        "details": json.dumps(boxes),
+        "detector": made_by,
+    }

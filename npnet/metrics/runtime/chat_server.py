@@ -1,0 +1,110 @@
+"""A vision-language model behind an OpenAI-compatible address, asked about one picture at a time."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from PIL.Image import Image
+
+from npnet.errors import FieldError, UserError, one_line
+from npnet.untrusted import parse_json
+
+BUSY = (408, 429, 500, 502, 503, 504)
+"""HTTP answers that ask for another attempt."""
+
+
+class ChatServer:
+    """Asks at temperature 0, and remembers which model the server says that it is.
+
+    Args:
+        url: of the API, up to ``/v1``.
+        model: as the server calls it.
+        key_variable: the environment variable that holds the API key; None sends no key.
+        timeout_seconds: for one answer.
+        attempts: at one answer, where the server is busy or cannot be reached.
+
+    Raises:
+        FieldError: the environment variable of the key is not set.
+        UserError: the address cannot be reached, which is seen before a picture is made.
+    """
+
+    def __init__(
+        self, url: str, model: str, key_variable: str | None, timeout_seconds: float = 120.0, attempts: int = 3
+    ) -> None:
+        self.url, self.model, self.answered_by = url, model, set[str]()
+        self._timeout, self._attempts = timeout_seconds, attempts
+        key = None if key_variable is None else os.environ.get(key_variable)
+        if key_variable is not None and not key:
+            raise FieldError("key_variable", key_variable, "this environment variable is not set")
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._reach()
+
+    def ask(self, picture: Image, question: str, **options: Any) -> dict[str, Any]:
+        """Return the server's first choice: ``message`` and what else ``options`` ask for.
+
+        Raises:
+            UserError: the server cannot be reached, refuses, or answers in another form.
+        """
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        parts = [{"type": "image_url", "image_url": {"url": address}}, {"type": "text", "text": question}]
+        asked = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": parts}],
+            "temperature": 0,
+            "seed": 0,
+            **options,
+        }
+        answer = self._post(json.dumps(asked).encode())
+        try:
+            choice = answer["choices"][0]
+            choice["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            raise self.refused("the answer is not of the OpenAI form") from None
+        self.answered_by.add(str(answer.get("model") or self.model))
+        return choice
+
+    def refused(self, reason: str) -> UserError:
+        """Return the error that says why the server's answer is of no use."""
+        return UserError(f"the judge at {self.url}: {reason}")
+
+    def _reach(self) -> None:
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/models", headers=self._headers)
+        for attempt in range(self._attempts):
+            try:
+                urllib.request.urlopen(request, timeout=self._timeout).close()
+            except urllib.error.HTTPError:
+                return  # not every server lists its models, but one is there
+            except OSError as error:
+                if attempt + 1 == self._attempts:
+                    raise self.refused(f"cannot be reached: {one_line(error)}") from error
+                time.sleep(2.0**attempt)
+            else:
+                return
+
+    def _post(self, body: bytes) -> Any:
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, self._headers)
+        for attempt in range(self._attempts):
+            last = attempt + 1 == self._attempts
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                    return parse_json(answer.read())
+            except urllib.error.HTTPError as error:
+                if last or error.code not in BUSY:
+                    said = one_line(error.read(300).decode(errors="replace"))
+                    raise self.refused(f"HTTP {error.code}: {said}") from error
+            except OSError as error:
+                if last:
+                    raise self.refused(f"cannot be reached: {one_line(error)}") from error
+            except ValueError as error:
+                raise self.refused(f"the answer is no JSON: {one_line(error)[:100]}") from error
+            time.sleep(2.0**attempt)
+        raise AssertionError("an attempt returns or raises")
