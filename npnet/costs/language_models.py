@@ -1,10 +1,10 @@
 """The published sizes of models whose text encoder is a language model; see ``npnet.costs.published``.
 
-Checked in November 2026 against copies of the hub's configuration files and the authors' code in public repositories:
-FLUX.2 [klein] 4B: ``Klein4BParams`` of black-forest-labs/flux2 in five repositories; Z-Image-Turbo: the transformer's and
-the text encoder's ``config.json`` as a converter to MLX quotes them, and three ports; Qwen-Image: the scheduler's file as
-five trainers quote it, diffusers' defaults of its transformer; SANA-Sprint: diffusers' own
-``scripts/convert_sana_to_diffusers.py``.
+Checked in November 2026 against copies of the hub's configuration files and of the authors' code in public
+repositories. FLUX.2 [klein] 4B: ``Klein4BParams`` of black-forest-labs/flux2, in five of them. Z-Image-Turbo:
+``config.json`` of the transformer and of the text encoder as a converter to MLX quotes them, and three ports.
+Qwen-Image: the scheduler's file as five trainers quote it, and diffusers' defaults of the transformer. SANA-Sprint:
+diffusers' ``scripts/convert_sana_to_diffusers.py``.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ TAKE_CELLS = (backbones.Flux2Klein,)
 """Those of them that take ``latents=`` as cells all the same."""
 COUNT_ONE_LESS = (backbones.ZImage,)
 """Those whose pipelines mean by a ``guidance_scale`` of 0 what the others mean by 1."""
-VARIANTS = r"(Modular|PAG|Adapter|ControlNet|ControlNetUnion|ControlNetPAG)?Pipeline"
+VARIANTS = r"(Modular|BaseModular|PAG|Adapter|ControlNet|ControlNetUnion|ControlNetPAG)?Pipeline"
 """Text-to-image pipelines of a family: their noise and their prompts are the plain one's."""
 
 

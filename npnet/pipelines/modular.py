@@ -1,4 +1,4 @@
-"""Golden noise as a block of modular diffusers, for Stable Diffusion XL.
+"""Golden noise as a block of modular diffusers, for the families that diffusers has in this form.
 
 The block stands before the one that prepares the latents. It draws the noise as that one would, takes it through the
 network, and leaves it in ``latents``, which every later block uses as it uses latents that a person gives.
@@ -7,23 +7,47 @@ network, and leaves it in ``latents``, which every later block uses as it uses l
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.modular_pipelines import InputParam, ModularPipelineBlocks, OutputParam
 from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
 
+from npnet import backbones
+from npnet.backbones.pipeline import PipelineBackbone
 from npnet.errors import UserError
 from npnet.pipelines.attached import seeds_of
-from npnet.pipelines.families import as_backbone
+from npnet.pipelines.families import as_argument, as_backbone, family_of
 from npnet.pipelines.golden import GoldenNoise
-from npnet.records import Conditioning
+from npnet.pipelines.prompts import overheard
 from npnet.work import atomic
 
+PAIR = ("prompt_embeds", "negative_prompt_embeds")
+POOLED = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+MASK = "prompt_embeds_mask"
+ENCODED: dict[type[PipelineBackbone], tuple[tuple[str, ...], ...]] = {
+    backbones.StableDiffusionXL: ((*PAIR, *POOLED),),
+    backbones.StableDiffusion3: ((*PAIR, *POOLED),),
+    backbones.Flux: ((PAIR[0], POOLED[0]),),
+    backbones.Flux2Klein: ((PAIR[0],), (PAIR[1],)),
+    backbones.QwenImage: ((PAIR[0], MASK), (PAIR[1], f"negative_{MASK}")),
+    backbones.ZImage: (PAIR,),
+    backbones.Wan: (PAIR,),
+}
+"""Under which names a family's blocks leave what ``encode_prompt`` of its pipeline returns, for each of its calls."""
+IN_FLOAT32 = (backbones.ZImage, backbones.Wan)
+"""Those that draw their noise in float32, whatever the network computes in."""
+FROM_PICTURES = re.compile("Img2Img|WithStrength|ImageLatents|withImage")
+"""In the names of blocks beside the one that draws the noise, where noise is not all that a picture starts from."""
+SIZES = ("height", "width", "num_frames", "max_sequence_length")
+PREPARES = "PrepareLatentsStep"
+"""Ends the name of the block that draws the noise: ``FluxPrepareLatentsStep``."""
 CODE = "golden_noise_block"
 """The file of a hub repository that names the class."""
-EMBEDS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 
 
 class GoldenNoiseBlock(ModularPipelineBlocks):
@@ -34,10 +58,9 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         block = GoldenNoiseBlock("path/or/hub-id")
         block = ModularPipelineBlocks.from_pretrained(REPOSITORY, trust_remote_code=True, network=REPOSITORY)
 
-    The second is for repositories that ``save_pretrained`` wrote. In the blocks of a pipeline it comes second in
-    ``denoise``, after the one that counts the prompts::
+    The second is for repositories that ``save_pretrained`` wrote. A block finds its place by itself::
 
-        blocks.sub_blocks["denoise"].sub_blocks.insert("golden_noise", block, 1)
+        block.insert_into(blocks)
 
     Args:
         network: a folder that ``train.py`` left, a hub id, an official ``.pth``, or a ``GoldenNoise`` with a network.
@@ -46,8 +69,6 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         UserError: there is no network.
         ValueError, OSError: see ``NPNet.from_pretrained``.
     """
-
-    model_name = "stable-diffusion-xl"
 
     def __init__(self, network: str | GoldenNoise | None = None) -> None:
         super().__init__()
@@ -66,11 +87,10 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
     @property
     def inputs(self) -> list[InputParam]:
         """What is read of the state, for diffusers."""
-        optional = ("latents", "prompt", "height", "width", "generator", "dtype", *EMBEDS[1:])
+        encoded = {name for calls in ENCODED.values() for names in calls for name in names} - {"prompt_embeds"}
+        optional = ("latents", "prompt", "generator", "dtype", *SIZES)
         return [
-            *(InputParam(name) for name in optional),
-            InputParam("num_images_per_prompt", default=1),
-            InputParam("batch_size", required=True),
+            *(InputParam(name) for name in (*optional, *sorted(encoded))),
             InputParam("prompt_embeds", required=True),
         ]
 
@@ -80,6 +100,24 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         return [
             OutputParam("latents", type_hint=torch.Tensor, description="golden noise, before the scheduler's scale")
         ]
+
+    def insert_into(self, blocks: Any) -> None:
+        """Put the block where it belongs: before each one that draws the noise of pictures from text alone.
+
+        Args:
+            blocks: of a whole pipeline, such as ``StableDiffusionXLAutoBlocks()``.
+
+        Raises:
+            UserError: no block draws noise, or it is of no family that has golden noise here.
+        """
+        found = list(_places(blocks))
+        if not found:
+            known = ", ".join(family.layout.pipeline.removesuffix("Pipeline") for family in ENCODED)
+            raise UserError(
+                f"{type(blocks).__name__}: no block that draws noise for a prompt; allowed: those of {known}"
+            )
+        for container, index in found:
+            container.sub_blocks.insert("golden_noise", self, index)
 
     @torch.no_grad()
     def __call__(self, components: Any, state: Any) -> tuple[Any, Any]:
@@ -95,21 +133,24 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         mine: Any = self  # diffusers gives its base classes no types
         block = mine.get_block_state(state)
         if block.latents is None:
-            backbone = as_backbone(components, height=block.height, width=block.width)
-            count = block.batch_size * block.num_images_per_prompt
-            dtype = block.dtype or components.vae.dtype
-            noise = randn_tensor(
-                (count, *backbone.latent_shape()), generator=block.generator, device=backbone.device, dtype=dtype
-            )
-            said = [block.prompt] if isinstance(block.prompt, str) else list(block.prompt or [""] * block.batch_size)
-            prompts = tuple(prompt for prompt in said for _ in range(count // len(said)))
-            conditioning = Conditioning(prompts, **{name: getattr(block, name) for name in EMBEDS})
-            better = self.golden.improve(
-                components, noise.float(), conditioning, backbone, seeds_of(block.generator, noise), {}
-            )
-            block.latents = better.to(noise)
+            block.latents = self._golden(components, block)
         mine.set_block_state(state, block)
         return components, state
+
+    def _golden(self, components: Any, block: Any) -> Tensor:
+        family = family_of(components)
+        sizes = {name: getattr(block, name) or getattr(components, f"default_{name}", None) for name in SIZES}
+        backbone = as_backbone(components, **sizes)
+        calls = [[getattr(block, name) for name in names] for names in ENCODED[family]]
+        encoded = [(block.prompt, call) for call in calls if call[0] is not None]
+        dtype = torch.float32 if family in IN_FLOAT32 else block.dtype or components.vae.dtype
+        shape = (len(block.prompt_embeds), *backbone.latent_shape())
+        noise = randn_tensor(shape, generator=block.generator, device=backbone.device, dtype=dtype)
+        conditioning = overheard(backbone, encoded, len(noise))
+        better = self.golden.improve(
+            components, noise.float(), conditioning, backbone, seeds_of(block.generator, noise), {}
+        )
+        return as_argument(components, better).to(noise)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
@@ -134,3 +175,17 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
             f'"""Needs npnet-lightning."""\n\nfrom {type(self).__module__} import {type(self).__name__}  # noqa: F401\n'
         )
         atomic.write_bytes(Path(save_directory) / f"{CODE}.py", code.encode())
+
+
+def _places(blocks: Any) -> Iterator[tuple[Any, int]]:
+    """Return the blocks of blocks, at any depth, in which noise is drawn for text alone, and where in them."""
+    named = {f"{family.layout.pipeline.removesuffix('Pipeline')}{PREPARES}" for family in ENCODED} | {
+        f"Flux2{PREPARES}"
+    }
+    inside = list(blocks.sub_blocks.values())
+    from_pictures = any(FROM_PICTURES.search(type(inner).__name__) for inner in inside)
+    for index, inner in enumerate(inside):
+        if type(inner).__name__ in named and not from_pictures:
+            yield blocks, index
+        elif getattr(inner, "sub_blocks", None):
+            yield from _places(inner)

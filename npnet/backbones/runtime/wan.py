@@ -66,7 +66,7 @@ class VideoDecoder(VaeDecoder):
 
 def check_one_stage(description: Wan, pipeline: Any) -> None:
     """Refuse the pipelines of Wan 2.2, with two denoisers or a timestep for each token."""
-    if pipeline.config.boundary_ratio is not None or pipeline.config.expand_timesteps:
+    if pipeline.config.get("boundary_ratio") is not None or pipeline.config.get("expand_timesteps"):
         raise FieldError("path", description.path, "a two-stage model of Wan 2.2; allowed: Wan 2.1")
 
 
