@@ -10,6 +10,7 @@ from npnet.backbones import Shapes
 from npnet.data.prompts import ShapesPrompts
 from npnet.metrics import ShapesJudge, ShapesScorer
 from npnet.noise import Network
+from npnet.training.card import CURVES, write_card
 
 PAIRS = 192
 NETWORKS = ["network", "network_paper", "network_reward"]
@@ -38,6 +39,22 @@ def test_the_recommended_network_has_no_svd_and_learnt_two_re_denoisings_of_its_
     assert (config["singular_value_branch"], config["trunk"]["widths"]) == ("off", [24, 48, 80])
     assert config["trained_for"]["noise"]["inversion"]["cycles"] == 2
     assert config["trained_for"]["backbone"].get("variant", "a") == variant
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_says_what_it_is_for_and_its_card_is_the_one_that_training_writes(variant, name, tmp_path):
+    folder = paths.shapes_weights(variant) / name
+    training = json.loads((folder / "training.json").read_text())
+    told = NPNet.from_pretrained(folder).trained_for
+    assert told == training["trained_for"]
+    assert told["license"] == "apache-2.0"
+    assert (told["backbone"]["_target_"], told["backbone"].get("variant", "a")) == ("npnet.backbones.Shapes", variant)
+    assert (told["num_inference_steps"], told["guidance_scale"]) == (4, 5.5)
+    if (folder / CURVES).is_file():
+        (tmp_path / CURVES).touch()
+    write_card(tmp_path, training, NPNet)
+    assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("variant", ["a", "b"])
