@@ -156,9 +156,7 @@ def test_the_command_scores_writes_and_sums_up(benchmark, images, tmp_path, caps
     assert exit_code(geneval2.main, str(results), *given) == 2
 
 
-def test_a_server_is_asked_the_published_question_and_the_spellings_it_tells_are_summed(
-    benchmark, images, tmp_path, capsys
-):
+def test_a_server_is_asked_as_published_and_the_spellings_it_tells_are_summed(benchmark, images, tmp_path, capsys):
     server = serve()
     server.chances = {"Yes": 0.5, "two": 0.25, " yes": 0.125, "No": 0.0625}
     results = tmp_path / "results.jsonl"

@@ -90,9 +90,7 @@ class ServedAnswerer:
             raise self.server.refused("it gave no probabilities of tokens (logprobs), which GenEval 2 needs") from None
         likeliest = max(chances, key=chances.__getitem__, default="")
         if likeliest.lstrip().startswith("<"):
-            raise self.server.refused(
-                f"the answer begins with {likeliest!r}: a model that does not think first is needed"
-            )
+            raise self.server.refused(f"the answer begins with {likeliest!r}; a model that answers at once is needed")
         return min(sum(chances[token] for token in chances.keys() & set(spellings)), 1.0)
 
 
