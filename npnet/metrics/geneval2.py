@@ -187,8 +187,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{name:<20} {mean.mean:6.2f}  [{low:.2f}, {high:.2f}]  ({mean.count})")
     missing = f"; not the published score: {result.missing} have no picture" if result.missing else ""
     print(f"{result.prompts} prompts, 95 % confidence intervals over prompts{missing}")
-    name, sha256 = (result.model.get(key) for key in ("name", "sha256"))
-    made_by = f"{name}, SHA-256 {str(sha256)[:16]}" if sha256 else f"{name}, as its server calls it"
+    sha256 = result.model.get("sha256")
+    which = f"SHA-256 {str(sha256)[:16]}" if sha256 else "as its server calls it"
+    made_by = f"{result.model.get('name')}, {which}"
     print(f"answered by {made_by}; published figures are by {MODEL}")
     return 0
 
