@@ -152,6 +152,8 @@ Guidance = Annotated[float, AtLeast(0), NotHuge(1000)]
 """A guidance scale; the largest in use are below 100."""
 NumWorkers = Annotated[int, AtLeast(1), NotHuge(4096)]
 """Processes."""
+Resamples = Annotated[int, AtLeast(40), AtMost(1e6)]
+"""Draws of a bootstrap: 2.5 % of fewer than 40 are not one."""
 Share = Annotated[float, AtLeast(0), AtMost(1)]
 Name = Annotated[str, NotEmpty()]
 """A text that is not empty: a path, a name."""

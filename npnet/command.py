@@ -17,7 +17,7 @@ from npnet.composing import check_flags, composition_error, help_text, wrong_gro
 from npnet.description import imported
 from npnet.ending import end, find_own_packages, refuse
 from npnet.experiments import check_experiment
-from npnet.labels import with_new_labels, without_tuned
+from npnet.labels import with_new_labels, with_open_keys, without_tuned
 from npnet.paths import config_dir, config_dirs, refuse_address
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir")
@@ -55,6 +55,8 @@ def _compose_and_call(
             refuse_address(place.strip("'\""), key)
     check_experiment(name, args.overrides, folders)
     sys.argv[1:] = without_tuned(with_new_labels(sys.argv[1:], folders), folders)
+    if name == "train":
+        sys.argv[1:] = with_open_keys(sys.argv[1:])
     task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(_as_job(function))
     stderr = sys.stderr
     sys.stderr = _WithoutHydraHeadline(stderr)  # type: ignore[assignment]

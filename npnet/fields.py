@@ -192,9 +192,9 @@ def _one_of(arguments: Sequence[Any], value: Any, key: str) -> Any:
             return checked(alternative, value, key)
         except FieldError as error:
             errors.append(error)
-    inner = [error for error in errors if error.key != key]  # a list or mapping of the right kind, one item wrong
-    if inner:
-        raise inner[0]
+    for error, kind in zip(errors, arguments, strict=True):  # a list of the right kind, one item wrong; a rule's words
+        if error.key != key or (get_origin(kind) is Annotated and error.needed != _needed(in_words(kind))):
+            raise error
     raise FieldError(key, value, _needed(_either(arguments)))
 
 
@@ -216,7 +216,8 @@ def in_words(annotation: Any) -> str:
     if origin is Annotated:
         rules = [str(rule) for rule in arguments[1:] if hasattr(rule, "holds") and not isinstance(rule, NotHuge)]
         kind = in_words(arguments[0])
-        return f"{'a text' if arguments[0] is str else kind} {' and '.join(rules)}" if rules else kind
+        told = " and ".join(rules).replace(" and that ", " that ")
+        return f"{'a text' if arguments[0] is str else kind} {told}" if rules else kind
     if origin is Literal:
         return " or ".join(map(str, arguments))
     if origin in (Union, types.UnionType):

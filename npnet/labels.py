@@ -20,6 +20,8 @@ from omegaconf import OmegaConf
 from npnet.paths import options
 
 GROUPS = ("noise", "metric")
+OPEN = ("trainer.", "callbacks.", "logger.")
+"""Beginnings of keys of Lightning's own classes: a YAML file names the usual ones, and what else is typed is added."""
 OVERRIDE = re.compile(rf"\+?(?P<group>{'|'.join(GROUPS)})\.(?P<label>\w+)(?P<rest>[.=].*)", re.DOTALL)
 
 
@@ -46,6 +48,14 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
             result.append(f"+{match['group']}.{match['label']}={_flow(_node(match['group'], known, folders))}")
         result.append(argument.removeprefix("+"))
     return result
+
+
+def with_open_keys(arguments: Sequence[str]) -> list[str]:
+    """Return a training's command line with ``trainer.KEY=``, which a YAML file need not name, as ``++trainer.KEY=``.
+
+    What the class does not have is refused where its keys are checked, so Hydra need not.
+    """
+    return [f"++{argument}" if argument.startswith(OPEN) else argument for argument in arguments]
 
 
 def without_tuned(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:

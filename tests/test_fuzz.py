@@ -67,6 +67,7 @@ REFUSED = {
         "noise=[standard] network_path=/nosuch",
         "noise.npnet.network='3'",
         "num_resamples=0",
+        "num_resamples=1",
         "guidance_scale=1e300",
         "workers=4294967296",
         "sampler=nosuch",

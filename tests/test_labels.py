@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from npnet.labels import with_new_labels, without_tuned
+from npnet.labels import with_new_labels, with_open_keys, without_tuned
 from npnet.paths import config_dir
 
 LABELS = [(group, path.stem) for group in ("noise", "metric") for path in sorted((config_dir() / group).glob("*.yaml"))]
@@ -93,3 +93,11 @@ def test_a_member_that_the_experiment_makes_keeps_what_the_experiment_says(tmp_p
     typed = ["experiment=mine", "noise.npnet_half.network_path=a"]
     assert with_new_labels(typed, [config_dir(), tmp_path]) == typed
     assert with_new_labels(typed[1:], [config_dir(), tmp_path]) != typed[1:]
+
+
+def test_a_key_of_lightnings_classes_needs_no_plus_in_a_training():
+    typed = ["trainer.limit_train_batches=3", "+trainer.limit_val_batches=2", "callbacks.best.mode=max", "seed=3"]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", with_open_keys(typed))
+    assert (cfg.trainer.limit_train_batches, cfg.trainer.limit_val_batches) == (3, 2)
+    assert (cfg.callbacks.best.mode, cfg.seed) == ("max", 3)

@@ -165,7 +165,9 @@ def _entries(value: Any) -> Iterator[Entry]:
             yield from _entries(item)
     elif isinstance(value, Mapping) and (name := _column(value)) is not None:
         seed = next((item for key, item in value.items() if str(key).lower() == SEED), None)
-        for entry in _entries(value[name]):
+        texts = list(_entries(value[name]))
+        seeds = seed if isinstance(seed, list) and len(seed) == len(texts) else [seed] * len(texts)
+        for entry, seed in zip(texts, seeds, strict=True):  # two columns, or a record
             yield entry._replace(seed=_seed(seed)) if entry.seed is None else entry
     elif isinstance(value, Mapping) and value and all(isinstance(item, list | Mapping) for item in value.values()):
         for item in value.values():
@@ -180,9 +182,12 @@ def _column(record: Mapping[str, Any]) -> str | None:
 
 
 def _seed(value: Any) -> int | None:
-    """Return a seed as a record or a cell holds it; None where it holds none."""
+    """Return a seed as a record or a cell holds it, or 12.0, which a column with gaps makes of 12; else None."""
     if isinstance(value, str):
-        value = int(value) if value.strip().isascii() and value.strip().isdigit() and len(value) < 20 else None
+        text = value.strip().removesuffix(".0")
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED:
         return value
     return None

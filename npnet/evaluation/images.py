@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npnet.bounds import Resamples
 from npnet.description import imported
 from npnet.errors import FieldError, UserError, reworded, under
 from npnet.fields import Count, Name, Seed, checked
@@ -46,7 +47,7 @@ class ImagesSettings(WorkSettings):
     output_dir: OutputFolder
     batch_size: Count = 64
     chunk_size: Count = 64
-    num_resamples: Count = 10000
+    num_resamples: Resamples = 10000
     seed: Seed = 0
     dry_run: bool = False
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from npnet.backbones import Backbone
-from npnet.bounds import Guidance
+from npnet.bounds import Guidance, Resamples
 from npnet.costs.gpus import GPU
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
@@ -64,7 +64,7 @@ class EvaluateSettings(WorkSettings):
     num_pictures: Whole = 12
     keep_images: Literal["all"] | Whole = "all"
     added_metrics: Literal["sample", "kept"] = "sample"
-    num_resamples: Count = 10000
+    num_resamples: Resamples = 10000
     dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)
 

@@ -8,8 +8,6 @@ seventeen buffers that later versions compute, older layouts are refused.
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 
 from npnet.errors import one_line, reworded
 from npnet.networks.checks import differences
-from npnet.weights.tensors import check_archive
+from npnet.weights.tensors import load_values
 
 NAMES = {
     "unet_svd/mlp1.": "singular_values.left.",
@@ -88,14 +86,8 @@ def read_official(path: Path, network: Callable[..., nn.Module]) -> tuple[dict[s
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    with path.open("rb") as file:
-        start = file.read(200)
-    if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
-        raise ValueError(f"{path} is a text, not a checkpoint: a git-LFS pointer, or a page saved in its place?")
-    kinds = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, LookupError, TypeError)
-    with reworded(kinds, ValueError, f"{path} cannot be read as a file of tensors, it is damaged or holds code: "):
-        check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+    with reworded(ValueError, ValueError, f"{path} "):
+        return load_values(path)
 
 
 def _flatten(stored: Any, path: Path) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ In this order, and for all files alike:
    whatever number goes before it or follows (``a_red_car-2.png``, ``a red car/0.png``);
 3. a **number** that begins the name (``12.png``, ``00012-3.jpg``, ``12_3.png``): the row of the prompt file as
    published, repeated and empty rows included, counted from 0, or from 1 where they run up to the number of rows;
-4. the **order**: one file for each row, in the natural order of the names.
+4. the **order** of names that one number alone tells apart, in equal steps (``IMG_0007.png``, ``IMG_0008.png``): one
+   file for each row. Other names, such as captions cut short, say nothing of the order.
 
 What could be read in two ways is refused, with the first picture that could belong to two prompts and both of them.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,6 +60,12 @@ def match(source: Path, files: Sequence[Path], rows: Sequence[str]) -> Matched:
     named = captions.keys() | numbers.keys()
     if len(named) == len(files):
         first = _first_number(source, numbers, rows)
+        for path in captions.keys() & numbers.keys() if len(captions) < len(files) else ():
+            row = rows[numbers[path] - first] if 0 <= numbers[path] - first < len(rows) else ""
+            if captions[path] != row:
+                other = next(path for path in files if path not in captions)
+                said = f"{_name(source, path)} is of {shown(captions[path], 80)!r} by its name, so its number is no row"
+                _refuse(source, f"{said}, and neither may be that of {_name(source, other)}")
         rest = {path: numbers[path] - first for path in files if path not in captions}
         by_number = dict(_numbered(source, rest, rows))
         return [(path, captions.get(path) or by_number[path]) for path in files]
@@ -149,7 +157,22 @@ def _ordered(source: Path, files: Sequence[Path], rows: Sequence[str]) -> Matche
         _refuse_two(source, path, one, other, f"{len(texts) - len(prompts)} prompts of the file repeat others")
     if len(files) != len(texts):
         raise UserError(f"images={source}: {len(files)} pictures do not match {len(prompts)} prompts; {WAYS}")
+    if len(prompts) > 1 and not _is_counted([_name(source, path) for path in files]):
+        two = list(dict.fromkeys(texts))
+        _refuse_two(source, files[0], two[0], two[1], "the names do not count, so their order says nothing")
     return list(zip(files, texts, strict=True))
+
+
+def _is_counted(names: Sequence[str]) -> bool:
+    """Say whether one number alone tells the names apart, in equal steps; suffixes do not count."""
+    parts = [re.split(r"([0-9]+)", name.rpartition(".")[0] or name) for name in names]
+    if len({len(part) for part in parts}) > 1:
+        return False
+    columns = [column for column in zip(*parts, strict=True) if len(set(column)) > 1]
+    if len(columns) != 1 or not columns[0][0].isdigit():
+        return False
+    numbers = [int(number) for number in columns[0]]
+    return len({after - before for before, after in pairwise(numbers)}) == 1
 
 
 def _check_rows(source: Path, files: Sequence[Path], numbers: Sequence[int], count: int, what: str) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from npnet.arguments import asked
+from npnet.bounds import Resamples
 from npnet.description import Description, imported
 from npnet.evaluation.contract import CostEntry, Diversity, MethodResults, Results
-from npnet.fields import Count, NotEmpty
+from npnet.fields import NotEmpty
 from npnet.report import markdown
 from npnet.report.diversity import NOISE
 from npnet.report.runs import Key, Run, read_run
@@ -37,7 +38,7 @@ class CompareSettings(Description):
     """
 
     runs: Annotated[tuple[Path, ...], NotEmpty()]
-    num_resamples: Count = 10000
+    num_resamples: Resamples = 10000
 
 
 @dataclass(frozen=True)

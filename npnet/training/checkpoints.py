@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from npnet.errors import UserError, reworded
 from npnet.training.keeping import FOLDER
-from npnet.weights.tensors import check_archive
+from npnet.weights.tensors import load_values
 from npnet.work.atomic import AtomicFile, make_folder
 
 LAST, PREVIOUS, BEST = "last.ckpt", "last.previous.ckpt", "best.ckpt"
@@ -62,15 +61,11 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged, or no checkpoint of a training.
     """
-    damaged = f"{path}: is damaged or no checkpoint: "
-    with (  # zip, pickle and torch have many names for damage
-        reworded(Exception, UserError, damaged, but=UserError),
-        reworded(FileNotFoundError, lambda why: UserError(f"{path}: no such checkpoint")),
-        # torch's own words advise to execute what is pickled
-        reworded(pickle.UnpicklingError, lambda why: UserError(f"{damaged}no file of values")),
+    with (
+        reworded((ValueError, OSError), UserError, f"{path}: is damaged or no checkpoint: ", but=FileNotFoundError),
+        reworded(FileNotFoundError, lambda why: UserError(f"{path}: no such checkpoint"), but=UserError),
     ):
-        check_archive(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load_values(path)
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
         raise UserError(f"{path}: is no checkpoint of a training")
     return found

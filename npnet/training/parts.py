@@ -15,7 +15,7 @@ from npnet.description import Description
 from npnet.errors import under
 from npnet.instantiate import Node
 from npnet.loggers import check_logins
-from npnet.training.plan import check_callbacks, check_checkpoint, check_processes
+from npnet.training.plan import check_callbacks, check_checkpoint, check_limits, check_processes
 from npnet.training.settings import TrainSettings
 from npnet.training.start import build_network
 from npnet.training.trainer_keys import check_nodes_are_there
@@ -52,6 +52,7 @@ def check_nodes(settings: TrainSettings, data: PairData) -> None:
     """
     check_checkpoint(settings)
     check_processes(settings, data)
+    check_limits(settings, data)
     build_network(settings, data)
     build_loggers((settings.logger or {}).values())
     if settings.export_from is None:

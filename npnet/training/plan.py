@@ -47,6 +47,7 @@ def describe(settings: TrainSettings) -> str:
     if settings.trainer.keys.get("_target_") not in USUAL:
         imported("npnet.training.parts:build_trainer")(settings)
     check_processes(settings, data)
+    check_limits(settings, data)
     said = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
     counted = costs(settings, data) if objective.takes_pairs else []
     told = [*warmup_note(settings, data), *accelerator_note(settings)]
@@ -60,9 +61,36 @@ def num_processes(settings: TrainSettings) -> int:
     return (here if isinstance(here, int) and here > 0 else 1) * int(settings.trainer.keys.get("num_nodes", 1))
 
 
+def limited(batches: int, limit: float | None) -> int:
+    """Return how many batches are left of so many by one of Lightning's limits: a number of them, or a share."""
+    return min(batches, limit if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit)))
+
+
 def batches_of_an_epoch(settings: TrainSettings, data: Any) -> int:
     """Return how many batches each process takes in an epoch, the last one perhaps not full."""
-    return -(-data.num_samples(False) // (settings.data.batch_size * num_processes(settings)))
+    batches = -(-data.num_samples(False) // (settings.data.batch_size * num_processes(settings)))
+    return limited(batches, settings.trainer.keys.get("limit_train_batches"))
+
+
+def check_limits(settings: TrainSettings, data: Any) -> None:
+    """Refuse limits of the trainer that leave nothing of an epoch, or nothing of what they are limits of.
+
+    Raises:
+        FieldError: names the key.
+    """
+    keys, where = settings.trainer.keys, settings.trainer.where
+    batches = batches_of_an_epoch(settings, data)
+    if not batches:
+        raise FieldError(f"{where}.limit_train_batches", keys["limit_train_batches"], "leaves no batch of an epoch")
+    share, validated = keys.get("limit_val_batches"), -(-data.num_samples(True) // settings.data.batch_size)
+    if share and validated and not limited(validated, share):
+        raise FieldError(f"{where}.limit_val_batches", share, f"leaves none of the {validated} to validate on")
+    interval = keys.get("val_check_interval")
+    if isinstance(interval, int) and interval > batches and keys.get("check_val_every_n_epoch", 1) is not None:
+        raise FieldError(f"{where}.val_check_interval", interval, f"an epoch has only {batches} batches")
+    least = keys.get("min_epochs")
+    if least is not None and least > settings.max_epochs:
+        raise FieldError(f"{where}.min_epochs", least, f"is above {where}.max_epochs={settings.max_epochs}")
 
 
 def check_processes(settings: TrainSettings, data: Any) -> None:
@@ -169,6 +197,11 @@ def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
         target = str(node.keys["_target_"])
         check_keys(node)
         if target.endswith("EarlyStopping"):
+            if settings.trainer.keys.get("limit_val_batches") == 0:
+                raise UserError(
+                    f"callbacks.{label} watches {node.keys.get('monitor')}, but {settings.trainer.where}."
+                    "limit_val_batches=0 leaves no validation"
+                )
             if not pairs.num_samples(True):
                 raise UserError(
                     f"callbacks.{label} watches {node.keys.get('monitor')}, but no pair is left to validate on: "

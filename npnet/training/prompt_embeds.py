@@ -17,7 +17,7 @@ from npnet.data import places, schema
 from npnet.data.tensor_cache import TensorCache
 from npnet.errors import UserError, under
 from npnet.instantiate import build
-from npnet.training.start import needs_text
+from npnet.training.start import make_network, needs_text
 from npnet.work.job import Advance
 from npnet.work.progress import Progress
 
@@ -39,8 +39,10 @@ def provide(settings: TrainSettings, data: PairData) -> None:
     """
     node = backbone_node(settings, data)
     cache = _cache(settings, data, node)
-    data.embeddings = cache.read
     missing = [prompt for prompt in data.prompts() if not cache.holds(prompt)]
+    if missing and settings.init_from is not None:  # a start that cannot be is said before the backbone is loaded
+        make_network(settings, data, build(node, "backbone", backbones.Backbone).embed_dims())
+    data.embeddings = cache.read
     if missing:
         fill(cache, missing, node, settings.data.batch_size)
 

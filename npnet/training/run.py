@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import warnings
@@ -23,9 +22,9 @@ from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Begun, Result, export
 from npnet.training.module import NetworkModule
 from npnet.training.parts import build_callbacks, check_nodes, process_rank
-from npnet.training.plan import exported_checkpoint
+from npnet.training.plan import exported_checkpoint, limited
 from npnet.training.run_state import RunState, bring_back
-from npnet.training.settings import TrainSettings, extends
+from npnet.training.settings import TrainSettings, asked_anew, extends
 from npnet.training.start import describe_start, make_network, needs_text
 from npnet.work import lock
 from npnet.work import request as requests
@@ -54,7 +53,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
     prompt_embeds.check(settings, data)
     check_nodes(settings, data)
     output_dir = Path(settings.output_dir)
-    with _held(output_dir, request):
+    with _held(settings, request):
         if settings.export_from is not None:
             _export_from(settings, data, output_dir, request)
         elif (output_dir / NETWORK / "config.json").is_file():
@@ -64,7 +63,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
+def _held(settings: TrainSettings, request: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder for this request; a finished run that is asked for more epochs is opened again.
 
     The other processes of a distributed run work in the folder that the first one holds.
@@ -72,11 +71,9 @@ def _held(output_dir: Path, request: Mapping[str, Any]) -> Iterator[None]:
     if process_rank() != 0:
         yield
         return
-    there = requests.read(output_dir) if (output_dir / requests.NAME).is_file() else None
-    longer = there is not None and extends(json.loads(json.dumps(request)), there)
-    with lock.hold(output_dir, there if longer else request):
-        if longer:
-            assert there is not None
+    output_dir, there = Path(settings.output_dir), asked_anew(settings, request)
+    with lock.hold(output_dir, there):
+        if extends(request, there):
             before = output_dir / NETWORK
             if before.is_dir():
                 kept = before.with_name(f"{NETWORK}-{there['trainer']['max_epochs']}-epochs")
@@ -175,8 +172,7 @@ def _run_trainer(trainer: L.Trainer, module: NetworkModule, data: Any, checkpoin
 
 def _num_steps(settings: TrainSettings, data: Any, trainer: L.Trainer) -> int:
     """Return the steps of the whole run, as long as nothing ends it early."""
-    batches, limit = data.num_batches(trainer.world_size), trainer.limit_train_batches
-    batches = min(batches, limit if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit)))
+    batches = limited(data.num_batches(trainer.world_size), trainer.limit_train_batches)
     return settings.max_epochs * -(-batches // trainer.accumulate_grad_batches)
 
 

@@ -153,9 +153,28 @@ def check_folder(settings: TrainSettings, asked: Mapping[str, Any]) -> None:
     Raises:
         UserError: see ``requests.claim``.
     """
+    requests.check(Path(settings.output_dir), lambda: asked_anew(settings, asked))
+
+
+def asked_anew(settings: TrainSettings, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request that the run's folder must be of: as its own is, in what may differ.
+
+    A finished run may be given more epochs, and a checkpoint may be exported in any dtype.
+
+    Raises:
+        FieldError: nothing but the dtype of a finished run's network differs.
+    """
     folder = Path(settings.output_dir)
-    if not (folder / requests.NAME).is_file() or not extends(json.loads(json.dumps(asked)), requests.read(folder)):
-        requests.check(folder, lambda: asked)
+    if not (folder / requests.NAME).is_file():
+        return asked
+    there, asked = requests.read(folder), json.loads(json.dumps(asked))
+    as_there = {**asked, "export_dtype": there.get("export_dtype")}
+    if settings.export_from is not None:
+        return as_there
+    if asked != there and as_there == there:
+        also = f"{folder} was made with {there['export_dtype']}; with export_from=best its network is exported so, too"
+        raise FieldError("export_dtype", settings.export_dtype, also)
+    return there if extends(asked, there) else asked
 
 
 def extends(asked: Mapping[str, Any], there: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from npnet.data.found import sizes_of
@@ -39,13 +40,20 @@ def check_own_network(node: Node) -> None:
     node.check(*parameters_of(network_target(node)))
 
 
-def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> NoiseNetwork:
+def build_network(
+    settings: TrainSettings, data: PairData | PromptNoise, embed_dims: Mapping[str, int] | None = None
+) -> NoiseNetwork:
     """Build the network for the shapes of the data, of fresh weights.
+
+    Args:
+        settings: of the run.
+        data: of the run.
+        embed_dims: sizes of embeddings that the data does not hold yet.
 
     Raises:
         UserError: a key cannot be, or the network cannot be built for this data.
     """
-    facts: dict[str, Any] = {**settings.objective.embed_dims(settings), **sizes_of(data.first())}
+    facts: dict[str, Any] = {**settings.objective.embed_dims(settings), **(embed_dims or {}), **sizes_of(data.first())}
     parameters, open_ended = parameters_of(network_target(settings.network))
     facts = {name: fact for name, fact in facts.items() if open_ended or name in parameters}
     for name in facts.keys() & settings.network.keys.keys() & parameters.keys():  # a mistake, though the data decides
@@ -53,8 +61,15 @@ def build_network(settings: TrainSettings, data: PairData | PromptNoise) -> Nois
     return settings.network.build(NoiseNetwork, **facts)
 
 
-def make_network(settings: TrainSettings, data: PairData | PromptNoise) -> tuple[NoiseNetwork, Start]:
+def make_network(
+    settings: TrainSettings, data: PairData | PromptNoise, embed_dims: Mapping[str, int] | None = None
+) -> tuple[NoiseNetwork, Start]:
     """Build the network for the shapes of the data, and take the weights of ``init_from``.
+
+    Args:
+        settings: of the run.
+        data: of the run.
+        embed_dims: see ``build_network``.
 
     Returns:
         The network, and what ``init_from`` left out.
@@ -62,7 +77,7 @@ def make_network(settings: TrainSettings, data: PairData | PromptNoise) -> tuple
     Raises:
         UserError: the network cannot be built for this data, or ``init_from`` is of another one.
     """
-    network = build_network(settings, data)
+    network = build_network(settings, data, embed_dims)
     if settings.init_from is None:
         trunk = settings.network.keys.get("trunk")
         asked = f"network.pretrained_trunk=true: the weights of {trunk} cannot be had: "

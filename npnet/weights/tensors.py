@@ -8,16 +8,19 @@ a missing key could leave behind. Files are safetensors, or PyTorch files of pla
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, one_line, reason, reworded
 from npnet.weights.files import matches, read_index
 from npnet.weights.sources import fetch
 
@@ -73,20 +76,39 @@ def check_archive(path: Path) -> None:
         raise ValueError(f"is damaged: {damaged} does not have its checksum")
 
 
-def _read(path: Path, field: str) -> object:
+def load_values(path: Path) -> Any:
+    """Return what ``torch.save`` wrote, on the CPU: tensors and plain values, the checksums compared.
+
+    Torch's own words advise to execute what is pickled, so they are not passed on.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, is no such file, or holds more than values, in words that follow the file's name.
+    """
+    if _is_text(path):
+        raise ValueError("is a text, not weights: a git-LFS pointer, or a page saved in its place?")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the readers raise errors of many kinds for damaged files
-        if _is_text(path):
-            reason = "is a text, not weights: a git-LFS pointer, or a page saved in its place?"
-        elif isinstance(error, pickle.UnpicklingError):
-            reason = f"holds pickled objects, which are never executed: {one_line(error)[:200]}"
-        else:
-            reason = f"cannot be read: {one_line(error)[:200]}"
-        raise FieldError(field, path, reason) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unusual pickle protocol
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        found = f" ({one_line(named[1])[:100]})" if named else ""
+        raise ValueError(f"holds pickled objects{found}, which are never executed, or is damaged") from error
+    except Exception as error:  # torch's readers raise errors of many kinds for damaged files
+        what = reason(error, 200).split(". This is an internal")[0]
+        raise ValueError(f"cannot be read, it is damaged or no file of tensors: {what}") from error
+
+
+def _read(path: Path, field: str) -> object:
+    if path.suffix == ".safetensors" and not _is_text(path):
+        with reworded(Exception, partial(FieldError, field, path), "cannot be read: "):
+            return load_file(path)
+    with reworded((ValueError, OSError), partial(FieldError, field, path)):
+        return load_values(path)
 
 
 def _is_text(path: Path) -> bool:

@@ -50,7 +50,7 @@ def test_collect(tmp_path, refused):
 
 def test_evaluate(tmp_path, refused):
     search = ["noise.best_of_n.num_candidates=2", "noise.best_of_n.scorer=shapes_scorer"]
-    asked = ["noise=[standard,best_of_n]", *search, "prompts.limit=4", "batch_size=4", "num_resamples=10"]
+    asked = ["noise=[standard,best_of_n]", *search, "prompts.limit=4", "batch_size=4", "num_resamples=40"]
     evaluate(composed("evaluate", *asked, "keep_images=0", f"output_dir={tmp_path}"))
     methods = json.loads((tmp_path / "results.json").read_text())["methods"]
     forwards = {label: method["cost"]["forwards"] for label, method in methods.items()}

@@ -78,7 +78,8 @@ def test_a_caption_counts_before_a_number(name):
 
 
 def test_captions_and_numbers_go_together_and_a_caption_wins():
-    assert matched(["0-a fish.png", "1.png"], ANIMALS) == {"0-a fish.png": "a fish", "1.png": "a cat"}
+    assert matched(["4-a fish.png", "1.png"], ANIMALS) == {"4-a fish.png": "a fish", "1.png": "a cat"}
+    assert matched(["0-a fish.png"], ANIMALS) == {"0-a fish.png": "a fish"}
 
 
 def test_a_caption_of_two_prompts_is_refused():
@@ -108,14 +109,39 @@ def test_our_own_pictures_of_several_methods_are_not_pooled():
     assert "images=made/npnet" in said
 
 
-def test_without_numbers_the_order_counts_the_rows_as_published():
-    assert matched("abcde", ANIMALS) == dict(zip("abcde", ANIMALS, strict=True))
-    assert matched("abc", ["one", "", "two", "three"]) == {"a": "one", "b": "two", "c": "three"}
+def test_the_order_of_names_that_count_is_that_of_the_rows_as_published():
+    names = [f"IMG_{number}.png" for number in range(7, 12)]
+    assert matched(names, ANIMALS) == dict(zip(names, ANIMALS, strict=True))
+    names = ["a10", "a20", "a30"]
+    assert matched(names, ["one", "", "two", "three"]) == {"a10": "one", "a20": "two", "a30": "three"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["zebra_in_the.png", "apple_on_a.png", "a_d.png"],  # captions cut short
+        ["zebra_in_the_0.png", "apple_on_a_1.png", "a_d_2.png"],
+        ["p0_seed1.png", "p0_seed2.png", "p1_seed1.png"],
+        ["x0.png", "x1.png", "y0.png"],
+        ["IMG_1.png", "IMG_2.png", "IMG_4.png"],  # one is missing
+        "abc",
+    ],
+)
+def test_names_that_do_not_count_are_no_order(names):
+    said = refusal(names, ["zebra in the long grass", "apple on a table", "a dog"])
+    assert "could be of 'zebra in the long grass' or of 'apple on a table'" in said
+
+
+def test_a_caption_that_its_number_contradicts_shows_that_numbers_are_no_rows():
+    rows = ["zebra in the long grass", "apple on a table", "a dog"]
+    assert "0-a_dog.png is of 'a dog' by its name" in refusal(["0-a_dog.png", "1-apple.png", "2-zebra.png"], rows)
+    names = ["2-a_dog.png", "1-apple.png", "0-zebra.png"]
+    assert matched(names, rows) == dict(zip(names, reversed(rows), strict=True))
 
 
 def test_as_many_files_as_prompts_without_repeats_are_refused():
-    said = refusal("abcd", ANIMALS)
-    assert "c could be of 'a dog' or of 'a bird'" in said
+    said = refusal(["i0", "i1", "i2", "i3"], ANIMALS)
+    assert "i2 could be of 'a dog' or of 'a bird'" in said
 
 
 def test_another_count_of_files_is_refused():

@@ -250,3 +250,12 @@ def test_the_network_of_any_checkpoint_can_be_exported(pairs, tmp_path):
         run(pairs, tmp_path / "run", *overrides, "export_from=nosuch", small=LIGHT)
     run(pairs, tmp_path / "run", *overrides, small=LIGHT)
     assert (tmp_path / "run" / "network" / "config.json").is_file()
+    before = weights(tmp_path / "run")
+    with pytest.raises(UserError, match="export_dtype=float16: .* was made with float32; with export_from=best"):
+        run(pairs, tmp_path / "run", *overrides, "export_dtype=float16", small=LIGHT)
+    run(pairs, tmp_path / "run", *overrides, "export_dtype=float16", "export_from=best", small=LIGHT)
+    half = torch_load(tmp_path / "run" / "network-best")
+    assert same(half, {key: value.half() for key, value in before.items()})
+    with pytest.raises(UserError, match="made with another configuration: trainer.max_epochs"):
+        run(pairs, tmp_path / "run", "trainer.max_epochs=5", *overrides[1:], "export_from=best", small=LIGHT)
+    assert same(weights(tmp_path / "run"), before)

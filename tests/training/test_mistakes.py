@@ -109,6 +109,14 @@ def test_bad_values_are_refused_by_name(pairs, tmp_path, overrides, message):
         (["+trainer.fast_dev_run=true"], "trainer.fast_dev_run=true: it keeps no checkpoint to export"),
         (["+trainer.overfit_batches=1"], "trainer.overfit_batches=1: data.max_pairs=N trains on few pairs"),
         (["data.validation_share=0.999"], "data.validation_share=0.999: all 40 pairs are validated on"),
+        (["+trainer.limit_train_batches=0.01"], "trainer.limit_train_batches=0.01: leaves no batch of an epoch"),
+        (["+trainer.limit_val_batches=0.01"], "trainer.limit_val_batches=0.01: leaves none of the"),
+        (["+trainer.val_check_interval=100"], "trainer.val_check_interval=100: an epoch has only"),
+        (["+trainer.min_epochs=99"], "trainer.min_epochs=99: is above trainer.max_epochs="),
+        (
+            ["callbacks=[early_stopping]", "+trainer.limit_val_batches=0"],
+            "callbacks.early_stopping watches val/mse, but trainer.limit_val_batches=0 leaves no validation",
+        ),
         (["export_from=checkpoints/"], "export_from=checkpoints/: best, last or a file FILE.ckpt is needed"),
     ],
 )
@@ -128,8 +136,10 @@ def test_a_dry_run_tells_what_would_not_work_here_and_a_warm_up_that_never_ends(
         assert "not on this machine: trainer.accelerator=cuda: there is no such device here; allowed: auto, cpu" in said
         with pytest.raises(UserError, match="^trainer.accelerator=cuda: there is no such device here"):
             run(pairs, folder, "trainer.accelerator=cuda", small=LIGHT)
-    run(pairs, folder, "dry_run=true")
+    run(pairs, folder, "dry_run=true", "module.warmup_steps=60")
     assert "warmup" not in capsys.readouterr().out
+    run(pairs, folder, "dry_run=true", "module.warmup_steps=60", "+trainer.limit_train_batches=2")
+    assert "module.warmup_steps=60: the run has 60 steps" in capsys.readouterr().out
 
 
 def test_a_run_that_is_named_as_a_network_says_where_its_network_is(pairs, tmp_path):

@@ -126,3 +126,17 @@ def test_a_prompt_that_is_not_cached_is_named(bare):
         list(data.train_dataloader())
     data.embeddings = lambda prompt: {"prompt_embeds": torch.zeros(2, 3)}
     assert next(iter(data.train_dataloader()))["prompt_embeds"].shape[1:] == (2, 3)
+
+
+def test_a_start_that_does_not_fit_is_refused_before_the_backbone_is_loaded(bare, tmp_path, monkeypatch):
+    start(bare, tmp_path / "one", *FAKE_BACKBONE)
+
+    def refuse(self, device=None):
+        raise AssertionError("the backbone was loaded")
+
+    monkeypatch.setattr(LinearBackbone, "load", refuse)
+    begin = [f"init_from={tmp_path / 'one' / 'network'}", f"data.embeddings_cache={tmp_path / 'cache'}", *FAKE_BACKBONE]
+    with pytest.raises(UserError, match="init_from=.*does not fit its network"):
+        start(bare, tmp_path / "two", *begin, "network.residual_branch=true")
+    with pytest.raises(AssertionError, match="loaded"):
+        start(bare, tmp_path / "three", *begin)
