@@ -107,7 +107,7 @@ def survey(folder: Path, verify: bool = False) -> Survey:
     shards, broken = [], []
     for path in sidecars:
         try:
-            shards.append(read_shard(path.with_suffix(".tar"), verify, asked))
+            shards.append(read_shard(path.with_suffix(".tar"), verify))
         except UserError as error:
             broken.append(str(error))
     expected = requests.digest(asked) if asked else None

@@ -21,7 +21,7 @@ from npnet.composing import composition_error, wrong_group
 from npnet.description import imported
 from npnet.errors import UserError, one_line
 from npnet.experiments import check_experiment
-from npnet.labels import with_new_labels
+from npnet.labels import with_new_labels, with_open_keys
 from npnet.paths import config_dir, config_dirs
 
 VALUES = {
@@ -71,7 +71,8 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
     check_experiment(command, overrides, folders)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose(command, with_new_labels(overrides, folders))
+        typed = with_open_keys(overrides) if command == "train" else overrides
+        return compose(command, with_new_labels(typed, folders))
 
 
 def tried(command: str, overrides: list[str]) -> Outcome:

@@ -95,7 +95,7 @@ def scores_from_json(scores: Mapping[str, Any]) -> dict[str, tuple[float, float]
     """Read ``scores_to_json`` back; null becomes NaN."""
 
     def number(value: Any) -> float:
-        return math.nan if value is None else float(value)
+        return math.nan if value is None else checked(float, value, "scores")
 
     return {str(metric): (number(sides["source"]), number(sides["golden"])) for metric, sides in scores.items()}
 
@@ -238,4 +238,6 @@ def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, 
                 checked(annotation, sidecar[name], name)
     if CHECKSUM in sidecar and sidecar[CHECKSUM] != checksum(sidecar):
         raise UserError(f"{place}: was changed after it was written (its checksum is not that of its values)")
+    if request and sidecar.get("request_sha256", requests.digest(request)) != requests.digest(request):
+        raise UserError(f"{place}: is of another collection than request.json beside it")
     return Shard(path, sidecar, tried, request or {})

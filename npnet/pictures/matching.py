@@ -8,8 +8,8 @@ In this order, and for all files alike:
    whatever number goes before it or follows (``a_red_car-2.png``, ``a red car/0.png``);
 3. a **number** that begins the name (``12.png``, ``00012-3.jpg``, ``12_3.png``): the row of the prompt file as
    published, repeated and empty rows included, counted from 0, or from 1 where they run up to the number of rows;
-4. the **order** of names that one number alone tells apart, in equal steps (``IMG_0007.png``, ``IMG_0008.png``): one
-   file for each row. Other names, such as captions cut short, say nothing of the order.
+4. the **order** of names that one number alone tells apart (``IMG_0007.png``, ``IMG_0008.png``): one file for each
+   row. Other names, such as captions cut short, say nothing of the order.
 
 What could be read in two ways is refused, with the first picture that could belong to two prompts and both of them.
 """
@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -164,15 +163,12 @@ def _ordered(source: Path, files: Sequence[Path], rows: Sequence[str]) -> Matche
 
 
 def _is_counted(names: Sequence[str]) -> bool:
-    """Say whether one number alone tells the names apart, in equal steps; suffixes do not count."""
+    """Say whether one number alone tells the names apart; suffixes do not count."""
     parts = [re.split(r"([0-9]+)", name.rpartition(".")[0] or name) for name in names]
     if len({len(part) for part in parts}) > 1:
         return False
     columns = [column for column in zip(*parts, strict=True) if len(set(column)) > 1]
-    if len(columns) != 1 or not columns[0][0].isdigit():
-        return False
-    numbers = [int(number) for number in columns[0]]
-    return len({after - before for before, after in pairwise(numbers)}) == 1
+    return len(columns) == 1 and columns[0][0].isdigit() and len(set(columns[0])) == len(names)
 
 
 def _check_rows(source: Path, files: Sequence[Path], numbers: Sequence[int], count: int, what: str) -> None:

@@ -11,7 +11,7 @@ import webdataset
 from collect.writer import is_finished
 from npnet.data import checksums, schema, shards
 from npnet.errors import UserError
-from npnet.work import atomic
+from npnet.work import atomic, request
 from tests.pairs import write_folder
 
 
@@ -277,3 +277,25 @@ def test_a_tar_with_fewer_pairs_than_its_sidecar_lists_is_refused(folder):
     shutil.copy(shards.shard_path(folder, 2), shards.shard_path(folder, 0))
     with pytest.raises(UserError, match=r"shard-000000\.tar"):
         list(shards.read_pairs(folder))
+
+
+def test_shards_of_another_request_than_the_one_beside_them_are_refused(folder):
+    """What a network is told to be for stands in the request alone."""
+    asked = {"num_chunks": 3, "guidance_scale": 5.5}
+    (folder / request.NAME).write_text(json.dumps(asked))
+    for path in sorted(folder.glob("shard-*.json")):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "request_sha256": request.digest(asked)}))
+    assert len(list(shards.read_pairs(folder))) == 9
+    (folder / request.NAME).write_text(json.dumps({**asked, "guidance_scale": 1.0}))
+    with pytest.raises(UserError, match="shard-000000.json: is of another collection than request.json beside it"):
+        list(shards.read_pairs(folder))
+
+
+@pytest.mark.parametrize("score", ["0.1", True, [0.1]])
+def test_a_score_that_is_no_number_is_refused(folder, score):
+    path = folder / "shard-000000.json"
+    sidecar = json.loads(path.read_text())
+    sidecar["candidates"][0]["scores"] = {"a": {"source": score, "golden": 0.2}}
+    path.write_text(json.dumps(sidecar))
+    with pytest.raises(UserError, match="scores=.*: a number is needed"):
+        shards.list_shards(folder)

@@ -78,7 +78,7 @@ def test_a_caption_counts_before_a_number(name):
 
 
 def test_captions_and_numbers_go_together_and_a_caption_wins():
-    assert matched(["4-a fish.png", "1.png"], ANIMALS) == {"4-a fish.png": "a fish", "1.png": "a cat"}
+    assert matched(["0-a dog.png", "1.png"], ANIMALS) == {"0-a dog.png": "a dog", "1.png": "a cat"}
     assert matched(["0-a fish.png"], ANIMALS) == {"0-a fish.png": "a fish"}
 
 
@@ -112,8 +112,8 @@ def test_our_own_pictures_of_several_methods_are_not_pooled():
 def test_the_order_of_names_that_count_is_that_of_the_rows_as_published():
     names = [f"IMG_{number}.png" for number in range(7, 12)]
     assert matched(names, ANIMALS) == dict(zip(names, ANIMALS, strict=True))
-    names = ["a10", "a20", "a30"]
-    assert matched(names, ["one", "", "two", "three"]) == {"a10": "one", "a20": "two", "a30": "three"}
+    names = ["a9", "a20", "a30"]
+    assert matched(names, ["one", "", "two", "three"]) == {"a9": "one", "a20": "two", "a30": "three"}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,6 @@ def test_the_order_of_names_that_count_is_that_of_the_rows_as_published():
         ["zebra_in_the_0.png", "apple_on_a_1.png", "a_d_2.png"],
         ["p0_seed1.png", "p0_seed2.png", "p1_seed1.png"],
         ["x0.png", "x1.png", "y0.png"],
-        ["IMG_1.png", "IMG_2.png", "IMG_4.png"],  # one is missing
         "abc",
     ],
 )
