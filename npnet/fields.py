@@ -192,9 +192,9 @@ def _one_of(arguments: Sequence[Any], value: Any, key: str) -> Any:
             return checked(alternative, value, key)
         except FieldError as error:
             errors.append(error)
-    for error, kind in zip(errors, arguments, strict=True):  # a list of the right kind, one item wrong; a rule's words
-        if error.key != key or (get_origin(kind) is Annotated and error.needed != _needed(in_words(kind))):
-            raise error
+    for found, kind in zip(errors, arguments, strict=True):  # a list of the right kind, one item wrong; a rule's words
+        if found.key != key or (get_origin(kind) is Annotated and found.needed != _needed(in_words(kind))):
+            raise found
     raise FieldError(key, value, _needed(_either(arguments)))
 
 

@@ -41,6 +41,7 @@ class AtomicFile:
         self._temporary = self.path.with_name(f".{self.path.name}.{writer}{TEMPORARY_SUFFIX}")
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
+        self._failure: UserError | None = None
         self.num_bytes = 0
 
     @property
@@ -61,8 +62,12 @@ class AtomicFile:
         """
         if self._file is None:  # a tar stream that is collected after an error still wants to write its end
             return len(data)
-        with writing(self.path):
-            self._file.write(data)
+        try:
+            with writing(self.path):
+                self._file.write(data)
+        except UserError as error:
+            self._failure = error
+            raise
         self._hash.update(data)
         self.num_bytes += len(data)
         return len(data)
@@ -76,18 +81,22 @@ class AtomicFile:
         file, self._file = self._file, None
         if file is None:
             return
+        whole = kind is None and self._failure is None
         try:
-            with writing(self.path) if kind is None else suppress(OSError):
-                if kind is None and self.durable:
+            with writing(self.path) if whole else suppress(OSError):
+                if whole and self.durable:
                     file.flush()
                     os.fsync(file.fileno())
                 file.close()
-                if kind is None:
+                if whole:
                     self._temporary.replace(self.path)
-                if kind is None and self.durable:
+                if whole and self.durable:
                     _sync_folder(self.path.parent)
         finally:
             self._temporary.unlink(missing_ok=True)
+        # torch, and other libraries that write, raise something else after it, or go on
+        if self._failure is not None and self._failure is not error and (kind is None or issubclass(kind, Exception)):
+            raise self._failure
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:

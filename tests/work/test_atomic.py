@@ -1,7 +1,10 @@
 import resource
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from npnet.errors import UserError
 from npnet.work import atomic
@@ -66,6 +69,25 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_said_whatever_the_library_that_writes_makes_of_it(tmp_path):
+    """torch's writer raises a RuntimeError after a failed write; another one might pass over it."""
+
+    def pass_over(file):
+        with suppress(UserError):
+            file.write(bytes(100_000))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        for write in (partial(torch.save, {"a": torch.zeros(30_000)}), pass_over):
+            refused = pytest.raises(UserError, match=r"a\.bin: cannot be written: File too large")
+            with refused, atomic.AtomicFile(tmp_path / "a.bin") as file:
+                write(file)
+            assert names(tmp_path) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_leftovers_of_killed_runs_are_removed_and_other_files_are_not(tmp_path):
