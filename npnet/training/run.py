@@ -20,6 +20,7 @@ from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import measure
 from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Begun, Result, export
+from npnet.training.keeping import FOLDER
 from npnet.training.module import NetworkModule
 from npnet.training.parts import build_callbacks, check_nodes, process_rank
 from npnet.training.plan import exported_checkpoint, limited
@@ -72,7 +73,7 @@ def _held(settings: TrainSettings, request: Mapping[str, Any]) -> Iterator[None]
         yield
         return
     output_dir, there = Path(settings.output_dir), asked_anew(settings, request)
-    with lock.hold(output_dir, there):
+    with lock.hold(output_dir, there, folders=[FOLDER]):
         if extends(request, there):
             before = output_dir / NETWORK
             if before.is_dir():

@@ -248,8 +248,10 @@ def test_the_network_of_any_checkpoint_can_be_exported(pairs, tmp_path):
     assert not (tmp_path / "run" / "network").exists()
     with pytest.raises(UserError, match=r"export_from=nosuch: .*nosuch.ckpt: no such checkpoint"):
         run(pairs, tmp_path / "run", *overrides, "export_from=nosuch", small=LIGHT)
+    (tmp_path / "run" / "checkpoints" / ".last.new.host-1.partial").write_bytes(b"cut by a kill")
     run(pairs, tmp_path / "run", *overrides, small=LIGHT)
     assert (tmp_path / "run" / "network" / "config.json").is_file()
+    assert not list((tmp_path / "run").rglob("*.partial"))
     before = weights(tmp_path / "run")
     with pytest.raises(UserError, match="export_dtype=float16: .* was made with float32; with export_from=best"):
         run(pairs, tmp_path / "run", *overrides, "export_dtype=float16", small=LIGHT)
