@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from npnet.papers.asked import Asked
+from npnet.papers.figures import NAME, is_drawn
 from npnet.papers.jobs import Job
 from npnet.papers.page import page
 from npnet.papers.planning import plan
 from npnet.papers.setting import settings
 from npnet.papers.table import Table, shown_by, tables
-from npnet.report.markdown import table as markdown_table
+from npnet.report.wording import DAGGER
 from npnet.text import count
+from npnet.text import markdown as escaped
 
 BUILT_IN = "shapes"
 """What the names of the built-in models' settings begin with."""
-SHOWN = {"evaluations": "evaluate", "singular_vectors": "collect", "gates": "train"} | dict.fromkeys(
-    ("fid", "controlled"), "generate"
-)
+SHOWN = {
+    "evaluations": "evaluate",
+    "meanings": "evaluate",
+    "singular_vectors": "collect",
+    "gates": "train",
+    "toy": "toy",
+} | dict.fromkeys(("fid", "controlled"), "generate")
 """What a table shows -> the command that makes it."""
 HEAD = """# The papers, table by table
 
@@ -48,6 +55,8 @@ nothing about how large an effect is on SDXL. Seconds are those of a shared mach
 of three training seeds among them, are in [paper_studies.md](paper_studies.md); what a network costs in diversity is in
 [frontier.md](frontier.md).
 """
+COUNTED = f"""The last column counts rows: where a paper states a gain, whether ours goes the same way (yes, no), or our
+95 % interval holds 0 (undecided). Rows on a metric that a method optimised ({DAGGER}) are not counted."""
 
 
 def makeable(asked: Asked) -> list[tuple[str, str]]:
@@ -60,10 +69,14 @@ def makeable(asked: Asked) -> list[tuple[str, str]]:
     ]
 
 
-def book(asked: Asked) -> str:
+def book(asked: Asked, stem: str = "README") -> str:
     """Return the page of all that the built-in models can make.
 
     A table that was made only at smoke size is said to have run, without its figures, which mean nothing.
+
+    Args:
+        asked: what else was said.
+        stem: of the page's file, which its pictures' names begin with.
 
     Raises:
         UserError: results that are there cannot be read.
@@ -73,17 +86,50 @@ def book(asked: Asked) -> str:
     for name, where in makeable(whole):
         wanted = shown_by(name)
         jobs, tried = (plan(name, wanted, where, said) for said in (whole, small))
-        command = f"npnet paper {name} setting={where}"
-        if any(job.is_done for job in shown_jobs(wanted, jobs)) or not jobs:
-            state = "below" if all(job.is_done for job in jobs) else "below, in part"
-            parts.append(page(wanted, where, jobs, whole).replace("## ", f"## `{command}`\n\n", 1))
+        title, verdicts = escaped(wanted.title), ""
+        if _is_shown(wanted, jobs):
+            text = page(wanted, where, jobs, whole)
+            verdicts = _verdicts(text)
+            state = f"[below](#{_anchor(wanted.title)})" + ("" if all(job.is_done for job in jobs) else ", in part")
+            text = text.replace(f"]({NAME})", f"]({figure_name(stem, name, where)})")
+            heading, _, rest = text.partition("\n\n")
+            others = [f"{other.title.partition(': ')[2]}" for other in tables().values() if other.same_as == name]
+            also = f" It shows too: {'; '.join(map(escaped, others))}." if others else ""
+            parts.append(f"{heading}\n\n`npnet paper {name} setting={where}`{also and '.'}{also}\n\n{rest}")
         elif all(job.is_done for job in tried):
-            state = "smoke: all its commands ran, on a few prompts; no figures are shown"
+            state = "smoke: all its commands ran, on a few prompts"
         else:
             state = "not run"
-        rows.append([name, where, wanted.title, state])
-    heading = ["table", "setting", "what it is", "here"]
-    return "\n".join([HEAD, markdown_table(heading, rows), "", *parts]).rstrip() + "\n"
+        rows.append(f"| `{name}` | {where} | {title} | {state} | {verdicts} |")
+    heading = "| table | setting | what it is | here | same direction? |\n| --- | --- | --- | --- | --- |"
+    return "\n".join([HEAD, heading, *rows, "", COUNTED, "", *parts]).rstrip() + "\n"
+
+
+def drawn(asked: Asked) -> list[tuple[str, str, list[Job]]]:
+    """Return table, setting and jobs of every picture on the page of all tables."""
+    found = [(name, where, plan(name, tables()[name], where, asked)) for name, where in makeable(asked)]
+    return [(name, where, jobs) for name, where, jobs in found if is_drawn(tables()[name], jobs)]
+
+
+def figure_name(stem: str, name: str, where: str) -> str:
+    """Return the file of a table's picture, beside the page of all tables."""
+    return f"{stem}_{name}_{where}.png"
+
+
+def _is_shown(table: Table, jobs: Sequence[Job]) -> bool:
+    return any(job.is_done for job in shown_jobs(table, jobs)) or not jobs
+
+
+def _anchor(title: str) -> str:
+    """Return the address of a heading within the page."""
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
+def _verdicts(text: str) -> str:
+    """Count the verdicts of a page, without those on a metric that was optimised."""
+    lines = [line for line in text.splitlines() if DAGGER not in line]
+    found = Counter(match[1] for line in lines if (match := re.search(r"\| (yes|no|undecided) \|$", line)))
+    return ", ".join(f"{found[word]} {word}" for word in ("yes", "undecided", "no") if found[word])
 
 
 def shown_jobs(table: Table, jobs: Sequence[Job]) -> list[Job]:

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from npnet.arguments import describe, parse
-from npnet.description import Description
+from npnet.description import Description, imported
 from npnet.errors import UserError
 from npnet.fields import Name
 from npnet.papers.asked import FOLDER, Asked
-from npnet.papers.book import book, listing, makeable
+from npnet.papers.book import book, drawn, figure_name, listing, makeable
 from npnet.papers.costs import cost
+from npnet.papers.figures import NAME, draw, is_drawn
 from npnet.papers.jobs import Job
 from npnet.papers.page import page
 from npnet.papers.planning import plan
@@ -109,6 +110,8 @@ def _make(name: str, where: str, asked: PaperSettings) -> None:
             _run(job)
     path = said.root(where) / name / "README.md"
     _write(path, page(target, where, jobs, said))
+    if is_drawn(target, jobs):
+        draw(target, jobs, path.with_name(NAME))
 
 
 def _make_all(asked: PaperSettings) -> None:
@@ -120,7 +123,10 @@ def _make_all(asked: PaperSettings) -> None:
             print(f"\n{name} setting={where}")
             _make(name, where, asked)
     if not asked.dry_run:
-        _write(asked.page or said.folder / "README.md", book(said))
+        path = asked.page or said.folder / "README.md"
+        _write(path, book(said, path.stem))
+        for name, where, table_jobs in drawn(said):
+            draw(tables()[name], table_jobs, path.with_name(figure_name(path.stem, name, where)))
 
 
 def _asked(asked: PaperSettings) -> Asked:
@@ -146,6 +152,9 @@ def _said(jobs: Sequence[Job]) -> str:
 
 def _run(job: Job) -> None:
     print(f"\n{job}", flush=True)
+    if job.command == "toy":
+        imported("npnet.papers.toy:make")(job.output_dir, **job.keys)
+        return
     done = subprocess.run([sys.executable, "-m", "npnet", job.command, *job.overrides], check=False)
     if done.returncode:
         raise UserError(f"stopped, with exit code {done.returncode}: {job}; the same command resumes")

@@ -59,7 +59,8 @@ def evaluations(
             keys[f"+noise.{node}._target_"] = "npnet.noise.Network"
             keys[f"+noise.{node}.network_path"] = _networks(asked.root(where), label, setting)
     keys |= setting.transfer.keys if table.transfer and setting.transfer else {}
-    keys |= table.keys
+    keys |= {**table.keys, **table.keys_on.get(where, {})}
+    own_cases = table.cases_on.get(where, {})
     sweep = table.sweep_on.get(where, table.sweep)
     for prompts in [wanted for wanted in table.prompts if wanted in setting.prompts]:
         chosen, missing = prompts_of(setting.prompts[prompts], asked)
@@ -69,7 +70,7 @@ def evaluations(
                 words = [case] * bool(case) + [f"{key}={word(value)}" for key, value in point.items()]
                 folder = asked.root(where) / name / Path(prompts, *words)
                 place = {"prompts": prompts, **({"case": case} if case else {}), **point}
-                known = {**keys, **chosen, **of_case, **point, **asked.keys}
+                known = {**keys, **chosen, **of_case, **own_cases.get(case, {}), **point, **asked.keys}
                 yield Job("evaluate", folder, known, setting.prompts[prompts].count, None, place, missing)
 
 

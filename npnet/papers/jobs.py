@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from npnet.arguments import quoted
+from npnet.evaluation.contract import read_results
 
-FINISHED = {"collect": "README.md", "filter": "README.md", "train": "network/config.json", "generate": "sheet.png"}
+FINISHED = {
+    "collect": "README.md",
+    "filter": "README.md",
+    "train": "network/config.json",
+    "generate": "sheet.png",
+    "toy": "toy.json",
+}
 """What a finished command leaves in its folder."""
 
 
@@ -18,7 +25,7 @@ class Job:
     """One resumable command.
 
     Attributes:
-        command: collect, filter, train, evaluate or generate.
+        command: collect, filter, train, evaluate or generate; or toy, which ``npnet paper`` makes by itself.
         output_dir: its folder.
         keys: dotted key -> value; ``+`` in front adds a key.
         prompts: number of its prompts; None where it reads none.
@@ -42,10 +49,25 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Return whether the command has finished in its folder."""
-        return (self.output_dir / FINISHED.get(self.command, "results.json")).is_file()
+        """Return whether the command has finished in its folder; an evaluation, with all methods that are wanted.
+
+        Raises:
+            UserError: results that are there cannot be read.
+        """
+        path = self.output_dir / FINISHED.get(self.command, "results.json")
+        if self.command != "evaluate" or not path.is_file():
+            return path.is_file()
+        return read_results(path)["methods"].keys() >= self.labels
+
+    @property
+    def labels(self) -> set[str]:
+        """Return the labels of the noise methods that are wanted."""
+        nodes = {key.split(".")[1] for key in self.keys if key.lstrip("+").startswith("noise.")}
+        return {*self.keys.get("noise", ()), *nodes}
 
     def __str__(self) -> str:
+        if self.command == "toy":
+            return "a toy model, trained and measured in this process"
         words = (f'"{word}"' if set(word) & set("'[]{}$ ") else word for word in self.overrides)
         return " ".join(["npnet", self.command, *words])
 

@@ -6,20 +6,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from npnet.description import imported
-from npnet.evaluation.contract import MethodResults, Results, read_results
+from npnet.evaluation.contract import Results, Versus, read_results
 from npnet.papers import published
 from npnet.papers.asked import Asked
-from npnet.papers.jobs import Job, point_of, published_place
+from npnet.papers.figures import NAME, is_drawn
+from npnet.papers.jobs import Job, point_of, published_place, word
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
 from npnet.report import diversity
 from npnet.report.markdown import table as markdown_table
-from npnet.report.wording import DAGGER, MARKED, NONE, banner
+from npnet.report.wording import (
+    DAGGER,
+    MARKED,
+    NONE,
+    banner,
+    metric_decimals,
+    metric_heading,
+    number,
+    seconds_text,
+    with_interval,
+)
 from npnet.text import markdown as escaped
 
-HEADING = ["prompts", "method", "metric", "published", "published gain", "ours", "our gain", "same direction?"]
-_NOTHING: tuple[str, float | None, list[str]] = (NONE, None, [])
-COSTS = ["prompts", "method", "forwards a picture", "seconds a picture", "peak memory, MB"]
+HOMES = {"toy": "toy", "meanings": "meanings"}
+"""What a table shows -> the module of this room that writes it; others are in ``readings``."""
+VERDICT = "same direction?"
+COSTS = ["method", "forwards a picture", "seconds a picture", "peak memory, MB"]
+_NOTHING: tuple[float | None, float | None, list[str]] = (None, None, [])
 
 
 def page(table: Table, where: str, jobs: Sequence[Job], asked: Asked) -> str:
@@ -35,76 +48,130 @@ def page(table: Table, where: str, jobs: Sequence[Job], asked: Asked) -> str:
         UserError: results that are there cannot be read.
     """
     setting = asked.setting(where)
-    parts = [f"## {table.title}", f"On {setting.title}."]
+    parts = [f"## {table.title}"]
     if table.shows == "evaluations":
-        parts[-1:] = _scores(table, where, setting, [job for job in jobs if job.command == "evaluate"])
+        found = _scores(table, where, setting, [job for job in jobs if job.command == "evaluate"])
     else:
-        parts += imported(f"npnet.papers.readings:{table.shows}")(table, where, setting, jobs, asked)
-    return "\n\n".join(parts) + "\n"
+        found = imported(f"npnet.papers.{HOMES.get(table.shows, 'readings')}:{table.shows}")(
+            table, where, setting, jobs, asked
+        )
+    parts += [] if table.shows == "toy" else [f"On {setting.title}."]
+    if table.claims:
+        said = ["The paper says, without figures:" if table.published is None else "The paper says besides:"]
+        parts.append("\n".join([*said, "", *(f"- {escaped(claim)}" for claim in table.claims)]))
+    parts += [escaped(table.remark)] if table.remark else []
+    return "\n\n".join([*parts, *found]) + "\n"
 
 
 def _scores(table: Table, where: str, setting: Setting, jobs: Sequence[Job]) -> list[str]:
     """Return the parts of a page of evaluations."""
     done = [(job, read_results(job.output_dir / "results.json")) for job in jobs if job.is_done]
-    parts = [f"On {setting.title}. {_extent(jobs, done)}"]
-    backbone = table.published_backbone(where, setting)
     reads = table.reads_on.get(where, setting.reads)
+    parts = [_extent(setting, jobs, done)]
+    parts += [escaped(text) for text in sorted(filter(None, {banner(results) for _, results in done}))]
+    parts += [f"![{escaped(table.title)}]({NAME})"] if is_drawn(table, jobs) else []
+    places = _places(done)
     rows: list[list[str]] = []
-    costs: list[list[str]] = []
     slips: dict[str, None] = {}
     for job, results in done:
-        for row, said in _rows(table, setting, backbone, reads, job, results):
-            rows.append(row)
+        leading = _leading(setting, places, job)
+        for row, said in _rows(table, table.published_backbone(where, setting), reads, job, results):
+            rows.append([*leading, *row])
             slips |= dict.fromkeys(said)
-    smoke = {text for _, results in done if (text := banner(results))}
-    parts += [escaped(text) for text in sorted(smoke)]
+    heading = ["method", "metric", "published", "published gain", "ours"]
+    heading = [*places, *heading, f"our gain on {table.baseline}", "winning rate, %", VERDICT]
     spread = diversity.common_columns([results for _, results in done])
-    for (job, results), label in [(found, label) for found in done for label in found[1]["methods"]]:
-        own = diversity.cells_under(spread, results, label)
-        costs.append([_where(setting, job), label, *_cost(results["methods"][label]), *own])
-    parts += [markdown_table(HEADING, rows), markdown_table([*COSTS, *spread], costs)]
-    parts += ["\n".join(f"- Of the published figures: {escaped(text)}" for text in slips)] if slips else []
-    if any(DAGGER in cell for row in rows for cell in row):
-        parts.append(escaped(MARKED))
-    if any(ours != theirs for ours, theirs in reads.items()):
+    costs = [
+        [*_leading(setting, places, job), label, *_cost(results, label), *diversity.cells_under(spread, results, label)]
+        for job, results in done
+        for label in results["methods"]
+    ]
+    unpublished = {"published", "published gain", VERDICT} if table.published is None else set()
+    parts += [_without(unpublished, heading, rows), markdown_table([*places, *COSTS, *spread], costs)]
+    return [*parts, *_notes(table, reads, rows, slips)]
+
+
+def _without(columns: set[str], heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table without some of its columns."""
+    kept = [place for place, name in enumerate(heading) if name not in columns]
+    return markdown_table([heading[place] for place in kept], [[row[place] for place in kept] for row in rows])
+
+
+def _notes(
+    table: Table, reads: Mapping[str, str], rows: Sequence[Sequence[str]], slips: Mapping[str, None]
+) -> list[str]:
+    """Return what a reader of the rows should know."""
+    notes = [f"- Of the published figures: {escaped(text)}" for text in slips]
+    if table.published is None and not table.claims:
+        notes.append("- The paper draws this and prints no figures.")
+    if table.published is not None and any(ours != theirs for ours, theirs in reads.items()):
         pairs = ", ".join(f"{ours} beside {theirs}" for ours, theirs in reads.items())
-        parts.append(escaped(f"Other metrics than the paper's ({pairs}): only directions compare."))
-    return parts
+        notes.append(escaped(f"- Other metrics than the paper's ({pairs}): only directions compare."))
+    if any(DAGGER in cell for row in rows for cell in row):
+        notes.append(f"- {escaped(MARKED)}")
+    return ["\n".join(notes)] if notes else []
 
 
-def _extent(jobs: Sequence[Job], done: Sequence[tuple[Job, Results]]) -> str:
+def _extent(setting: Setting, jobs: Sequence[Job], done: Sequence[tuple[Job, Results]]) -> str:
+    """Say how much was compared, and of what where all of it is of the same prompts."""
     pairs = sorted({results["num_pairs"] for _, results in done})
     counted = " to ".join(str(count) for count in dict.fromkeys((*pairs[:1], *pairs[-1:]))) or "0"
-    said = f"{counted} pairs in each evaluation, [95 % interval over prompts]."
+    prompts = dict.fromkeys(named_prompts(setting, job.place["prompts"]) for job, _ in done)
+    of = f" of {escaped(next(iter(prompts)))}" if len(prompts) == 1 else ""
+    said = f"{counted} pairs{of} in each evaluation, [95 % interval over prompts]."
     return said if len(done) == len(jobs) else f"{said} {len(done)} of {len(jobs)} evaluations are finished."
 
 
+def _places(done: Sequence[tuple[Job, Results]]) -> list[str]:
+    """Return the keys that tell the evaluations of a table apart; ``prompts`` only where there are several sets."""
+    keys = dict.fromkeys(key for job, _ in done for key in job.place)
+    several = len({job.place["prompts"] for job, _ in done}) > 1
+    return [key for key in keys if key != "prompts" or several]
+
+
+def _leading(setting: Setting, places: Sequence[str], job: Job) -> list[str]:
+    """Return where in its table an evaluation stands, as cells."""
+    return [named_prompts(setting, job.place[k]) if k == "prompts" else word(job.place[k]) for k in places]
+
+
+def named_prompts(setting: Setting, prompts: str) -> str:
+    """Return a paper's prompt set by the name it has on a setting."""
+    found = setting.prompts.get(prompts)
+    return prompts if found is None or found.use == "file" else found.use
+
+
 def _rows(
-    table: Table, setting: Setting, backbone: str, reads: Mapping[str, str], job: Job, results: Results
+    table: Table, backbone: str, reads: Mapping[str, str], job: Job, results: Results
 ) -> Iterator[tuple[list[str], list[str]]]:
     figures = published.table(table.published) if table.published else None
-    where = _where(setting, job)
     for label, method in results["methods"].items():
         for metric, entry in method["metrics"].items():
             theirs = reads.get(metric, metric)
             value, gain, said = _NOTHING
             if figures is not None and theirs in figures.metrics:
                 value, gain, said = _published(figures, table, backbone, job, label, theirs)
-            scale, mark = entry["display_scale"], f" {DAGGER}" if entry["optimised"] else ""
-            ours = f"{_number(entry['mean'], scale)} {_interval(entry['interval'], scale)}{mark}"
+            scale, digits = entry["display_scale"], metric_decimals(results, metric)
+            mark = DAGGER if entry["optimised"] else ""
+            ours = with_interval(entry["mean"], entry["interval"], scale, digits) + mark
             versus = method["versus"].get(table.baseline, {}).get(metric)
-            difference = ""
-            if versus is not None:
-                found = _number(versus["mean_difference"], scale, "+")
-                difference = f"{found} {_interval(versus['difference_interval'], scale, '+')}{mark}"
-            shown = "" if gain is None else f"{gain:+.4g}"
+            shown = NONE if value is None else f"{value:g}" + (f" ({theirs})" if theirs != metric else "")
+            shown_gain = "" if gain is None else number(gain, 1, 4, signed=True).rstrip("0").rstrip(".")
             verdict = direction(gain, versus["difference_interval"] if versus else None)
-            yield [where, label, metric, value, shown, ours, difference, verdict], said
+            heading = metric_heading(results, metric)
+            yield [label, heading, shown, shown_gain, ours, *_gain(versus, scale, digits, mark), verdict], said
+
+
+def _gain(versus: Versus | None, scale: float, digits: int, mark: str) -> list[str]:
+    """Return a gain on the baseline and the winning rate against it."""
+    if versus is None:
+        return ["", ""]
+    gain = with_interval(versus["mean_difference"], versus["difference_interval"], scale, digits, signed=True)
+    return [gain + mark, with_interval(versus["winning_rate"], versus["interval"], 100, 0) + mark]
 
 
 def _published(
     figures: published.Published, table: Table, backbone: str, job: Job, label: str, metric: str
-) -> tuple[str, float | None, list[str]]:
+) -> tuple[float | None, float | None, list[str]]:
     """Return a published figure, its gain on the baseline, and what is said against either."""
     place = published_place(job, backbone)
     point = point_of(job)
@@ -121,7 +188,7 @@ def _published(
     if label not in found:
         return _NOTHING
     gain = found[label] - found[table.baseline] if table.baseline in found and label != table.baseline else None
-    return f"{found[label]:g}", gain, said
+    return found[label], gain, said
 
 
 def _called(figures: published.Published, label: str) -> str:
@@ -131,35 +198,22 @@ def _called(figures: published.Published, label: str) -> str:
     return plain.get(label, label)
 
 
-def direction(gain: float | None, interval: Sequence[float] | None) -> str:
+def direction(gain: float | None, interval: Sequence[float | None] | None) -> str:
     """Say whether ours goes the way of a published gain: yes or no where our interval leaves out 0."""
     if gain is None or interval is None or None in interval:
         return ""
     if gain == 0:
         return "published: none"
-    if interval[0] <= 0 <= interval[1]:
+    low, high = interval
+    assert low is not None and high is not None
+    if low <= 0 <= high:
         return "undecided"
-    return "yes" if (interval[0] > 0) == (gain > 0) else "no"
+    return "yes" if (low > 0) == (gain > 0) else "no"
 
 
-def _where(setting: Setting, job: Job) -> str:
-    """Return the prompts by the name they have on this setting, and what is swept."""
-    prompts = setting.prompts.get(str(job.place.get("prompts")))
-    named = "" if prompts is None else job.place["prompts"] if prompts.use == "file" else prompts.use
-    return f"{named} {point_of(job)}".strip()
-
-
-def _cost(method: MethodResults) -> list[str]:
-    cost: Mapping[str, Any] = method.get("cost") or {}
+def _cost(results: Results, label: str) -> list[str]:
+    cost: Mapping[str, Any] = results["methods"][label].get("cost") or {}
     if not cost:
         return [NONE] * 3
     peak = cost["peak_bytes"]
-    return [f"{cost['forwards']:g}", f"{cost['seconds']:.3g}", NONE if peak is None else f"{peak / 1e6:.0f}"]
-
-
-def _number(value: float | None, scale: float, sign: str = "") -> str:
-    return NONE if value is None else format(scale * value, f"{sign}.2f")
-
-
-def _interval(interval: Sequence[float | None], scale: float, sign: str = "") -> str:
-    return "[" + ", ".join(_number(value, scale, sign) for value in interval) + "]"
+    return [f"{cost['forwards']:.4g}", seconds_text(cost["seconds"]), NONE if peak is None else f"{peak / 1e6:.0f}"]

@@ -11,9 +11,11 @@ from npnet.papers import comparing, drawing
 from npnet.papers.asked import TRAINING_PAIRS, Asked
 from npnet.papers.jobs import Job
 from npnet.papers.setting import Pairs, Setting
-from npnet.papers.table import WHOLE, Role, Table, tables
+from npnet.papers.table import EVALUATED, WHOLE, Role, Table, tables
 
 PLAIN = Role()
+TRAININGS = 10
+"""Of a toy, each with noises of its own."""
 
 
 def plan(name: str, table: Table, where: str, asked: Asked) -> list[Job]:
@@ -27,6 +29,8 @@ def plan(name: str, table: Table, where: str, asked: Asked) -> list[Job]:
     """
     if table.same_as:
         return plan(table.same_as, tables()[table.same_as], where, asked)
+    if table.shows == "toy":
+        return [Job("toy", asked.root(where) / name, {"trainings": 1 if asked.smoke else TRAININGS})]
     found = (
         [_collecting(PLAIN, where, asked)] if table.shows == "singular_vectors" else _made(name, table, where, asked)
     )
@@ -43,7 +47,7 @@ def _made(name: str, table: Table, where: str, asked: Asked) -> Iterator[Job]:
         roles = {WHOLE: PLAIN, **roles}
     for label, role in roles.items():
         yield from _training(label, role, owner if label == WHOLE else where, asked)
-    if table.shows == "evaluations":
+    if table.shows in EVALUATED:
         yield from comparing.evaluations(name, table, where, owner, labels, roles, asked)
     if table.shows in ("fid", "controlled"):
         yield from drawing.pictures(name, table, where, labels, WHOLE in roles, asked)

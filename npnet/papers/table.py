@@ -14,7 +14,9 @@ from npnet.papers.files import named, read_all
 from npnet.papers.setting import Keys, Setting
 from npnet.paths import config_dir, options
 
-Shows = Literal["evaluations", "gates", "singular_vectors", "fid", "controlled"]
+Shows = Literal["evaluations", "gates", "singular_vectors", "fid", "controlled", "meanings", "toy"]
+EVALUATED = ("evaluations", "meanings")
+"""What is shown of evaluations."""
 WHOLE = "npnet"
 """The role of the network that the tables are about: the published form, on the selected pairs, by the recipe."""
 
@@ -61,11 +63,15 @@ class Table(Description):
         sweep: key of the evaluation -> its values.
         sweep_on: setting -> what is swept there instead.
         cases: name -> keys of the evaluation: what is swept that is more than one key.
+        cases_on: setting -> case -> further keys of it there.
         metrics: options of ``metric=``, on real models; none takes the setting's.
         keys: of the evaluation.
+        keys_on: setting -> further ones there.
         texts: prompts that are the table's own.
-        shows: scores of evaluations; what is in the networks (``gates``) or the pairs (``singular_vectors``); or
-            pictures (``controlled``) and their ``fid``.
+        claims: what the paper says in words, where it prints no figures.
+        remark: what a reader of the page should know of the rows.
+        shows: scores of evaluations, or what they say of a noise's own meaning (``meanings``); what is in the networks
+            (``gates``) or the pairs (``singular_vectors``); pictures (``controlled``) and their ``fid``; or a ``toy``.
         transfer: whether the network is the one of the setting's ``transfer``.
         same_as: the table whose evaluations show this one too.
         not_possible: why, in words, where no command makes it; or setting -> why.
@@ -87,8 +93,12 @@ class Table(Description):
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     sweep_on: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cases_on: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     metrics: tuple[Name, ...] = ()
     keys: Keys = field(default_factory=dict)
+    keys_on: dict[str, dict[str, Any]] = field(default_factory=dict)
+    claims: tuple[Name, ...] = ()
+    remark: Name | None = None
     texts: tuple[Name, ...] = ()
     shows: Shows = "evaluations"
     transfer: bool = False
@@ -121,7 +131,7 @@ class Table(Description):
             return self.not_possible[name]
         if name not in self.settings:
             return "the paper has no such rows, and nothing here takes their place"
-        if self.shows == "evaluations" and not set(self.prompts) & set(setting.prompts):
+        if self.shows in EVALUATED and not set(self.prompts) & set(setting.prompts):
             return f"the setting has no prompts for {', '.join(self.prompts)}"
         missing = sorted({role.form for role in self.networks_of(name).values()} - set(setting.networks))
         if missing:

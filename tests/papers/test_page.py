@@ -1,12 +1,13 @@
 """A page sets what is published beside what was found, and says whether the directions agree."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from npnet.errors import UserError
 from npnet.papers.asked import Asked
-from npnet.papers.book import book, makeable
+from npnet.papers.book import _verdicts, book, makeable
 from npnet.papers.command import main
 from npnet.papers.jobs import Job
 from npnet.papers.page import direction, page
@@ -62,9 +63,10 @@ def job(tmp_path):
 
 def test_a_row_has_the_published_figure_and_gain_beside_ours_with_its_interval(job):
     text = page(tables()["table2"], "sdxl", [job], Asked())
-    row = "| hpd | repaint | hpsv2 | 29.78 | +0.07 | 30.00 [29.00, 31.00] † | +0.40 [+0.10, +0.70] † | yes |"
-    assert row in text
-    assert "| hpd | repaint | 102 | 2.5 |" in text
+    ours = "30.0 [29.0, 31.0]† | +0.4 [+0.1, +0.7]† | 100 [90, 100]†"
+    assert f"| repaint | hpsv2, x 100 | 29.78 | +0.07 | {ours} | yes |" in text
+    assert "| repaint | 102 | 2.5 s |" in text
+    assert "400 pairs of hpd in each evaluation" in text
     assert "repeats the row of inversion" in text
 
 
@@ -73,6 +75,33 @@ def test_what_is_not_finished_is_said_and_not_shown(job, tmp_path):
     text = page(tables()["table2"], "sdxl", [job, other], Asked())
     assert "1 of 2 evaluations are finished" in text
     assert "drawbench" not in text
+
+
+def test_a_table_without_published_figures_has_no_columns_for_them(job):
+    text = page(tables()["figure4"], "sdxl", [job], Asked())
+    assert "| method | metric | ours |" in text and "prints no figures" in text
+    assert "same direction" not in text
+
+
+def test_what_a_paper_only_says_in_words_stands_on_the_page(job):
+    table = tables()["noise_diffusion_rounds"]
+    assert not table.claims, "another table shows it"
+    text = page(tables()["noise_diffusion"], "sd14", [], Asked())
+    assert all(f"- {claim}" in text for claim in tables()["noise_diffusion"].claims)
+
+
+def test_an_evaluation_that_lacks_a_method_is_not_done(job):
+    """So that a table to which a method was added is made anew: the evaluation computes what is new."""
+    assert replace(job, keys={"noise": ["standard", "repaint"]}).is_done
+    assert (
+        replace(job, keys={"noise": ["standard"], "+noise.own._target_": "a.B", "noise.repaint.k": 1}).is_done is False
+    )
+    assert not replace(job, keys={"noise": ["standard", "npnet"]}).is_done
+
+
+def test_the_list_counts_the_verdicts_that_no_method_could_have_optimised():
+    rows = ["| a | yes |", "| b | 1† | yes |", "| c | no |", "| d | undecided |", "| e | yes |", "| yes |  |"]
+    assert _verdicts("\n".join(rows)) == "2 yes, 1 undecided, 1 no"
 
 
 def test_other_metrics_than_the_papers_are_said_to_be(job):
@@ -123,15 +152,20 @@ def test_the_page_of_all_tables_shows_what_was_made_and_says_what_was_not(tmp_pa
     made = [name for name, where in makeable(Asked()) if where == "shapes"]
     text = book(Asked(folder=tmp_path))
     assert {"table2", "table4", "table9", "figure8", "noise_diffusion"} <= set(made)
-    assert all(f"| {name} | shapes |" in text for name in made)
-    assert "| table9 | shapes | Golden Noise, table 9: thresholds of the selection | not run |" in text
+    assert all(f"| `{name}` | shapes |" in text for name in made)
+    assert "| `table9` | shapes | Golden Noise, table 9: thresholds of the selection | not run |" in text
+    assert (
+        "[below](#golden-noise-table-12-the-trained-gates)" in text
+        and "\n## Golden Noise, table 12: the trained gates" in text
+    )
     assert "`npnet paper table12 setting=shapes`" in text, "the gates of the shipped network need no run"
 
 
 def test_a_table_of_smoke_size_is_said_to_have_run_and_its_figures_are_not_shown(job, tmp_path):
-    (small,) = plan("table2", tables()["table2"], "shapes", Asked(folder=tmp_path / "f", smoke=True))
+    asked = Asked(folder=tmp_path / "f", methods=("standard", "repaint"))
+    (small,) = plan("table2", tables()["table2"], "shapes", replace(asked, smoke=True))
     small.output_dir.mkdir(parents=True)
     (small.output_dir / "results.json").write_bytes((job.output_dir / "results.json").read_bytes())
-    text = book(Asked(folder=tmp_path / "f"))
-    assert "| table2 | shapes | Golden Noise, table 2: the main comparison | smoke: all its commands ran" in text
+    text = book(asked)
+    assert "| `table2` | shapes | Golden Noise, table 2: the main comparison | smoke: all its commands ran" in text
     assert "repaint" not in text

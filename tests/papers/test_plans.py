@@ -7,6 +7,7 @@ import pytest
 
 from collect.settings import CollectSettings
 from npnet.data.seeds import assign_seeds
+from npnet.evaluation.settings import EvaluateSettings
 from npnet.papers.asked import FOLDER, Asked
 from npnet.papers.costs import composed, cost
 from npnet.papers.jobs import Job, grammar, published_place
@@ -170,11 +171,41 @@ def test_noise_diffusion_is_searched_with_each_of_four_models_on_four_versions(p
     assert len(pairs) == 16
 
 
+def test_noise_diffusion_varies_candidates_rounds_and_steps_and_nothing_else(planned):
+    """N, M and T: published are 50 of each; every rule after each number of rounds."""
+
+    def searched(job):
+        return [m for label, m in composed(job)["noise"].items() if label.startswith("noise_diffusion")]
+
+    (job,) = evaluations(planned["noise_diffusion_candidates", "sd14"])
+    assert {(m["num_candidates"], m["num_rounds"]) for m in searched(job)} == {(1, 50), (10, 50), (50, 50)}
+    job, *_ = evaluations(planned["noise_diffusion_rounds", "sd14"])
+    rounds = Counter((m["variant"], m["num_rounds"]) for m in searched(job))
+    assert len(rounds) == 15 and set(rounds.values()) == {1}
+    assert {number for _, number in rounds} == {1, 5, 50}
+    steps = [searched(job)[0] for job in evaluations(planned["noise_diffusion_steps", "sd14"])]
+    assert [(m["num_inference_steps"], m["num_rounds"]) for m in steps] == [(10, 50), (25, 50), (50, 50)]
+
+
+def test_the_meaning_of_a_noise_is_drawn_without_the_prompt_where_guidance_is_distilled_too(planned):
+    for where in ("flux", "sd3"):
+        by_case = {job.place["case"]: composed(job) for job in evaluations(planned["semantic_erasure_figure3", where])}
+        alone, drawn = by_case["empty_prompt"], by_case["prompt"]
+        assert (alone["guidance_scale"], drawn["guidance_scale"]) == (0, settings()[where].guidance_scale)
+        assert alone["seeds"] == drawn["seeds"] and alone["prompts"] == drawn["prompts"]
+        backbone = read_settings(EvaluateSettings, alone).backbone
+        assert "unconditional_branch" in backbone.capabilities, where
+
+
 def test_no_recipe_of_a_real_model_is_warmed_up_as_the_demo_is(planned):
-    for (name, where), jobs in planned.items():
-        for job in jobs:
-            if job.command == "train" and where in REAL and job.output_dir.parent.name != "tuned":
-                assert composed(job)["module"]["warmup_steps"] == 0, (name, where)
+    trained = {
+        job.output_dir: job
+        for (_, where), jobs in planned.items()
+        for job in jobs
+        if job.command == "train" and where in REAL and job.output_dir.parent.name != "tuned"
+    }
+    for job in trained.values():
+        assert composed(job)["module"]["warmup_steps"] == 0, job.output_dir
 
 
 def test_the_trunk_starts_from_pretrained_weights_as_in_the_paper(planned):

@@ -7,9 +7,11 @@ import torch
 
 from npnet.errors import UserError
 from npnet.networks import NPNet
+from npnet.papers import toy
 from npnet.papers.asked import Asked
 from npnet.papers.command import main
 from npnet.papers.costs import composed
+from npnet.papers.meanings import fitting_less_others
 from npnet.papers.page import page
 from npnet.papers.planning import plan
 from npnet.papers.readings import similarities
@@ -28,6 +30,35 @@ def test_singular_vectors_of_two_drawn_noises_are_as_alike_as_two_directions_of_
     """The mean absolute cosine of two random unit vectors of d dimensions is about sqrt(2 / (pi d)); d is 16 here."""
     for found in similarities(source_noises(range(64), (4, 8, 8)), source_noises(range(64, 128), (4, 8, 8))):
         assert found.mean().item() == pytest.approx((2 / (torch.pi * 16)) ** 0.5, rel=0.05)
+
+
+def test_the_quarter_of_the_noises_that_fits_a_prompt_is_set_against_the_quarter_that_does_not():
+    alone, drawn = [0.5, 0.9, 0.1, 0.2, 0.3, 0.8, 0.4, 0.6], [0, 7, 1, 3, 0, 5, 0, 0]
+    assert fitting_less_others(alone, drawn) == (6, 2)
+    assert fitting_less_others([*alone, float("nan")], [*drawn, 100]) == (6, 2), "what has no place is left out"
+    assert fitting_less_others([1, 2], [5, 4]) == (4, 5)
+
+
+def test_a_wave_lies_in_its_family_and_as_far_from_another_as_two_orthogonal_ones_are():
+    labels = torch.arange(3).repeat(5)
+    drawn = toy.waves(labels, torch.Generator().manual_seed(0))
+    assert drawn.square().mean(1) == pytest.approx(1, abs=1e-5)
+    assert toy.distance(drawn, labels) == pytest.approx(0, abs=1e-5)
+    assert toy.distance(torch.zeros(15, 16), labels) == pytest.approx(1), "as near to no wave as to any"
+    assert toy.distance(drawn, (labels + 1) % 3) == pytest.approx(2**0.5, abs=1e-5)
+
+
+def test_the_noises_of_the_toy_are_those_that_it_says():
+    """Matched: the tied noises in order; mismatched: those of other families; erased: of the size of a drawn one."""
+    noises = source_noises(range(3), (16, 16))
+    labels, kinds = toy.starts(toy.Velocity(), noises, torch.Generator().manual_seed(0))
+    assert set(kinds) == set(toy.KINDS)
+    assert torch.equal(kinds["matched"], noises.flatten(0, 1))
+    for noise, label in zip(kinds["mismatched"], labels, strict=True):
+        family = (noises == noise).all(2).any(1).nonzero().item()
+        assert family != label
+    for kind in ("erased", "injected_ours"):
+        assert kinds[kind].square().mean(1) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_gates_of_a_network_stand_beside_the_published_ones(tmp_path):

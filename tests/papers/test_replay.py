@@ -17,9 +17,9 @@ def test_a_table_is_made_from_nothing_and_is_there_the_second_time(tmp_path, mon
     command = ["table9", "setting=shapes", "smoke=true", f"folder={tmp_path}"]
     assert main(command) == 0
     text = (tmp_path / "smoke" / "shapes" / "table9" / "README.md").read_text()
-    assert "| shapes_held_out | margin_0_005 | shapes_judge |" in text
-    assert f"| shapes_held_out | margin_0_005_equal_steps | shapes_scorer | {NONE} |" in text
-    assert "| shapes_held_out | margin_0_005 | shapes_scorer | 28.79 | +0.11 |" in text
+    assert "| margin_0_005 | shapes_judge, % right |" in text
+    assert f"| margin_0_005_equal_steps | shapes_scorer, x 100 | {NONE} |" in text
+    assert "| margin_0_005 | shapes_scorer, x 100 | 28.79 (hpsv2) | +0.11 |" in text
     assert "SMOKE: " in text
     capfd.readouterr()
     assert main(command) == 0
@@ -29,7 +29,14 @@ def test_a_table_is_made_from_nothing_and_is_there_the_second_time(tmp_path, mon
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where"),
-    [("table2", "shapes"), ("figure8", "shapes"), ("table7", "shapes_b"), ("semantic_erasure", "shapes")],
+    [
+        ("table2", "shapes"),
+        ("figure8", "shapes"),
+        ("table7", "shapes_b"),
+        ("semantic_erasure", "shapes"),
+        ("semantic_erasure_figure2", "shapes"),
+        ("semantic_erasure_figure3", "shapes"),
+    ],
 )
 def test_a_table_of_the_built_in_models_runs_to_its_end(name, where, tmp_path):
     assert main([name, f"setting={where}", "smoke=true", f"folder={tmp_path}"]) == 0
