@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from npnet.networks import residual, svd
+from npnet.description import imported
+from npnet.networks import svd
 from npnet.networks.arguments import WITHOUT, is_unet
 from npnet.networks.text import AdaGroupNormText, SpatialText
 from npnet.networks.unet import UNetBranch
+
+if TYPE_CHECKING:
+    from npnet.networks.residual import ResidualBranch
 
 
 def text_term(c: Mapping[str, Any]) -> AdaGroupNormText | SpatialText | None:
@@ -28,12 +32,11 @@ def singular_value_branch(c: Mapping[str, Any]) -> svd.SingularValueBranch | Non
     return svd.SingularValueBranch(c["latent_channels"], c["latent_size"], attends)
 
 
-def residual_branch(c: Mapping[str, Any]) -> residual.ResidualBranch | UNetBranch | None:
+def residual_branch(c: Mapping[str, Any]) -> ResidualBranch | UNetBranch | None:
     """Build the branch of equation 7; None where there is none."""
     if not c["residual_branch"]:
         return None
     if is_unet(c["trunk"]):
         return UNetBranch(c["latent_channels"], **c["trunk"])
-    return residual.ResidualBranch(
-        c["latent_channels"], c["latent_size"], c["trunk"], c["feature_layout"], c["position_map"]
-    )
+    branch = imported("npnet.networks.residual:ResidualBranch")  # timm is slow to import, and a U-Net needs none
+    return branch(c["latent_channels"], c["latent_size"], c["trunk"], c["feature_layout"], c["position_map"])

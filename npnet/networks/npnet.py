@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from npnet.bounds import Number
+from npnet.description import imported
 from npnet.fields import Count, Whole
 from npnet.fit import npnet_sizes
-from npnet.networks import base, form, residual, svd
+from npnet.networks import base, form, svd
 from npnet.networks.arguments import FeatureLayout, NPNetArguments, Signs, Size
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
 from npnet.networks.official import read_official
@@ -130,7 +131,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         check_noise(noise, self.config["latent_channels"])
         check_prompt(self.config, len(noise), prompt_embeds, pooled_prompt_embeds, prompt_mask)
         dtype = next(self.parameters()).dtype
-        tied_to_size = self.singular_values is not None or isinstance(self.residual, residual.ResidualBranch)
+        tied_to_size = self.singular_values is not None or not isinstance(self.residual, UNetBranch | None)
         windows = Windows.of(noise.shape[-2:], self.config["latent_size"] if tied_to_size else None)
         source = windows.split(noise.float())
 
@@ -183,8 +184,8 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
     def load(self) -> Self:
         """Download and copy the pretrained trunk, where ``pretrained_trunk`` asks for it; later calls do nothing."""
-        if self._trunk_to_load is not None and isinstance(self.residual, residual.ResidualBranch):
-            residual.load_pretrained(self.residual.trunk, self._trunk_to_load)
+        if self._trunk_to_load is not None and self.residual is not None:
+            imported("npnet.networks.residual:load_pretrained")(self.residual.trunk, self._trunk_to_load)
             self._trunk_to_load = None
         return self
 
