@@ -17,6 +17,7 @@ from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
     from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
     from npnet.data.prompts import Prompts, PromptSet
     from npnet.data.seeds import Seeds
     from npnet.metrics.base import Metric
@@ -168,7 +169,7 @@ def settled_nodes(nodes: Mapping[str, Any], methods: Mapping[str, NoiseMethod]) 
     return settled
 
 
-def check_method(label: str, method: NoiseMethod, backbone: Backbone) -> None:
+def check_method(label: str, method: NoiseMethod, backbone: BackboneTraits) -> None:
     """Refuse a method that cannot run on ``backbone``, or whose files are not there.
 
     Raises:

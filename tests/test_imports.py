@@ -93,18 +93,11 @@ def test_imports_run_down_only(path):
     assert not beside or part == "__main__", f"{part} imports {beside} beside it"
 
 
-def without_annotations(tree):
-    """The tree less its ``if TYPE_CHECKING`` blocks, where a description names the type of its runtime."""
-    return ast.Module(
-        [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))], []
-    )
-
-
 def arrows():
-    """Each file's own files that it imports, those inside functions included."""
+    """Each file's own files that it imports, inside functions and under ``TYPE_CHECKING`` included."""
     found = {}
     for path in FILES:
-        names = {name for name in imported(without_annotations(PARSED[path])) if name in MODULES}
+        names = {name for name in imported(PARSED[path]) if name in MODULES}
         found[path] = {MODULES[name] for name in names if MODULES[name].name != "__init__.py"} - {path}
     return found
 

@@ -7,7 +7,7 @@ classes; ``hunyuan.py`` and ``runtime/hunyuan.py`` are an example. Where it has 
 ``--config-dir`` says where that YAML lies.
 """
 
-from npnet.backbones.base import CAPABILITIES, Backbone
+from npnet.backbones.base import Backbone
 from npnet.backbones.flow import Flux, StableDiffusion3
 from npnet.backbones.flux2 import Flux2Klein
 from npnet.backbones.hunyuan import HunyuanDiT
@@ -24,6 +24,7 @@ from npnet.backbones.schedules import (
 )
 from npnet.backbones.shapes import Shapes
 from npnet.backbones.stable_diffusion import StableDiffusion, StableDiffusionXL, StableDiffusionXLControlNet
+from npnet.backbones.traits import CAPABILITIES
 from npnet.backbones.wan import Wan
 from npnet.backbones.z_image import ZImage
 

@@ -9,10 +9,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from npnet.backbones import files
-from npnet.backbones.base import CAPABILITIES, Backbone
+from npnet.backbones.base import Backbone
 from npnet.backbones.layout import Configs, Facts, Layout, Side8
 from npnet.backbones.schedules import Schedule, VariancePreservingSchedule
 from npnet.backbones.spacing import check_spacing
+from npnet.backbones.traits import CAPABILITIES
 from npnet.bounds import Number
 from npnet.description import imported
 from npnet.errors import FieldError

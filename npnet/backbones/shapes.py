@@ -7,10 +7,10 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
 from npnet import paths
-from npnet.backbones.base import CAPABILITIES, ShippedNetwork
 from npnet.backbones.layout import Configs, Facts, Layout, Side2
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.stable_diffusion import XL, xl_facts
+from npnet.backbones.traits import CAPABILITIES, ShippedNetwork
 from npnet.errors import UserError, reworded
 from npnet.shapes.grammar import parse
 

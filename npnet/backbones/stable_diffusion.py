@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from npnet.backbones import files
-from npnet.backbones.base import CAPABILITIES
 from npnet.backbones.layout import Configs, Facts, Layout, Side8, find, vae_factor
 from npnet.backbones.levels import AYS
 from npnet.backbones.pipeline import PipelineBackbone
+from npnet.backbones.traits import CAPABILITIES
 from npnet.bounds import Number
 from npnet.errors import FieldError
 from npnet.pictures.opener import PictureError, open_picture

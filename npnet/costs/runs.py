@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npnet.backbones import Backbone
-from npnet.backbones.base import num_branches
+from npnet.backbones.traits import num_branches
 from npnet.costs.counts import Counts, find
 from npnet.costs.estimate import Run
 from npnet.metrics import Metric

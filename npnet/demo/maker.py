@@ -16,7 +16,7 @@ from npnet.demo.command import DemoPlan
 from npnet.engine.methods import MethodScores
 from npnet.errors import FieldError, UserError
 from npnet.generation.pictures import encode_png, load_evaluator
-from npnet.metrics.base import notes
+from npnet.metrics.traits import notes
 
 MOST_SEEDS = 16
 """At once: a row of the page, and what a person waits for."""

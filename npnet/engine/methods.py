@@ -24,7 +24,7 @@ from npnet.engine.batches import Kept, Sampling, Scored, Task
 from npnet.engine.denoising import Denoising
 from npnet.engine.pipeline import Pipeline
 from npnet.engine.scoring import Scoring
-from npnet.metrics.runtime.features import LoadedSpace
+from npnet.metrics.runtime.space import LoadedSpace
 from npnet.records import Cost, NoiseResult
 
 Take = Callable[[str, Sample, Tensor], None]

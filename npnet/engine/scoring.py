@@ -16,7 +16,7 @@ from npnet.engine import measure
 from npnet.engine.batches import Denoised, Kept, Scored, Spent
 from npnet.memory import SMALLER, Limit
 from npnet.metrics.diversity import to_texts
-from npnet.metrics.runtime.features import LoadedSpace
+from npnet.metrics.runtime.space import LoadedSpace
 from npnet.noise.runtime import whiteness
 from npnet.records import Cost
 

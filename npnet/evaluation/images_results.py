@@ -13,7 +13,7 @@ from npnet.drawing.terminal import add_row, cell, console
 from npnet.evaluation.results import SCHEMA_VERSION, plain
 from npnet.evaluation.versions import versions
 from npnet.metrics import Metric, statistics
-from npnet.metrics.base import notes
+from npnet.metrics.traits import notes
 from npnet.pictures.layout import Picture
 from npnet.pictures.opener import rotation_note
 

@@ -22,7 +22,7 @@ from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Res
 from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.metrics import statistics
-from npnet.metrics.base import notes
+from npnet.metrics.traits import notes
 from npnet.records import Cost
 
 SCHEMA_VERSION = 1

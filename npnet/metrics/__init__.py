@@ -1,7 +1,7 @@
 """Preference metrics: descriptions, which need no torch; see ``base`` for the contract, ``runtime`` for what scores."""
 
 from npnet.metrics.aes import AES
-from npnet.metrics.base import Metric, SoftmaxPreference, load_metrics, preference_by_order
+from npnet.metrics.base import Metric, SoftmaxPreference, load_metrics
 from npnet.metrics.clipscore import CLIPScore
 from npnet.metrics.hpsv2 import HPSv2
 from npnet.metrics.hpsv3 import HPSv3
@@ -10,6 +10,7 @@ from npnet.metrics.mps import MPS
 from npnet.metrics.pickscore import PickScore
 from npnet.metrics.shapes_judge import ShapesJudge
 from npnet.metrics.shapes_scorer import ShapesScorer
+from npnet.metrics.traits import preference_by_order
 from npnet.metrics.vlm_judge import VLMJudge
 from npnet.metrics.vqascore import VQAScore
 

@@ -19,7 +19,7 @@ from npnet.weights.sources import check_source
 if TYPE_CHECKING:
     import torch
 
-    from npnet.metrics.runtime.features import LoadedSpace
+    from npnet.metrics.runtime.space import LoadedSpace
 
 
 @dataclass(frozen=True)

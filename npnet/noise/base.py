@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from npnet.backbones.base import num_branches
+from npnet.backbones.traits import num_branches
 from npnet.description import Description
 from npnet.errors import under
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
     from npnet.backbones.runtime.loaded import LoadedBackbone
-    from npnet.noise.npnet import Network
+    from npnet.backbones.traits import BackboneTraits
+    from npnet.noise.network_source import NetworkSource
     from npnet.noise.runtime.base import LoadedMethod
 
 
@@ -49,7 +49,7 @@ class NoiseMethod(Description):
         return False
 
     @property
-    def applied_network(self) -> Network | None:
+    def applied_network(self) -> NetworkSource | None:
         """The trained network that the result comes through; None where there is none."""
         return None
 
@@ -58,7 +58,7 @@ class NoiseMethod(Description):
         """Bounds on the per-sample variance of the returned noise, for N(0, I) given."""
         return (0.9, 1.1)
 
-    def check_backbone(self, backbone: Backbone) -> None:
+    def check_backbone(self, backbone: BackboneTraits) -> None:
         """Refuse, before it is loaded, a backbone that the method cannot run on; ``needs`` is asked elsewhere.
 
         Raises:
@@ -68,7 +68,7 @@ class NoiseMethod(Description):
         if num_inference_steps is not None:
             backbone.schedule().steps(num_inference_steps)
 
-    def forwards(self, backbone: Backbone) -> int | None:
+    def forwards(self, backbone: BackboneTraits) -> int | None:
         """Return the documented denoiser forwards for one sample, sampling excluded; None where it depends on data."""
         return None
 
@@ -76,11 +76,11 @@ class NoiseMethod(Description):
         """Say whether the result carries the ``first_branches`` that sampling with so many steps starts from."""
         return False
 
-    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+    def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
         """Say whether the result carries what sampling from it would give, with these settings of the sampling."""
         return False
 
-    def picture_forwards(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> int | None:
+    def picture_forwards(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> int | None:
         """Return the documented denoiser forwards of one picture, the sampling included; None as in ``forwards``."""
         own = self.forwards(backbone)
         if own is None or self.finishes(backbone, num_inference_steps, guidance_scale):

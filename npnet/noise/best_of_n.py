@@ -9,7 +9,7 @@ from npnet.fields import Count
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class BestOfN(SearchMethod):
 
     num_candidates: Count = 4
 
-    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+    def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
         """See ``NoiseMethod.finishes``; a single candidate is not sampled."""
         return self.num_candidates > 1 and super().finishes(backbone, num_inference_steps, guidance_scale)
 
-    def forwards(self, backbone: Backbone) -> int | None:
+    def forwards(self, backbone: BackboneTraits) -> int | None:
         """See ``NoiseMethod.forwards``."""
         return 0 if self.num_candidates == 1 else self.foretold(self.num_candidates, backbone)

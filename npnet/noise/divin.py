@@ -22,7 +22,7 @@ from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DivIn(NoiseMethod):
     step_size: Annotated[float, Above(0), AtMost(1)] = 0.05
     num_steps: Count = 1
 
-    def check_backbone(self, backbone: Backbone) -> None:
+    def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``; the first level must hold some of the picture, so that x_0 is defined."""
         super().check_backbone(backbone)
         schedule = backbone.schedule()
@@ -56,6 +56,6 @@ class DivIn(NoiseMethod):
         ):
             raise UserError(f"{backbone.name} starts at pure noise, where no x_0 is defined; use another noise method")
 
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``."""
         return 2 * self.num_steps

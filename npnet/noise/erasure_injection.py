@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from npnet.backbones.base import num_branches
+from npnet.backbones.traits import num_branches
 from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
 from npnet.fields import Count, NotEmpty, Share
@@ -30,7 +30,7 @@ from npnet.noise.base import NoiseMethod
 from npnet.noise.semantic_erasure import Renormalise
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,6 @@ class ErasureInjection(NoiseMethod):
             return (0.5, 1.1)
         return super().variance_bound
 
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``."""
         return 0 if self.delta == 0 else len(self.positions) * num_branches(backbone, self.guidance_scale)

@@ -26,7 +26,7 @@ from npnet.noise.base import NoiseMethod
 from npnet.noise.search import Budget
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 Places = Annotated[tuple[Count, ...], NotEmpty()]
 TokenIndices = Places | Annotated[Mapping[str, Places], NotEmpty()] | None
@@ -70,5 +70,5 @@ class InitNO(NoiseMethod):
     divergence_steps: Whole = 20
     budget: Budget = field(default=Budget(), kw_only=True)
 
-    def forwards(self, backbone: Backbone) -> None:
+    def forwards(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.forwards``: depends on when a round succeeds."""

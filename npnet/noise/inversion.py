@@ -25,7 +25,7 @@ from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Inversion(NoiseMethod):
     cycles: Count = 1
     time_label: Literal["destination", "source"] = "destination"
 
-    def check_backbone(self, backbone: Backbone) -> None:
+    def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``.
 
         Raises:
@@ -65,7 +65,7 @@ class Inversion(NoiseMethod):
         if backbone.schedule().steps(steps)[0].to_timestep == END:
             raise FieldError("num_inference_steps", steps, "the first step ends at the picture; 2 or more are needed")
 
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``: 2 + (1 or 2) for each cycle."""
         return self.cycles * (3 if self.inversion_guidance_scale == 1 else 4)
 

@@ -28,7 +28,7 @@ from npnet.fields import Count, Positive, Whole
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 Variant = Literal["noise_diffusion", "pgd", "random_sampling", "random_diffusion", "mean_variance"]
 FOLLOW_GRADIENTS = ("noise_diffusion", "pgd", "mean_variance")
@@ -92,6 +92,6 @@ class NoiseDiffusion(SearchMethod):
             return (0.5, (1.05 + self.num_rounds * self.pgd_step_size) ** 2)
         return super().variance_bound
 
-    def forwards(self, backbone: Backbone) -> int | None:
+    def forwards(self, backbone: BackboneTraits) -> int | None:
         """See ``NoiseMethod.forwards``; known where no threshold can stop a sample."""
         return self.foretold(self.num_rounds + 1, backbone)

@@ -2,133 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from npnet.backbones.base import ShippedNetwork
-from npnet.errors import FieldError
-from npnet.fields import Name, Share
-from npnet.fit import PURPOSE, elsewhere, misfit, npnet_sizes
-from npnet.networks import stored
 from npnet.noise.base import NoiseMethod
-from npnet.untrusted import read_json
-from npnet.weights.sources import check_source
+from npnet.noise.network_source import NetworkSource
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
-    from npnet.backbones.runtime.loaded import LoadedBackbone
-
-log = logging.getLogger(__name__)
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
-class Network(NoiseMethod):
-    """Apply a trained member of ``npnet.networks`` (Golden Noise, section 3).
-
-    Args:
-        network_path: a directory that ``train.py`` left (``network/``), an official ``.pth``, or a hub id; the default
-            is the network that ships with the backbone; only Shapes ships one.
-        text_term: ``off`` applies the network without its text term, and then needs no embeddings.
-        network: the place of the network's class, ``my_pkg.MyNet``, where it is not one of this project; what a folder
-            says of its class is not asked.
-        shipped: which of the networks that ship with the Shapes model, where no ``network_path`` is given:
-            ``recommended`` (a U-Net, pairs of two re-denoisings), ``paper`` (the published form) or ``reward`` (the
-            recommended one, trained further on the gradient of the scorer; experimental).
-        mean_shift: share of the prompt's mean shift that is applied, in [0, 1]. The mean shift is what the network
-            changes on average over noises; it moves every noise of a prompt the same way, and makes its pictures alike.
-            1 applies the network as it is; less keeps more diversity and gains less (ours, docs/frontier.md). It costs
-            ``NUM_PROBES`` forwards of the network for each prompt, and none of the diffusion model.
-    """
+class Network(NetworkSource, NoiseMethod):
+    """Apply a trained member of ``npnet.networks`` (Golden Noise, section 3); the keys are ``NetworkSource``'s."""
 
     runtime = "npnet.noise.runtime.npnet:LoadedNetwork"
     # a network trained by MSE shrinks the noise towards the mean of its targets
     variance_bound = (0.4, 2.5)
-
-    network_path: Name | None = None
-    text_term: Literal["off"] | None = None
-    network: Name | None = None
-    shipped: ShippedNetwork = "recommended"
-    mean_shift: Share = 1.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.network_path, (list, tuple)):
-            needed = "one network is needed; several are for evaluate.py"
-            raise FieldError("network_path", self.network_path, needed)
-        super().__post_init__()
 
     @property
     def applied_network(self) -> Network:
         """See ``NoiseMethod.applied_network``."""
         return self
 
-    def check(self) -> None:
-        """See ``Description.check``: a local path must be there, and hold a network."""
-        if self.network is not None and not _is_place(self.network):
-            raise FieldError("network", self.network, "the place of a class is needed, PACKAGE.CLASS")
-        if self.network_path is None:
-            return
-        check_source(self.network_path, "network_path")
-        fault = stored.fault(Path(self.network_path), self.network is not None)
-        if fault is not None:
-            raise FieldError("network_path", self.network_path, fault)
-
-    def check_backbone(self, backbone: Backbone) -> None:
-        """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""
-        self.folder(backbone)
-
-    def check_fit(self, backbone: Backbone) -> None:
-        """Refuse a network whose ``config.json`` says that it does not fit; asked before anything is loaded.
-
-        A network that was trained for another model, or for latents of another size, is told by a warning.
-
-        Raises:
-            FieldError: says what it was trained for.
-        """
-        file = Path(self.folder(backbone)) / "config.json"
-        if self.network is not None or not file.is_file():
-            return
-        config = read_json(file)
-        try:
-            sizes = npnet_sizes(config if self.text_term is None else {**config, "text_term": "off"})
-            size = tuple(config["latent_size"])
-        except (KeyError, TypeError):
-            return  # no NPNet of ours: loading says of what it is
-        shape = backbone.latent_shape()
-        can_go = config["text_term"] != "off" and self.text_term is None
-        fault = misfit(sizes, shape, backbone.embed_dims(), backbone.name, can_go_without_text=can_go)
-        if fault:
-            raise FieldError("network_path", self.network_path, fault)
-        own = {name: getattr(backbone, name, None) for name in ("path", "variant")}
-        other = elsewhere(config.get(PURPOSE), type(backbone), own)
-        if other is None and size != shape[-2:]:
-            there, here = (" x ".join(map(str, sides)) for sides in (size, shape[-2:]))
-            other = f"was trained for latents of {there} and is applied to {here}"
-        if other is not None:
-            log.warning("network_path=%s: %s", self.network_path, other)
-
-    def folder(self, backbone: Backbone | LoadedBackbone) -> str:
-        """Return where the network lies: ``network_path``, or what ships with ``backbone``.
-
-        Raises:
-            FieldError: no network is given for a backbone that ships none.
-        """
-        if self.network_path is not None:
-            return self.network_path
-        described: Any = getattr(backbone, "description", backbone)
-        folder: str | None = described.shipped_network(self.shipped)
-        if folder is None:
-            raise FieldError("network_path", None, "a network's folder is needed (only the Shapes model ships one)")
-        return folder
-
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``: the diffusion model is not evaluated."""
         return 0
-
-
-def _is_place(name: str) -> bool:
-    """Say whether ``name`` can be the place of a class; its package must be here, and is not imported."""
-    parts = name.split(".")
-    return len(parts) > 1 and all(map(str.isidentifier, parts)) and importlib.util.find_spec(parts[0]) is not None

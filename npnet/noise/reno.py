@@ -29,7 +29,7 @@ from npnet.fields import AtLeast, Below, Count, NotNegative, Positive
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 BLOCK_SIZE = 16
 """Neighbouring frequencies that ``projection`` gives the norms of white noise together (published)."""
@@ -106,16 +106,16 @@ class ReNO(SearchMethod):
         super().check()
         check_few_steps(self.num_inference_steps, self.max_inference_steps)
 
-    def check_backbone(self, backbone: Backbone) -> None:
+    def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``; a projection needs noise that divides into blocks."""
         super().check_backbone(backbone)
         if self.projection is not None:
             check_white(math.prod(backbone.latent_shape()))
 
-    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+    def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
         """See ``NoiseMethod.finishes``; a device may compute a sampling with gradients by other sums."""
         return False
 
-    def forwards(self, backbone: Backbone) -> int | None:
+    def forwards(self, backbone: BackboneTraits) -> int | None:
         """See ``NoiseMethod.forwards``."""
         return self.foretold(self.num_iterations, backbone)

@@ -14,14 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from npnet.backbones.base import num_branches
+from npnet.backbones.traits import num_branches
 from npnet.bounds import Guidance
 from npnet.errors import FieldError, UserError
 from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 def keeps_nothing(backbone: str) -> UserError:
@@ -61,13 +61,13 @@ class Repaint(NoiseMethod):
             needed = f"there are {self.num_inference_steps} steps (num_inference_steps)"
             raise FieldError("jump_length", self.jump_length, needed)
 
-    def check_backbone(self, backbone: Backbone) -> None:
+    def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``: flow models start at t = 1."""
         super().check_backbone(backbone)
         if backbone.kind == "flow":
             raise keeps_nothing(backbone.name)
 
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``."""
         return self.jump_length * self.repeats * num_branches(backbone, self.guidance_scale)
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from npnet.backbones.base import ShippedNetwork, num_branches
+from npnet.backbones.traits import ShippedNetwork, num_branches
 from npnet.bounds import Guidance, Number
 from npnet.errors import FieldError
 from npnet.fields import Count, Name, NotEmpty, Positive, Share, check_fields
@@ -29,8 +29,8 @@ from npnet.noise.base import NoiseMethod
 from npnet.noise.npnet import Network
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
     from npnet.backbones.runtime.loaded import LoadedBackbone
+    from npnet.backbones.traits import BackboneTraits
 
 Labels = Annotated[tuple[Name, ...], NotEmpty()]
 Weights = Annotated[Mapping[Name, float], NotEmpty()]
@@ -125,7 +125,7 @@ class SearchMethod(NoiseMethod):
         if self.applied_network is not None:
             self.applied_network.check()
 
-    def check_backbone(self, backbone: Backbone) -> None:
+    def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``; proposals need a network for this backbone."""
         super().check_backbone(backbone)
         if self.applied_network is not None:
@@ -146,16 +146,16 @@ class SearchMethod(NoiseMethod):
         """See ``NoiseMethod.scorers``."""
         return tuple(self.weights)
 
-    def finishes(self, backbone: Backbone, num_inference_steps: int, guidance_scale: float) -> bool:
+    def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
         """See ``NoiseMethod.finishes``: the winner was sampled, in the same way where the settings are the same."""
         same = (self.num_inference_steps, self.guidance_scale) == (num_inference_steps, guidance_scale)
         return same and self.budget.rounds(1, self.round_forwards(backbone)) > 0
 
-    def round_forwards(self, backbone: Backbone | LoadedBackbone) -> int:
+    def round_forwards(self, backbone: BackboneTraits | LoadedBackbone) -> int:
         """Return what scoring one noise costs: forwards of each sample."""
         return self.num_inference_steps * num_branches(backbone, self.guidance_scale)
 
-    def foretold(self, num_rounds: int, backbone: Backbone) -> int | None:
+    def foretold(self, num_rounds: int, backbone: BackboneTraits) -> int | None:
         """Return the forwards of ``num_rounds`` within the budget; None where the clock or the scores decide."""
         if self.budget.seconds is not None or self.threshold is not None:
             return None

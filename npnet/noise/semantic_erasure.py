@@ -14,7 +14,7 @@ from npnet.fields import Count
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 Renormalise = Literal["none", "norm", "std"]
 
@@ -37,6 +37,6 @@ class SemanticErasure(NoiseMethod):
     num_noises: Count = 8
     renormalise: Renormalise = "none"
 
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``."""
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from npnet.noise.base import NoiseMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,6 @@ class Standard(NoiseMethod):
 
     runtime = "npnet.noise.runtime.standard:LoadedStandard"
 
-    def forwards(self, backbone: Backbone) -> int:
+    def forwards(self, backbone: BackboneTraits) -> int:
         """See ``NoiseMethod.forwards``."""
         return 0

@@ -9,7 +9,7 @@ from npnet.fields import Count, Share, Whole
 from npnet.noise.search import SearchMethod
 
 if TYPE_CHECKING:
-    from npnet.backbones import Backbone
+    from npnet.backbones.traits import BackboneTraits
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,6 @@ class ZeroOrderSearch(SearchMethod):
         """Return how many noises are scored."""
         return self.num_rounds * self.num_candidates + 1
 
-    def forwards(self, backbone: Backbone) -> int | None:
+    def forwards(self, backbone: BackboneTraits) -> int | None:
         """See ``NoiseMethod.forwards``."""
         return self.foretold(self.num_scored, backbone)

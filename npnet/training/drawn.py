@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from npnet.backbones import Backbone
-from npnet.backbones.base import num_branches
+from npnet.backbones.traits import num_branches
 from npnet.bounds import Guidance
 from npnet.compatibility import check_parts, part, read_prompts
 from npnet.data.prompts import Prompts
@@ -25,7 +25,7 @@ from npnet.training.objective import Objective
 
 if TYPE_CHECKING:
     from npnet.networks import NoiseNetwork
-    from npnet.training.settings import TrainSettings
+    from npnet.training.run_settings import RunSettings
 
 
 SHAPE_OF_NOISE = ("change", "variance", "neighbour_correlation", "low_frequency_share")
@@ -92,7 +92,7 @@ class DrawnObjective(Objective):
     validation_prompts: Count = field(default=32, kw_only=True)
     validation_noises: Count = field(default=4, kw_only=True)
 
-    def check_run(self, settings: TrainSettings) -> None:
+    def check_run(self, settings: RunSettings) -> None:
         """See ``Objective.check_run``."""
         super().check_run(settings)
         if settings.data.shards is not None:
@@ -106,7 +106,7 @@ class DrawnObjective(Objective):
                 raise UserError(f"{same}; leave it out: the values val/... are of held-out prompts")
         self.parts(settings)
 
-    def parts(self, settings: TrainSettings) -> Parts:
+    def parts(self, settings: RunSettings) -> Parts:
         """Build what the objective works with; prompts are left for ``load_data``.
 
         Raises:
@@ -129,7 +129,7 @@ class DrawnObjective(Objective):
         check_parts(backbone, {}, metrics, steps)
         return Parts(backbone, metrics, int(steps), float(scale))
 
-    def cost(self, settings: TrainSettings) -> str:
+    def cost(self, settings: RunSettings) -> str:
         """See ``Objective.cost``."""
         parts = self.parts(settings)
         forwards = settings.data.batch_size * parts.num_inference_steps
@@ -137,11 +137,11 @@ class DrawnObjective(Objective):
         again = ", and each forward once more on the way back" if self.recompute else ""
         return f"; a step costs {forwards} forwards and up to as many backwards of the denoiser{again} (experimental)"
 
-    def embed_dims(self, settings: TrainSettings) -> dict[str, int]:
+    def embed_dims(self, settings: RunSettings) -> dict[str, int]:
         """See ``Objective.embed_dims``."""
         return self.parts(settings).backbone.embed_dims()
 
-    def load_data(self, settings: TrainSettings) -> Any:
+    def load_data(self, settings: RunSettings) -> Any:
         """See ``Objective.load_data``."""
         parts, data = self.parts(settings), settings.data
         assert settings.prompts is not None and settings.backbone is not None
@@ -164,7 +164,7 @@ class DrawnObjective(Objective):
             },
         )
 
-    def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
+    def load_module(self, network: NoiseNetwork, settings: RunSettings, data: Any) -> Any:
         """See ``Objective.load_module``."""
         with under("objective"):
             return self.runtime_class()(network, settings.module, self, self.parts(settings), data.seed)

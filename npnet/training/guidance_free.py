@@ -10,7 +10,7 @@ from npnet.errors import FieldError
 from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
 
 if TYPE_CHECKING:
-    from npnet.training.settings import TrainSettings
+    from npnet.training.run_settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class GuidanceFree(DrawnObjective):
     name = "guidance_free"
     needs = ("unconditional_branch", "decode")
 
-    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+    def monitored(self, settings: RunSettings) -> Sequence[str]:
         """See ``Objective.monitored``."""
         names = ("x0_error", "relative_x0_error", *(settings.metric or {}), *SHAPE_OF_NOISE, *OF_PICTURES)
         return ("train/loss", "train/x0_error", *(f"val/{name}" for name in names))
 
-    def parts(self, settings: TrainSettings) -> Parts:
+    def parts(self, settings: RunSettings) -> Parts:
         """See ``DrawnObjective.parts``; without guidance there is nothing to learn."""
         found = super().parts(settings)
         if found.guidance_scale <= 1:

@@ -13,7 +13,7 @@ from npnet.fields import Name, NotNegative, Positive
 
 if TYPE_CHECKING:
     from npnet.networks import NoiseNetwork
-    from npnet.training.settings import TrainSettings
+    from npnet.training.run_settings import RunSettings
 
 WATCHING = ("npnet.training.keeping.BestCheckpoint", "lightning.pytorch.callbacks.EarlyStopping")
 """Callbacks that watch a value."""
@@ -37,18 +37,18 @@ class Objective(Description):
     mode: Literal["min", "max"] = field(default="min", kw_only=True)
 
     @abstractmethod
-    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+    def monitored(self, settings: RunSettings) -> Sequence[str]:
         """Return what the end of an epoch knows and a callback may watch; an evaluation adds its own."""
 
     def optimised(self) -> tuple[str, ...]:
         """Return the labels of the metrics that the loss itself raises."""
         return ()
 
-    def cost(self, settings: TrainSettings) -> str:
+    def cost(self, settings: RunSettings) -> str:
         """Return what a dry run says of the work on a step, with what goes before it; empty where there is nothing."""
         return ""
 
-    def check_run(self, settings: TrainSettings) -> None:
+    def check_run(self, settings: RunSettings) -> None:
         """Refuse, before anything is loaded, settings that do not go with this objective.
 
         Raises:
@@ -63,12 +63,12 @@ class Objective(Description):
                 names = [*allowed, *(["evaluation/METRIC/winning_rate"] if self.takes_pairs else [])]
                 raise FieldError(f"callbacks.{label}.monitor", monitor, closest(monitor, names))
 
-    def embed_dims(self, settings: TrainSettings) -> dict[str, int]:
+    def embed_dims(self, settings: RunSettings) -> dict[str, int]:
         """Return the sizes of the embeddings, see ``Backbone.embed_dims``; empty where the data holds them."""
         return {}
 
     @abstractmethod
-    def load_data(self, settings: TrainSettings) -> Any:
+    def load_data(self, settings: RunSettings) -> Any:
         """Return the Lightning data module; its ``check`` looks at what it finds.
 
         Raises:
@@ -83,7 +83,7 @@ class Objective(Description):
         """
 
     @abstractmethod
-    def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
+    def load_module(self, network: NoiseNetwork, settings: RunSettings, data: Any) -> Any:
         """Return the LightningModule; models that it needs are loaded once training begins.
 
         Args:
@@ -115,11 +115,11 @@ class PairsObjective(Objective):
     gain_power: NotNegative = field(default=0.0, kw_only=True)
     gain_metric: Name | None = field(default=None, kw_only=True)
 
-    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+    def monitored(self, settings: RunSettings) -> Sequence[str]:
         """See ``Objective.monitored``."""
         return ("train/mse", "val/mse", "val/relative_mse", "val/direction_share")
 
-    def check_run(self, settings: TrainSettings) -> None:
+    def check_run(self, settings: RunSettings) -> None:
         """See ``Objective.check_run``."""
         settings.data.check()
         super().check_run(settings)
@@ -130,10 +130,10 @@ class PairsObjective(Objective):
             needed = f"the metrics whose scores the shards hold: {', '.join(data.metrics) or 'none'}"
             raise FieldError("objective.gain_metric", self.gain_metric, needed)
 
-    def load_data(self, settings: TrainSettings) -> Any:
+    def load_data(self, settings: RunSettings) -> Any:
         """See ``Objective.load_data``."""
         return settings.data.load()
 
-    def load_module(self, network: NoiseNetwork, settings: TrainSettings, data: Any) -> Any:
+    def load_module(self, network: NoiseNetwork, settings: RunSettings, data: Any) -> Any:
         """See ``Objective.load_module``."""
         return settings.module.runtime_class()(network, settings.module, self)

@@ -14,7 +14,7 @@ from npnet.noise.search import Scorers, weights_of
 from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
 
 if TYPE_CHECKING:
-    from npnet.training.settings import TrainSettings
+    from npnet.training.run_settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Reward(DrawnObjective):
         if self.diversity and self.noises_per_prompt < 2:
             raise FieldError("noises_per_prompt", self.noises_per_prompt, "diversity needs at least 2 of each prompt")
 
-    def monitored(self, settings: TrainSettings) -> Sequence[str]:
+    def monitored(self, settings: RunSettings) -> Sequence[str]:
         """See ``Objective.monitored``."""
         names = ("reward", *(settings.metric or {}), *SHAPE_OF_NOISE, *OF_PICTURES)
         return ("train/loss", "train/reward", *(f"val/{name}" for name in names))
@@ -52,7 +52,7 @@ class Reward(DrawnObjective):
         """See ``Objective.optimised``."""
         return tuple(weights_of(self.reward))
 
-    def parts(self, settings: TrainSettings) -> Parts:
+    def parts(self, settings: RunSettings) -> Parts:
         """See ``DrawnObjective.parts``; metrics without gradients are refused."""
         found = super().parts(settings)
         if self.reward is None:

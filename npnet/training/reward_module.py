@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from npnet.errors import FieldError
-from npnet.metrics.runtime.features import LoadedSpace
+from npnet.metrics.runtime.space import LoadedSpace
 from npnet.noise.runtime.gradient import gradient_at
 from npnet.noise.search import weights_of
 from npnet.records import Conditioning

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npnet.backbones.base import Backbone, num_branches
 from npnet.backbones.runtime import samplers
 from npnet.backbones.runtime.parts import Decoder, Denoiser, Meter, Sizes, TextEncoder
 from npnet.backbones.runtime.scheduled import Scheduled
 from npnet.backbones.samplers import check_sampler
 from npnet.backbones.schedules import END, Schedule, Step
+from npnet.backbones.traits import BackboneTraits, num_branches
 from npnet.errors import UserError
 from npnet.records import Branches, Conditioning, Cost
 
@@ -39,7 +39,7 @@ class LoadedBackbone(Scheduled):
 
     def __init__(
         self,
-        description: Backbone,
+        description: BackboneTraits,
         text_encoder: TextEncoder,
         denoiser: Denoiser,
         decoder: Decoder | None = None,

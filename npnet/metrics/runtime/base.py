@@ -11,8 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from npnet.metrics import base
-from npnet.metrics.base import Metric
+from npnet.metrics.traits import MetricTraits, notes
 from npnet.records import require_images
 
 
@@ -46,7 +45,11 @@ class Scorer(ABC):
     """
 
     def __init__(
-        self, metric: Metric, device: torch.device | str = "cpu", text_length: int | None = None, smoke: bool = False
+        self,
+        metric: MetricTraits,
+        device: torch.device | str = "cpu",
+        text_length: int | None = None,
+        smoke: bool = False,
     ) -> None:
         self.metric = metric
         self.device = torch.device(device)
@@ -100,7 +103,7 @@ class Scorer(ABC):
 
     def notes(self) -> list[str]:
         """Return what a reader of the scores should know: random weights, texts cut at the model's length, remarks."""
-        return base.notes(self.smoke, self.meter.truncated, self.text_length) + self.remarks()
+        return notes(self.smoke, self.meter.truncated, self.text_length) + self.remarks()
 
     def remarks(self) -> list[str]:
         """Return what else decided the scores so far, such as the model that a server says it is; by default nothing.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from transformers import Dinov2Config, Dinov2Model
 
 from npnet.metrics.runtime.clip import half_on_gpu, load_clip
 from npnet.metrics.runtime.pixels import Preprocess
-from npnet.metrics.spaces import CLIPImages, DINOv2, FeatureSpace
+from npnet.metrics.runtime.space import LoadedSpace
+from npnet.metrics.spaces import CLIPImages, DINOv2
 from npnet.weights.files import WEIGHTS
 from npnet.weights.sources import read_config
 from npnet.weights.tensors import build_empty, load_strict, read_state, require_loaded
@@ -22,31 +22,6 @@ GRID = 16
 """Places in each direction whose mean colours ``PixelSpace`` reads."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DINOV2_SIZE = 224
-
-
-class LoadedSpace(ABC):
-    """A loaded space: fixed weights.
-
-    Attributes:
-        space: its description.
-        device: where it computes; pictures may lie elsewhere.
-    """
-
-    def __init__(self, space: FeatureSpace, device: torch.device | str = "cpu") -> None:
-        self.space, self.device = space, torch.device(device)
-
-    @abstractmethod
-    def features(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Return the features of pictures, each by itself.
-
-        Args:
-            images: ``(B, 3, H, W)`` floating, in [0, 1].
-            prompts: B texts, for a space that reads a picture by its prompt.
-
-        Returns:
-            ``(B, D)`` float32, a row of NaN for a picture that has no place in the space. Where the space is
-            differentiable gradients flow from them to the pictures.
-        """
 
 
 class PixelSpace(LoadedSpace):

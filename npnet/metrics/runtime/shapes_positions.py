@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from npnet.metrics.runtime.features import LoadedSpace
+from npnet.metrics.runtime.space import LoadedSpace
 from npnet.shapes.judge import judge
 
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import FieldError, closest
-from npnet.noise.base import NoiseMethod
 from npnet.records import Conditioning, NoiseResult
 
-M = TypeVar("M", bound=NoiseMethod)
+
+class Optimising(Protocol):
+    """What a loaded method asks of its description, a ``NoiseMethod``."""
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """See ``NoiseMethod.scorers``."""
+
+
+M = TypeVar("M", bound=Optimising)
 
 
 class LoadedMethod(ABC, Generic[M]):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from npnet import seeding
-from npnet.backbones.base import Backbone
 from npnet.backbones.runtime.loaded import LoadedBackbone
+from npnet.backbones.traits import BackboneTraits
 from npnet.errors import FieldError, reworded
 from npnet.networks import NoiseNetwork, network_class
 from npnet.noise.npnet import Network
@@ -24,7 +24,7 @@ NUM_PROBES = 16
 so that what is linear in the noise cancels. Our choice."""
 
 
-def read_network(method: Network, backbone: Backbone | LoadedBackbone) -> NoiseNetwork:
+def read_network(method: Network, backbone: BackboneTraits | LoadedBackbone) -> NoiseNetwork:
     """Read the network that ``method`` names, on the CPU; ``backbone`` may be a description, to see whether it can be.
 
     Raises:
