@@ -75,13 +75,15 @@ class NPNetModule(NetworkModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch; ``RunState`` takes it down."""
-        prediction, asked = self(batch), self.objective
-        if asked.loss == "mse" and not asked.gain_power:
-            return nn.functional.mse_loss(prediction, batch["golden_noise"])
-        losses = pair_losses.mse(prediction, batch["golden_noise"])
-        if asked.loss == "preference":
-            sides = batch["source_noise"], batch["golden_noise"]
-            losses = pair_losses.preference(prediction, *sides, batch["kept"], asked.preference_scale)
+        prediction, asked, golden = self(batch), self.objective, batch["golden_noise"]
+        if not asked.preference and not asked.gain_power:
+            return nn.functional.mse_loss(prediction, golden)
+        losses = pair_losses.mse(prediction, golden)
+        if asked.preference:
+            source, kept = batch["source_noise"], batch["kept"]
+            losses = torch.where(kept, losses, pair_losses.mse(prediction, source))
+            preferred = pair_losses.preference(prediction, source, golden, kept, asked.preference_scale)
+            losses = losses + asked.preference * preferred
         if asked.gain_power:
             gains = batch["gains"][asked.gain_metric or next(iter(batch["gains"]))]
             losses = losses * pair_losses.weights(gains, asked.gain_power)

@@ -95,11 +95,11 @@ class Objective(Description):
 
 @dataclass(frozen=True)
 class PairsObjective(Objective):
-    """Learn golden noise from pairs: the mean squared error of equation 8, unless ``loss`` says otherwise.
+    """Learn golden noise from pairs: the mean squared error of equation 8. The keys beside it are experimental.
 
     Args:
-        loss: ``mse``, or ``preference``: prefer the side that the selection preferred (see ``pair_losses``); it learns
-            from rejected pairs too, with ``data.kept_only=false``.
+        preference: weight of a loss that prefers the side that the selection preferred (see ``pair_losses``); with
+            ``data.kept_only=false`` the rejected pairs teach too, and their source noise is then what is learnt.
         preference_scale: how soon a preference is strong enough; the larger, the sooner.
         gain_power: how much more a pair counts, the more its golden side gained: its weight is its gain to this power.
             0: all pairs count alike.
@@ -110,7 +110,7 @@ class PairsObjective(Objective):
     takes_pairs = True
     samples = "pairs"
 
-    loss: Literal["mse", "preference"] = field(default="mse", kw_only=True)
+    preference: NotNegative = field(default=0.0, kw_only=True)
     preference_scale: Positive = field(default=10.0, kw_only=True)
     gain_power: NotNegative = field(default=0.0, kw_only=True)
     gain_metric: Name | None = field(default=None, kw_only=True)

@@ -19,7 +19,8 @@ def preference(prediction: Tensor, source: Tensor, golden: Tensor, kept: Tensor,
 
     With the side w that won and l that lost, -log sigmoid(scale (mse(l) - mse(w))) / scale: the form of Diffusion-DPO
     (arXiv 2311.12908), on noise instead of denoising errors and without a reference model. A kept pair is won by its
-    golden side, a rejected one by its source.
+    golden side, a rejected one by its source. The margin is linear in the prediction, so this loss alone has no lowest
+    point: it needs the squared error beside it.
 
     Args:
         prediction: of the golden noise, ``(B, C, *grid)``.

@@ -79,7 +79,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(pairs, tmp_path):
 
 
 def test_another_loss_on_pairs_learns_something_else(pairs, plain, tmp_path):
-    assert distance(trained(pairs, tmp_path / "run", "objective.loss=preference"), plain) > 1e-3
+    assert distance(trained(pairs, tmp_path / "run", "objective.preference=0.5"), plain) > 1e-3
 
 
 def test_a_gain_by_a_metric_that_the_shards_do_not_hold_is_refused(pairs, tmp_path):
