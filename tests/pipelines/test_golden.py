@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from peft import LoraConfig
 from torch import Tensor, nn
 
 from npnet import GoldenNoise, seeding
@@ -270,6 +271,16 @@ def test_the_shipped_network_serves_the_built_in_pipeline_in_the_dtype_that_is_a
     assert not noise.requires_grad
     change = (noise - seeding.source_noises([3], noise.shape[1:])).std()
     assert 0.05 < change < 1
+
+
+def test_a_lora_and_offloading_work_as_they_did(attached):
+    pipe, prompt = tiny.sdxl_pipeline(), "a red fox"
+    pipe.set_progress_bar_config(disable=True)
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+    called = drawn(pipe, "sdxl", prompt, latents=attached(pipe, prompt, seed=3, **SIZES))
+    pipe.enable_model_cpu_offload(device="cpu")
+    attached.attach(pipe)
+    assert torch.equal(drawn(pipe, "sdxl", prompt, generator=torch.Generator().manual_seed(3)), called)
 
 
 def test_latents_that_are_given_stay_as_they_are(attached):
