@@ -93,9 +93,8 @@ def book(asked: Asked, stem: str = "README") -> str:
             state = f"[below](#{_anchor(wanted.title)})" + ("" if all(job.is_done for job in jobs) else ", in part")
             text = text.replace(f"]({NAME})", f"]({figure_name(stem, name, where)})")
             heading, _, rest = text.partition("\n\n")
-            others = [f"{other.title.partition(': ')[2]}" for other in tables().values() if other.same_as == name]
-            also = f" It shows too: {'; '.join(map(escaped, others))}." if others else ""
-            parts.append(f"{heading}\n\n`npnet paper {name} setting={where}`{also and '.'}{also}\n\n{rest}")
+            also = _also(name, where)
+            parts.append(f"{heading}\n\n`npnet paper {name} setting={where}`{also}\n\n{rest}")
         elif all(job.is_done for job in tried):
             state = "smoke: all its commands ran, on a few prompts"
         else:
@@ -118,6 +117,13 @@ def figure_name(stem: str, name: str, where: str) -> str:
 
 def _is_shown(table: Table, jobs: Sequence[Job]) -> bool:
     return any(job.is_done for job in shown_jobs(table, jobs)) or not jobs
+
+
+def _also(name: str, where: str) -> str:
+    """Say which other tables and figures are shown by the same evaluations."""
+    found = [other for other in tables().values() if other.same_as == name and where in other.settings]
+    titles = "; ".join(escaped(other.title.partition(": ")[2]) for other in found)
+    return f". It shows too: {titles}." if titles else ""
 
 
 def _anchor(title: str) -> str:

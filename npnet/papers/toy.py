@@ -39,6 +39,8 @@ SIZE, FAMILIES, UNKNOWN = 16, 3, 3
 TIED, OWN = 16, 0.9
 """Noises of a family that are overfitted, and the share of the training that they are."""
 OPTIMISATION_STEPS, BATCH, WIDTH, LEARNING_RATE = 2000, 192, 128, 3e-3
+SHOWN = 8
+"""Samples of a family in the picture."""
 STEPS, NUM_NOISES = 10, 8
 """Of the sampling; and the noises that are erased into one."""
 KINDS = {
@@ -173,10 +175,10 @@ def make(folder: Path, trainings: int) -> None:
 
 def draw(samples: dict[str, Tensor]) -> bytes:
     """Draw the samples of each kind, a row for each wanted family; a PNG."""
-    with styled(FAMILIES, len(samples), (2 * len(samples), 3.9), dpi=110) as (figure, axes):
+    with styled(FAMILIES, len(samples), (2 * len(samples), 3.9), dpi=72) as (figure, axes):
         for place, axis in enumerate(axes):
             family, (kind, found) = place // len(samples), list(samples.items())[place % len(samples)]
-            axis.plot(found[family * TIED : (family + 1) * TIED].T, color=BLUE, linewidth=0.6, alpha=0.6)
+            axis.plot(found[family * TIED : family * TIED + SHOWN].T, color=BLUE, linewidth=0.7)
             axis.set(xticks=[], yticks=[], ylim=(-3, 3))
             if not family:
                 axis.set_title(kind.replace("_", " ", 1).replace("_", " "), fontsize=8)
