@@ -116,7 +116,7 @@ def figure_name(stem: str, name: str, where: str) -> str:
 
 
 def _is_shown(table: Table, jobs: Sequence[Job]) -> bool:
-    return any(job.is_done for job in shown_jobs(table, jobs)) or not jobs
+    return any(job.is_there for job in shown_jobs(table, jobs)) or not jobs
 
 
 def _also(name: str, where: str) -> str:

@@ -17,7 +17,7 @@ TOY = "toy.png"
 
 def is_drawn(table: Table, jobs: Sequence[Job]) -> bool:
     """Return whether a table has a picture: a toy's, or of one key that is swept on one set of prompts."""
-    evaluated = [job for job in jobs if job.command == "evaluate" and job.is_done]
+    evaluated = [job for job in jobs if job.command == "evaluate" and job.is_there]
     if table.shows == "toy":
         return any(job.is_done for job in jobs)
     keys = {key for job in evaluated for key in job.place} - {"prompts"}
@@ -31,7 +31,7 @@ def draw(table: Table, jobs: Sequence[Job], path: Path) -> None:
     Raises:
         UserError: results that are there cannot be read, or the file cannot be written.
     """
-    done = [job.output_dir for job in jobs if job.is_done and job.command in ("evaluate", "toy")]
+    done = [job.output_dir for job in jobs if job.is_there and job.command in ("evaluate", "toy")]
     if table.shows == "toy":
         atomic.write_bytes(path, (done[0] / TOY).read_bytes())
     else:

@@ -48,16 +48,24 @@ class Job:
         return [f"{key}={grammar(value)}" for key, value in {**self.keys, "output_dir": str(self.output_dir)}.items()]
 
     @property
+    def is_there(self) -> bool:
+        """Return whether the command has finished in its folder, of an evaluation with whatever methods."""
+        return self._last_file.is_file()
+
+    @property
     def is_done(self) -> bool:
         """Return whether the command has finished in its folder; an evaluation, with all methods that are wanted.
 
         Raises:
             UserError: results that are there cannot be read.
         """
-        path = self.output_dir / FINISHED.get(self.command, "results.json")
-        if self.command != "evaluate" or not path.is_file():
-            return path.is_file()
-        return read_results(path)["methods"].keys() >= self.labels
+        if self.command != "evaluate" or not self.is_there:
+            return self.is_there
+        return read_results(self._last_file)["methods"].keys() >= self.labels
+
+    @property
+    def _last_file(self) -> Path:
+        return self.output_dir / FINISHED.get(self.command, "results.json")
 
     @property
     def labels(self) -> set[str]:

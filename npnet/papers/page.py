@@ -65,7 +65,7 @@ def page(table: Table, where: str, jobs: Sequence[Job], asked: Asked) -> str:
 
 def _scores(table: Table, where: str, setting: Setting, jobs: Sequence[Job]) -> list[str]:
     """Return the parts of a page of evaluations."""
-    done = [(job, read_results(job.output_dir / "results.json")) for job in jobs if job.is_done]
+    done = [(job, read_results(job.output_dir / "results.json")) for job in jobs if job.is_there]
     reads = table.reads_on.get(where, setting.reads)
     parts = [_extent(setting, jobs, done)]
     parts += [escaped(text) for text in sorted(filter(None, {banner(results) for _, results in done}))]
@@ -119,7 +119,8 @@ def _extent(setting: Setting, jobs: Sequence[Job], done: Sequence[tuple[Job, Res
     prompts = dict.fromkeys(named_prompts(setting, job.place["prompts"]) for job, _ in done)
     of = f" of {escaped(next(iter(prompts)))}" if len(prompts) == 1 else ""
     said = f"{counted} pairs{of} in each evaluation, [95 % interval over prompts]."
-    return said if len(done) == len(jobs) else f"{said} {len(done)} of {len(jobs)} evaluations are finished."
+    finished = sum(job.is_done for job in jobs)
+    return said if finished == len(jobs) else f"{said} {finished} of {len(jobs)} evaluations are finished."
 
 
 def _places(done: Sequence[tuple[Job, Results]]) -> list[str]:

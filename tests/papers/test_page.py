@@ -96,7 +96,10 @@ def test_an_evaluation_that_lacks_a_method_is_not_done(job):
     assert (
         replace(job, keys={"noise": ["standard"], "+noise.own._target_": "a.B", "noise.repaint.k": 1}).is_done is False
     )
-    assert not replace(job, keys={"noise": ["standard", "npnet"]}).is_done
+    grown = replace(job, keys={"noise": ["standard", "npnet"]})
+    assert grown.is_there and not grown.is_done
+    text = page(tables()["table2"], "sdxl", [grown], Asked())
+    assert "| repaint | hpsv2" in text and "0 of 1 evaluations are finished" in text, "what is there is shown"
 
 
 def test_the_list_counts_the_verdicts_that_no_method_could_have_optimised():
