@@ -51,6 +51,34 @@ def read_json_lines(path: Path, where: str, nan: bool = False) -> Iterator[tuple
             yield number, value
 
 
+def read_records(
+    path: Path, where: str, fault: Callable[[Any], str | None], alike: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the records of a file that one model made, a record a line.
+
+    Args:
+        path: see ``read_json_lines``; so is ``where``.
+        where: names the file in an error.
+        fault: says what is wrong with a record; None where nothing is.
+        alike: keys that hold the same in every record.
+
+    Raises:
+        UserError: see ``read_json_lines``; a line is no such record, differs from the first, or there is none.
+    """
+    records: list[dict[str, Any]] = []
+    for number, record in read_json_lines(path, where):
+        wrong = fault(record)
+        if wrong is None:
+            records.append(record)
+            differing = [key for key in alike if record.get(key) != records[0].get(key)]
+            wrong = f"is of another {differing[0]} than line 1" if differing else None
+        if wrong is not None:
+            raise UserError(f"{where}: line {number} {wrong}")
+    if not records:
+        raise UserError(f"{where}: holds no record")
+    return records
+
+
 def write_json_lines(
     path: Path, request: Mapping[str, Any], pictures: Sequence[Made], make: Callable[[Made], Any], reported: int
 ) -> None:

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from npnet.arguments import asked
-from npnet.data.json_lines import read_json_lines
+from npnet.data.json_lines import read_records
 from npnet.description import Description, imported
 from npnet.ending import end
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError
 from npnet.fields import Name
 from npnet.weights.sources import check_source
 from npnet.work.atomic import check_new
@@ -103,21 +103,16 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         UserError: no such file, or a line that is not a record of GenEval.
     """
-    path = Path(path)
-    records = []
-    for number, record in read_json_lines(path, f"geneval: {path}"):
-        if isinstance(record, dict) and not isinstance(record.get("detector", {}), dict):
-            raise UserError(f"geneval: {path}: line {number} has a detector that is no object")
-        lacking = [key for key in ("tag", "prompt", "correct") if not isinstance(record, dict) or key not in record]
-        if lacking or not isinstance(record["correct"], bool):
-            what = f"lacks {', '.join(lacking)}" if lacking else f"has correct={record['correct']!r}, not true or false"
-            raise UserError(f"geneval: {path}: line {number} {what}")
-        records.append(record)
-        if record.get("detector") != records[0].get("detector"):
-            raise UserError(f"geneval: {path}: line {number} is of another detector than line 1")
-    if not records:
-        raise UserError(f"geneval: {path}: holds no record")
-    return records
+    return read_records(Path(path), f"geneval: {path}", _fault, ["detector"])
+
+
+def _fault(record: Any) -> str | None:
+    if isinstance(record, dict) and not isinstance(record.get("detector", {}), dict):
+        return "has a detector that is no object"
+    lacking = [key for key in ("tag", "prompt", "correct") if not isinstance(record, dict) or key not in record]
+    if lacking:
+        return f"lacks {', '.join(lacking)}"
+    return None if isinstance(record["correct"], bool) else f"has correct={record['correct']!r}, not true or false"
 
 
 def summary(records: Iterable[Mapping[str, Any]]) -> GenEval:

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from npnet.arguments import asked
-from npnet.data.json_lines import read_json_lines
+from npnet.data.json_lines import read_records
 from npnet.description import Description, imported
 from npnet.ending import end
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError
 from npnet.fields import Name
 from npnet.metrics.statistics import Mean, means
 from npnet.metrics.vlm_judge import check_address
@@ -113,17 +113,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: no such file, a line that is no such record, or two models in it.
     """
-    records: list[dict[str, Any]] = []
-    for number, record in read_json_lines(path, f"geneval2: {path}"):
-        if not _is_record(record):
-            raise UserError(f"geneval2: {path}: line {number} is no record of npnet geneval2")
-        records.append(record)
-        for key in ("model", "benchmark"):
-            if record[key] != records[0][key]:
-                raise UserError(f"geneval2: {path}: line {number} is of another {key} than line 1")
-    if not records:
-        raise UserError(f"geneval2: {path}: holds no record")
-    return records
+    return read_records(path, f"geneval2: {path}", _fault, ["model", "benchmark"])
+
+
+def _fault(record: Any) -> str | None:
+    return None if _is_record(record) else "is no record of npnet geneval2"
 
 
 def _is_record(record: Any) -> bool:

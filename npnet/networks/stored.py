@@ -10,6 +10,7 @@ from npnet.fit import PURPOSE
 from npnet.networks.arguments import NPNetArguments
 from npnet.paths import network_nearby
 from npnet.untrusted import read_json
+from npnet.weights.files import local_path
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -21,18 +22,21 @@ BEGINNINGS = (b"PK", b"\x80\x02")
 """Of what ``torch.save`` writes: an archive, or a pickle as it once was."""
 
 
-def fault(path: Path, named: bool) -> str | None:
-    """Say why no network can be loaded from a file or folder of this machine; None where nothing speaks against it.
-
-    Where it is a training run, or a part of one, the line says where the run's network lies.
+def check(source: str, field: str, named: bool) -> None:
+    """Refuse a file or folder of this machine from which no network can be loaded.
 
     Args:
-        path: of the network; where nothing lies there it may be a hub id, and is not judged.
+        source: of the network; where nothing lies there it may be a hub id, and is not judged.
+        field: the key that names it.
         named: whether the user names a class of their own, whose arguments only it knows.
+
+    Raises:
+        FieldError: says why; where it is a training run, or a part of one, also where the run's network lies.
     """
-    found = _fault(path, named)
-    near = network_nearby(path) if found is not None else ""
-    return f"{found}; {near}" if near else found
+    path = local_path(source)
+    if found := _fault(path, named):
+        near = network_nearby(path)
+        raise FieldError(field, source, f"{found}; {near}" if near else found)
 
 
 def _fault(path: Path, named: bool) -> str | None:

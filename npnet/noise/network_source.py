@@ -62,9 +62,7 @@ class NetworkSource(Description):
         if self.network_path is None:
             return
         check_source(self.network_path, "network_path")
-        fault = stored.fault(Path(self.network_path), self.network is not None)
-        if fault is not None:
-            raise FieldError("network_path", self.network_path, fault)
+        stored.check(self.network_path, "network_path", self.network is not None)
 
     def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""

@@ -100,12 +100,14 @@ def check_processes(settings: TrainSettings, data: Any) -> None:
         FieldError: names ``trainer.devices``.
     """
     if data.num_samples(False) < num_processes(settings):
-        raise FieldError(
-            "trainer.devices",
-            settings.trainer.keys.get("devices"),
-            f"{data.num_samples(False)} {settings.objective.samples} are fewer than the {num_processes(settings)} "
-            "processes that would train on them",
-        )
+        raise too_few(settings, data, num_processes(settings))
+
+
+def too_few(settings: TrainSettings, data: Any, processes: int) -> FieldError:
+    """Build the error for more processes than samples to train on."""
+    samples = f"{data.num_samples(False)} {settings.objective.samples}"
+    needed = f"{samples} are fewer than the {processes} processes that would train on them"
+    return FieldError("trainer.devices", settings.trainer.keys.get("devices"), needed)
 
 
 def warmup_note(settings: TrainSettings, data: Any) -> list[str]:
@@ -184,6 +186,16 @@ def check_checkpoint(settings: TrainSettings) -> None:
         raise FieldError("export_from", settings.export_from, f"{exported_checkpoint(settings)}: no such checkpoint")
 
 
+def _no_validation(settings: TrainSettings, pairs: Any) -> str | None:
+    """Say why no epoch is validated; None where each is."""
+    if settings.trainer.keys.get("limit_val_batches") == 0:
+        return f"{settings.trainer.where}.limit_val_batches=0 leaves no validation"
+    if not pairs.num_samples(True):
+        share = pairs.validation_share
+        return f"no pair is left to validate on: raise data.validation_share (got {share})"
+    return None
+
+
 def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
     """Refuse what a callback would find out late, and return by label those that had to be built for that.
 
@@ -197,16 +209,8 @@ def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
         target = str(node.keys["_target_"])
         check_keys(node)
         if target.endswith("EarlyStopping"):
-            if settings.trainer.keys.get("limit_val_batches") == 0:
-                raise UserError(
-                    f"callbacks.{label} watches {node.keys.get('monitor')}, but {settings.trainer.where}."
-                    "limit_val_batches=0 leaves no validation"
-                )
-            if not pairs.num_samples(True):
-                raise UserError(
-                    f"callbacks.{label} watches {node.keys.get('monitor')}, but no pair is left to validate on: "
-                    f"raise data.validation_share (got {pairs.validation_share})"
-                )
+            if lack := _no_validation(settings, pairs):
+                raise UserError(f"callbacks.{label} watches {node.keys.get('monitor')}, but {lack}")
         elif not is_known(node):
             built[label] = node.build()
             if not isinstance(built[label], Description) and not hasattr(built[label], "on_fit_start"):

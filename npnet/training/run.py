@@ -23,7 +23,7 @@ from npnet.training.export import NETWORK, Begun, Result, export
 from npnet.training.keeping import FOLDER
 from npnet.training.module import NetworkModule
 from npnet.training.parts import build_callbacks, check_nodes, process_rank
-from npnet.training.plan import exported_checkpoint, limited
+from npnet.training.plan import exported_checkpoint, limited, too_few
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, asked_anew, extends
 from npnet.training.start import describe_start, make_network, needs_text
@@ -179,10 +179,7 @@ def _num_steps(settings: TrainSettings, data: Any, trainer: L.Trainer) -> int:
 
 def _require_batches(settings: TrainSettings, data: Any, world_size: int) -> None:
     if data.num_batches(world_size) == 0:
-        raise UserError(
-            f"trainer.devices={settings.trainer.keys.get('devices')}: {data.num_samples(False)} "
-            f"{settings.objective.samples} are fewer than the {world_size} processes that would train on them"
-        )
+        raise too_few(settings, data, world_size)
 
 
 def _best_score(checkpoint: Mapping[str, Any]) -> float | None:

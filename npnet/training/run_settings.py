@@ -83,9 +83,7 @@ class RunSettings(Description):
                 raise FieldError("init_from", self.init_from, "no such file or folder (a hub id is OWNER/NAME)")
             check_source(self.init_from, "init_from")
             own = self.network.keys.get("_target_") not in arguments.PLACES
-            fault = stored.fault(local_path(self.init_from), own)
-            if fault is not None:
-                raise FieldError("init_from", self.init_from, fault)
+            stored.check(self.init_from, "init_from", own)
         check_trainer(self.trainer)
         for node in (self.logger or {}).values():
             check_keys(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from PIL.Image import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection, AutoModelForUniversalSegmentation
 
 from npnet.data.tensors import fingerprint
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.metrics.geneval_rules import CONFIDENCE, Found
 from npnet.metrics.runtime.image_text import require_whole
 
@@ -49,7 +50,7 @@ class Detector:
     """
 
     def __init__(self, source: str, device: torch.device | str = "cpu") -> None:
-        try:
+        with reworded(Exception, partial(FieldError, "detector", source), "no detector of transformers: "):
             config = AutoConfig.from_pretrained(source)
             kinds: list[Any] = [AutoModelForUniversalSegmentation, AutoModelForObjectDetection]
             kind = next((kind for kind in kinds if type(config) in kind._model_mapping), None)
@@ -57,8 +58,6 @@ class Detector:
                 raise ValueError(f"{config.model_type} detects no objects")
             loaded: Any = kind.from_pretrained(source, output_loading_info=True)
             self.processor: Any = AutoImageProcessor.from_pretrained(source)
-        except Exception as error:  # transformers raises errors of many kinds
-            raise FieldError("detector", source, f"no detector of transformers: {one_line(error)[:200]}") from error
         model, report = loaded
         require_whole(report, "detector", source)
         self.source, self.kind, self.sha256 = source, type(model).__name__, fingerprint(model.state_dict())

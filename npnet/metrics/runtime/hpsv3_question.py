@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import zipfile
+from functools import partial
 from pathlib import Path
 
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.metrics.hpsv3 import CODE_SHA256, CODE_URL
 from npnet.weights.files import local_path
 from npnet.weights.published import published_file
@@ -32,11 +33,10 @@ def read_question(path: str | None) -> str:
         FieldError: of ``code_path``: it cannot be read or fetched, or does not hold the question.
     """
     file = local_path(path) if path is not None else _fetched()
-    try:
+    damaged = (OSError, ValueError, SyntaxError, KeyError, zipfile.BadZipFile)
+    with reworded(damaged, partial(FieldError, "code_path", file), "is not the code of HPSv3: "):
         texts = _constants(_source(file))
         question = "".join(texts[name] for name in TEXTS)
-    except (OSError, ValueError, SyntaxError, KeyError, zipfile.BadZipFile) as error:
-        raise FieldError("code_path", file, f"is not the code of HPSv3: {one_line(error)[:200]}") from error
     if question.count(PLACE) != 1 or question.count(REWARD) != 1 or question.index(PLACE) > question.index(REWARD):
         raise FieldError("code_path", file, f"its question needs {PLACE} and then {REWARD}, once each")
     return question

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from npnet.errors import FieldError, one_line
+from npnet.errors import FieldError, reworded
 from npnet.weights.tokenizers import check_vocabulary
 
 
@@ -21,12 +22,10 @@ def load_image_text(source: str, dtype: torch.dtype, field: str = "path") -> tup
     Raises:
         FieldError: of ``field``: nothing usable is there, or keys are missing, unknown or of another shape.
     """
-    try:
+    with reworded(Exception, partial(FieldError, field, source), "no image-text model of transformers: "):
         loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
         model, report = loaded
         processor = AutoProcessor.from_pretrained(source)
-    except Exception as error:
-        raise FieldError(field, source, f"no image-text model of transformers: {one_line(error)[:200]}") from error
     require_whole(report, field, source)
     check_vocabulary(processor.tokenizer, field, source)
     return model.eval().requires_grad_(False), processor
