@@ -1,4 +1,5 @@
-# docker build -t npnet . && docker run --gpus all -v $PWD/outputs:/npnet/outputs npnet npnet info
+# docker build -t npnet .
+# docker run --gpus all -v $PWD/outputs:/npnet/outputs -v ~/.cache:/root/.cache npnet npnet info
 FROM python:3.11-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends make git && rm -rf /var/lib/apt/lists/*
@@ -10,6 +11,6 @@ COPY conf conf
 RUN pip install --no-cache-dir .
 COPY collect.py train.py evaluate.py ./
 
-# nothing is written outside these two
-VOLUME ["/npnet/outputs", "/root/.cache/huggingface"]
+# results, and downloaded models: mount both to keep them
+VOLUME ["/npnet/outputs", "/root/.cache"]
 CMD ["npnet"]

@@ -49,6 +49,8 @@ def _compose_and_call(
     find_own_packages()
     folders = config_dirs(sys.argv[1:])
     args = check_flags(sys.argv[1:])
+    # Hydra's parser refuses keys on both sides of a flag
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in args.overrides] + args.overrides
     for override in args.overrides:
         key, _, place = override.partition("=")
         if key in PLACES:

@@ -31,7 +31,7 @@ def check_flags(arguments: Sequence[str]) -> Any:
         raise UserError(f"{message} (keys are written KEY=VALUE; --help shows them)")
 
     vars(parser)["error"] = refuse
-    args = parser.parse_args(list(arguments))
+    args = parser.parse_intermixed_args(list(arguments))
     modes = [args.run, args.multirun, args.cfg, args.info, args.shell_completion]
     if sum(bool(mode) for mode in modes) > 1 or (args.resolve and not args.cfg):
         refuse("flags that do not go together (--run, --multirun, --cfg, --info; --resolve goes with --cfg)")
@@ -49,10 +49,13 @@ def composition_error(name: str, error: BaseException, folders: Sequence[Path]) 
     text = str(error)
     if match := re.search(r"An item is already at '([^']*)'", text):
         return f"+{match[1]}: the key is there already; write {match[1]}=VALUE, without the +"
+    if match := re.match(r"Additional config directory '([^']*)' not found", text):
+        return f"--config-dir {match[1]}: no such folder"
     if match := re.match(r"Could not override '([^']*)'", text):
         return _unknown_key(name, match[1], error, folders)
     if match := re.search(r"Could not (?:load|find) '([^']*)/([^'/]*)'", text):
-        return str(unknown(match[1], match[2], options(match[1], folders)))
+        own = "; for one of your own, add --config-dir DIR" if not folders[:-1] else ""
+        return f"{unknown(match[1], match[2], options(match[1], folders))}{own}"
     text = re.split(r"\n\s*(?:Config search path|Set hydra\.searchpath|See https?:|full_key:|object_type=)", text)[0]
     text = text.removeprefix("KeyError raised while resolving interpolation: ")
     key = getattr(error, "full_key", None)
@@ -118,6 +121,11 @@ def _unknown_key(name: str, key: str, error: BaseException, folders: Sequence[Pa
         return f"the key {key!r} cannot have this value: {one_line(str(error.__cause__).split(chr(10))[0])}"
     near = difflib.get_close_matches(key, keys, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
+    if key.startswith(("noise.", "metric.")):
+        group, label = key.split(".")[:2]
+        if f"{group}.{label}" not in keys:
+            names = f"a label starts with the name of a member, such as {'npnet' if group == 'noise' else 'hpsv2'}_mine"
+            return f"the key {key!r} is not known{hint}; {names}"
     return f"the key {key!r} is not known{hint}; --cfg job shows all keys"
 
 

@@ -22,6 +22,8 @@ from npnet.paths import options
 GROUPS = ("noise", "metric")
 OPEN = ("trainer.", "callbacks.", "logger.")
 """Beginnings of keys of Lightning's own classes: a YAML file names the usual ones, and what else is typed is added."""
+CHOICE = re.compile(rf"(?P<group>{'|'.join(GROUPS)})=\[(?P<names>\w+(,\w+)*)\]")
+"""``noise=[standard,npnet_30k]``."""
 OVERRIDE = re.compile(rf"\+?(?P<group>{'|'.join(GROUPS)})\.(?P<label>\w+)(?P<rest>[.=].*)", re.DOTALL)
 
 
@@ -38,6 +40,14 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
     given = {_place(match) for match in map(OVERRIDE.fullmatch, arguments) if match and _is_whole(match["rest"])}
     given |= {place for name in _experiments(arguments) for place, whole in _labels(name, folders) if whole}
     for argument in arguments:
+        if chosen := CHOICE.fullmatch(argument):
+            names = chosen["names"].split(",")
+            new = [(chosen["group"], name) for name in names if _known(chosen["group"], name, folders)]
+            new = [place for place in new if place not in given | made]
+            made.update(new)
+            result.append(f"{chosen['group']}=[{','.join(n for n in names if (chosen['group'], n) not in new)}]")
+            result += [_made(*place, folders) for place in new]
+            continue
         match = OVERRIDE.fullmatch(argument)
         known = None if match is None or _place(match) in given else _known(match["group"], match["label"], folders)
         if match is None or known is None:
@@ -45,7 +55,7 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
             continue
         if _place(match) not in made:
             made.add(_place(match))
-            result.append(f"+{match['group']}.{match['label']}={_flow(_node(match['group'], known, folders))}")
+            result.append(_made(*_place(match), folders))
         result.append(argument.removeprefix("+"))
     return result
 
@@ -121,8 +131,11 @@ def _known(group: str, label: str, folders: Sequence[Path]) -> str | None:
     return next((name for name in names if name in known), None)
 
 
-def _node(group: str, label: str, folders: Sequence[Path]) -> Any:
-    return OmegaConf.to_container(OmegaConf.load(options(group, folders)[label]), resolve=False)[label]  # type: ignore
+def _made(group: str, label: str, folders: Sequence[Path]) -> str:
+    """Return the override that adds a node for a label that continues a known one."""
+    known = str(_known(group, label, folders))
+    content: Any = OmegaConf.to_container(OmegaConf.load(options(group, folders)[known]), resolve=False)
+    return f"+{group}.{label}={_flow(content[known])}"
 
 
 def _flow(value: Any) -> str:

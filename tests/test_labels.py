@@ -35,6 +35,13 @@ def test_several_keys_and_labels_go_together_and_a_plus_is_allowed():
     assert noise.npnet_30k.text_term in ("off", False)
 
 
+def test_a_list_of_methods_may_name_labels_of_ones_own():
+    noise = composed("noise=[npnet_a,npnet_b]", "noise.npnet_a.network_path=a", "noise.npnet_b.network_path=b").noise
+    assert [(label, node.network_path) for label, node in noise.items()] == [("npnet_a", "a"), ("npnet_b", "b")]
+    noise = composed("noise=[standard,npnet_a]", "noise.npnet_a.network_path=a").noise
+    assert list(noise) == ["standard", "npnet_a"]
+
+
 def test_the_longest_known_name_counts():
     noise = composed("noise.best_of_n_8.num_candidates=8").noise
     assert noise.best_of_n_8._target_ == "npnet.noise.BestOfN"

@@ -34,6 +34,12 @@ def test_the_noise_method_of_the_guide_keeps_every_law(folder, monkeypatch, caps
     assert re.search(r"\b0 broken", capsys.readouterr().out)
 
 
+def test_the_comparison_of_the_guide_is_planned_and_the_flag_may_stand_between_keys(folder, monkeypatch, capsys):
+    (command,) = re.findall(r"^npnet evaluate (.*)$", GUIDE, re.MULTILINE)
+    assert ended(monkeypatch, "evaluate", *command.split(), "prompts.limit=2", "dry_run=true") == 0
+    assert "blend: denoiser forwards 8" in capsys.readouterr().out
+
+
 def test_a_module_that_is_not_there_is_one_line_that_says_where_it_is_looked_for(folder, monkeypatch, capsys):
     (folder / "my_noise.py").unlink()
     assert ended(monkeypatch, "check", "noise=blend", "--config-dir", "my_conf") == 2
