@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 from npnet.bounds import MultipleOf, Number
 from npnet.errors import FieldError, under
-from npnet.fields import AtLeast, AtMost, Below, Count, NotEmpty, Whole, check_fields, from_mapping
+from npnet.fields import AtLeast, AtMost, Below, Count, NotEmpty, check_fields, from_mapping
 
 FeatureLayout = Literal["official", "spatial"]
 Signs = Literal["canonical", "lapack"]
 Size = Annotated[int, AtLeast(1), AtMost(8192)]
 """A size that a network may have; more is a mistake, or a file that means harm."""
+Wide = Annotated[int, AtLeast(1), AtMost(1_000_000)]
+"""A length or width of embeddings; the largest in use are below 20,000."""
 MOST_LEVELS = 16
 GROUPS = 8
 """Most groups of a U-Net's normalisation; each holds at least 4 channels."""
@@ -103,12 +105,12 @@ class NPNetArguments:
         FieldError: names the argument that may not be.
     """
 
-    latent_channels: Count = 4
+    latent_channels: Size = 4
     latent_size: Size | tuple[Size, Size] = (128, 128)
     text_term: Literal["spatial", "ada_group_norm", "off"] = "ada_group_norm"
-    prompt_embed_dim: Count = 2048
-    prompt_length: Count = 77
-    pooled_embed_dim: Whole = 0
+    prompt_embed_dim: Wide = 2048
+    prompt_length: Wide = 77
+    pooled_embed_dim: Annotated[int, AtLeast(0), AtMost(1_000_000)] = 0
     singular_value_branch: Literal["attention", "no_attention", "off", "left_out"] = "attention"
     singular_vector_signs: Signs = "canonical"
     residual_branch: bool = True

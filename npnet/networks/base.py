@@ -178,7 +178,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
                 raise ValueError(f"{said}; a part can be switched off, got {value!r}")
             config[name] = value
             tensors = {key: t for key, t in tensors.items() if not key.startswith(cls.switches[name, value])}
-        network = checkpoint.build(cls, config, source)
+        network = checkpoint.build(cls, config, source, tensors)
         checkpoint.require_match(network, tensors, source)
         network.load_state_dict(tensors)
         network.trained_for = trained_for if isinstance(trained_for, dict) else {}

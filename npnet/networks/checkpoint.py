@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,13 @@ def _download(source: str | Path, hub_options: Mapping[str, Any]) -> list[Path]:
         return [Path(hf_hub_download(name, file, **hub_options)) for file in (CONFIG_FILE, WEIGHTS_FILE)]
 
 
-def build(cls: Any, config: Mapping[str, Any], source: str | Path) -> Any:
+def build(cls: Any, config: Mapping[str, Any], source: str | Path, tensors: Mapping[str, Tensor]) -> Any:
     """Build a network of ``cls`` from stored arguments, without a draw from the caller's random stream.
 
+    A stranger's arguments may ask for any amount of memory, so the shapes of the stored ``tensors`` are compared first.
+
     Raises:
-        ValueError: an argument is unknown, or the class refuses one.
+        ValueError: an argument is unknown, the class refuses one, or the tensors are not those of the network.
     """
     parameters = inspect.signature(cls.__init__).parameters
     unknown = sorted(set(config) - set(parameters))
@@ -146,5 +149,11 @@ def build(cls: Any, config: Mapping[str, Any], source: str | Path) -> Any:
         what = f"an {cls.__name__} this version knows" if cls.__name__ == "NPNet" else f"a {cls.__name__}"
         raise ValueError(f"{source}: {CONFIG_FILE} is not of {what}: key {', '.join(unknown)}")
     kinds = (TypeError, ValueError, RuntimeError, MemoryError, OverflowError)
+    with reworded(kinds, ValueError, f"{source}: {CONFIG_FILE}: "), torch.random.fork_rng(devices=[]):
+        empty = None
+        with suppress(*kinds), torch.device("meta"):  # a class of one's own may need real numbers
+            empty = cls.from_config(config)
+    if empty is not None:
+        require_match(empty, tensors, source)
     with reworded(kinds, ValueError, f"{source}: {CONFIG_FILE}: "), torch.random.fork_rng(devices=[]):
         return cls.from_config(config)

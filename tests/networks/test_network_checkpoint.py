@@ -228,3 +228,32 @@ def test_a_network_that_differs_elsewhere_is_not_initialised(saved, small):
 def test_a_network_with_the_other_sign_convention_is_not_initialised(saved, small):
     with pytest.raises(ValueError, match="singular_vector_signs=canonical, this network has lapack"):
         initialise_from(small(singular_vector_signs="lapack"), saved)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"trunk": {"widths": [8192] * 16}, "residual_branch": True},  # 38 GB
+        {"trunk": {"img_size": 32, "embed_dim": 8192, "depths": [64] * 4, "num_heads": [64] * 4}},
+        {"prompt_embed_dim": 10**6, "prompt_length": 10**6},
+    ],
+)
+def test_a_configuration_that_asks_for_more_memory_than_its_weights_have_is_refused_unbuilt(asked, saved, monkeypatch):
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**config, **asked}))
+    build, devices = NPNet.from_config.__func__, []
+
+    def watched(cls, arguments):
+        devices.append(str(torch.get_default_device()))
+        return build(cls, arguments)
+
+    monkeypatch.setattr(NPNet, "from_config", classmethod(watched))
+    with pytest.raises(ValueError, match="does not fit its network"):
+        NPNet.from_pretrained(saved)
+    assert devices == ["meta"]
+
+
+@pytest.mark.parametrize("name", ["latent_channels", "prompt_embed_dim", "prompt_length", "pooled_embed_dim"])
+def test_sizes_that_no_network_has_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=1000000000: a whole number"):
+        NPNet(**{name: 10**9})
