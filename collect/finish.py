@@ -1,4 +1,4 @@
-"""What a finished collection is given besides its shards: the pictures and the data set card.
+"""Finish a collection: write its pictures and its data set card beside the shards.
 
 They are made once, from the sidecars and a few pairs; equal folders get equal files. What is there is not touched, so a
 card can be edited; a file that was deleted is made again by the same command.

@@ -30,7 +30,9 @@ def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
                 if entry.file_size > MAX_ARRAY_BYTES:
                     raise ValueError(f"an array is larger than {MAX_ARRAY_BYTES} bytes")
                 if entry.file_size > UNPACKED_BYTES + MOST_PACKED * entry.compress_size:
-                    raise ValueError(f"{entry.file_size} bytes are packed into {entry.compress_size}: that is no noise")
+                    raise ValueError(
+                        f"{entry.file_size} bytes are packed into {entry.compress_size}: this cannot be noise"
+                    )
         with np.load(path, allow_pickle=False) as arrays:
             missing = [name for name in ("arr_0", "arr_1") if name not in arrays]
             if missing:
@@ -38,9 +40,9 @@ def read_npz(path: Path, index: int) -> tuple[Tensor, Tensor]:
             source, golden = arrays["arr_0"], arrays["arr_1"]
             number = arrays["arr_2"] if "arr_2" in arrays else np.asarray(index)
         if not all(isinstance(array, np.ndarray) for array in (source, golden, number)):
-            raise ValueError("a member is no array")
+            raise ValueError("a member is not an array")
         if number.dtype.kind not in "iuf":
-            raise ValueError(f"arr_2 is {number.dtype}, no index")
+            raise ValueError(f"arr_2 is {number.dtype}, not an index")
         own = int(number.item())
         if own != index:
             raise ValueError(f"its arr_2 says index {own}")

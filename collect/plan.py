@@ -28,7 +28,7 @@ NOT_REQUESTED = (
     *("output_dir", "dry_run", "gpu", "workers", "worker", "engine", "task_name", "network_path", "logger"),
     *("card", "license"),
 )
-"""Keys that do not change the data, or (``network_path``) only through a node that is requested itself."""
+"""Keys that do not change the data. ``network_path`` does so only through the noise method, which is in the request."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def make_plan(cfg: Any) -> CollectionPlan:
     require_finite(config)
     settings = read(CollectSettings, config)
     if isinstance(settings.method, Standard):
-        needed = "it leaves the noise as it is, so there is no golden side; choose a noise method, as noise=[inversion]"
+        needed = "it does not change the noise; choose another noise method, such as noise=[inversion]"
         raise FieldError("noise", list(settings.noise), needed)
     check_network_path(config, settings.noise)
     noise = check_parts(settings.backbone, settings.noise, settings.metric, settings.num_inference_steps)

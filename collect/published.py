@@ -80,7 +80,7 @@ def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found]
     """Find the file of every line, in the order of index and seed; count what is left out.
 
     Raises:
-        UserError: a file or a line that is there twice, or a line without its file.
+        UserError: a file or a line that appears twice, or a line without its file.
     """
     files: dict[tuple[int, int], Path] = {}
     for path in sorted(folder.rglob("*.npz")):
@@ -102,7 +102,7 @@ def match(folder: Path, lines: Sequence[Line], where: Path) -> tuple[list[Found]
         if seed is None or (line.index, seed) not in files:
             raise UserError(f"{where}: the pair of index {line.index} and seed {seed} has no {line.index}_{seed}.npz")
         if (line.index, seed) in found:
-            raise UserError(f"{where}: the pair of index {line.index} and seed {seed} is there twice")
+            raise UserError(f"{where}: the pair of index {line.index} and seed {seed} appears twice")
         (prompt,) = clean([line.caption], left_out) or [""]
         if prompt:
             sample = Sample(line.index, prompt, seed)

@@ -55,11 +55,11 @@ class SelectionSettings(Description):
         if self.weights is None:
             return
         if self.selection != "weighted":
-            raise FieldError("weights", self.weights, f"is for selection=weighted, got selection={self.selection}")
+            raise FieldError("weights", self.weights, f"is only for selection=weighted, got selection={self.selection}")
         for metric, weight in self.weights.items():
             if metric not in metrics:
                 allowed = ", ".join(metrics)
-                raise FieldError(f"weights.{metric}", weight, f"is not a chosen metric; allowed: {allowed}")
+                raise FieldError(f"weights.{metric}", weight, f"is not a metric of this run; allowed: {allowed}")
         if not self.rule.selected_by(metrics):
             raise FieldError("weights", self.weights, "at least one weight other than 0 is needed")
 
@@ -161,7 +161,7 @@ class FilterSettings(WorkSettings, SelectionSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shards is None:
-            needed = "shards=DIR is needed: a folder that collect.py left, best one with keep_all=true"
+            needed = "shards=DIR is needed: a folder that collect.py finished, preferably with keep_all=true"
             raise FieldError("shards", None, needed)
         require_outside(self.output_dir, self.source)
 

@@ -20,7 +20,7 @@ from npnet.text import size_text, visible
 from npnet.work import lock
 from npnet.work.progress import duration
 
-SUMMARY = "Say how far a collection is."
+SUMMARY = "Show the progress of a collection."
 WINDOW = 50
 """Shards, the last ones, whose times give the rate."""
 

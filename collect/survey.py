@@ -116,5 +116,5 @@ def survey(folder: Path, verify: bool = False) -> Survey:
         expected = expected or of
         if of != expected:
             first, where = "request.json" if asked else "the first shard", sidecar_path(Path(shard.path))
-            raise UserError(f"{where}: is of another collection than {first} beside it")
+            raise UserError(f"{where}: belongs to another collection than {first} beside it")
     return Survey(folder, asked, num_chunks(folder, asked, len(sidecars)), shards, broken)

@@ -68,7 +68,7 @@ def is_finished(path: Path, request_sha256: str) -> bool:
     if not sidecar_path(path).is_file() or not path.is_file():
         return False
     if read_shard(path, verify=True).sidecar.get("request_sha256") != request_sha256:
-        raise UserError(f"{sidecar_path(path)}: is of another collection than request.json beside it")
+        raise UserError(f"{sidecar_path(path)}: belongs to another collection than the request.json beside it")
     return True
 
 

@@ -35,7 +35,12 @@ COMMANDS = {
     for command in (
         Command("collect", "Collect noise pairs into shards.", "collect.cli:collect", True),
         Command("train", "Train a network on collected pairs.", "npnet.training.command:train", True),
-        Command("evaluate", "Compare noise methods by metrics, pair by pair.", "npnet.report.command:evaluate", True),
+        Command(
+            "evaluate",
+            "Compare noise methods on the same prompts and the same noise.",
+            "npnet.report.command:evaluate",
+            True,
+        ),
         Command(
             "generate",
             'Make pictures: npnet generate "a red fox" --seed 0 1 --compare standard --out DIR.',
@@ -44,24 +49,39 @@ COMMANDS = {
             "npnet.generation.arguments:translated",
         ),
         Command("demo", "Show noise methods side by side on a page in the browser.", "npnet.demo.command:demo", True),
-        Command("filter", "Select anew from a finished collection by its scores.", "collect.filter:filter_pairs", True),
-        Command("status", "Say how far a collection is.", "collect.status:main"),
+        Command(
+            "filter",
+            "Select pairs of a finished collection again, by their scores.",
+            "collect.filter:filter_pairs",
+            True,
+        ),
+        Command("status", "Show the progress of a collection.", "collect.status:main"),
         Command("convert", "Turn pairs in the published layout into shards.", "collect.convert:main"),
-        Command("compare", "Pair methods of several evaluations on their common samples.", "npnet.report.compare:main"),
+        Command(
+            "compare",
+            "Compare the methods of several evaluations on their common samples.",
+            "npnet.report.compare:main",
+        ),
         Command("sweep", "Show a sweep's finished evaluations as one table.", "npnet.report.sweep:main"),
-        Command("info", "Say what a network, shards or an evaluation is.", "npnet.info.command:main"),
-        Command("plan", "Say whether it fits a GPU, and how long it takes.", "npnet.costs.command:plan", True),
+        Command(
+            "info",
+            "Describe a network, shards, an evaluation, a picture or this installation.",
+            "npnet.info.command:main",
+        ),
+        Command("plan", "Estimate what fits on a GPU, and how long it takes.", "npnet.costs.command:plan", True),
         Command("paper", "Make a table or figure of the papers, or list them.", "npnet.papers.command:main"),
-        Command("check", "Run a family's laws on a member, one of your own too.", "npnet.laws.command:main"),
+        Command(
+            "check", "Test a noise method, metric, backbone or network, such as your own.", "npnet.laws.command:main"
+        ),
         Command("fid", "Compute the FID of two folders of pictures.", "npnet.metrics.fid:main"),
         Command(
             "geneval",
-            "Sum up the results of GenEval's detector, or of one that runs here.",
+            "Summarise the results of GenEval's detector, or run a detector here.",
             "npnet.metrics.geneval:main",
         ),
         Command(
             "geneval2",
-            "Score pictures by GenEval 2's questions, from your own copy of its list.",
+            "Score pictures by GenEval 2's questions (needs your own copy of its list).",
             "npnet.metrics.geneval2:main",
         ),
         Command("convert-mps", "Convert the published MPS file to safetensors.", "npnet.metrics.convert_mps:main"),

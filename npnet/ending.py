@@ -5,7 +5,7 @@
 | 0 | done |
 | 2 | a user's mistake: one line on standard error that begins ``error:`` |
 | 130, 143 | stopped by Ctrl-C or by SIGTERM (Slurm, ``docker stop``): one line that says how to resume |
-| 137 | a worker was killed, often for want of memory: one line |
+| 137 | a worker was killed, often because memory ran out: one line |
 | 141 | whoever read our output has gone (``... | head``) |
 | 1 | a bug, with its traceback |
 """
@@ -68,7 +68,7 @@ def end(work: Callable[[], int | None], resume: str = RESUME) -> NoReturn:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
         _drop_output()
-        refuse("the output could not be written: no space is left where it goes", stderr)
+        refuse("the output could not be written: no space is left on its disk", stderr)
     sys.exit(code)
 
 

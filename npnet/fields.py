@@ -66,7 +66,7 @@ _PLAIN: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", is_whole),
     float: ("a number", lambda value: is_whole(value) or (isinstance(value, float) and math.isfinite(value))),
-    str: ("a text (quote a name of digits alone)", lambda value: isinstance(value, str)),
+    str: ("a text (write digits in quotes)", lambda value: isinstance(value, str)),
     type(None): ("null", lambda value: value is None),
 }
 
@@ -236,7 +236,7 @@ def _plural(annotation: Any) -> str:
     words = in_words(annotation)
     for one, many in (("a whole number", "whole numbers"), ("a number", "numbers"), ("a text", "texts")):
         if words.startswith(one):
-            return words.replace(one, many, 1).replace(" (quote a name of digits alone)", "")
+            return words.replace(one, many, 1).replace(" (write digits in quotes)", "")
     return words
 
 

@@ -96,7 +96,7 @@ def _require_kind(node: Mapping[str, Any], where: str, kind: type) -> None:
 
 def _require(fits: bool, node: Mapping[str, Any], where: str, kind: type) -> None:
     if not fits:
-        raise UserError(f"{where}: _target_={node['_target_']} makes no {kind.__name__}")
+        raise UserError(f"{where}: _target_={node['_target_']} does not make a {kind.__name__}")
 
 
 def _is_ours(target: Any) -> bool:

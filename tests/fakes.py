@@ -59,7 +59,7 @@ class LinearSchedule(Schedule):
 
     def spaced(self, num_inference_steps: int) -> list[Step]:
         if num_inference_steps > 1000:
-            raise refused(num_inference_steps, "allowed are 1 to 1000")
+            raise refused(num_inference_steps, "allowed: 1 to 1000")
         if self.kind == "flow":
             levels = [*(1 - i / num_inference_steps for i in range(num_inference_steps)), END]
             return [Step(*pair) for pair in pairwise(levels)]

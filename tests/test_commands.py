@@ -28,7 +28,7 @@ MISTAKES = [
     ("evaluate.py", ["network_path=./nowhere"], "network_path=./nowhere: no such file or folder"),
     ("evaluate.py", ["backbone.height=31"], "backbone.height=31"),
     ("evaluate.py", ["backbone.path=./nowhere"], "nowhere: no diffusers pipeline there"),
-    ("evaluate.py", ["num_inference_steps=1001"], "error: num_inference_steps=1001: allowed are 1 to 1000"),
+    ("evaluate.py", ["num_inference_steps=1001"], "error: num_inference_steps=1001: allowed: 1 to 1000"),
     ("evaluate.py", ["sampler=lcm", "num_inference_steps=60"], "num_inference_steps=60: sampler=lcm takes 1 to 50"),
     ("collect.py", ["noise.inversion.num_inference_steps=1001"], "noise.inversion.num_inference_steps=1001: allowed"),
     ("evaluate.py", ["batch_size=0"], "batch_size=0"),

@@ -88,7 +88,9 @@ def check_lora(field: str, source: str | None) -> None:
         check_cached(repo, ["/".join(filter(None, (subfolder, file)))], field)
     elif huggingface_hub.is_offline_mode():  # only the hub can say which files there are
         raise FieldError(
-            field, source, f"the hub is switched off (HF_HUB_OFFLINE); name the file: {source}/FILE.safetensors"
+            field,
+            source,
+            f"HF_HUB_OFFLINE is set, so the hub cannot be searched; name the file: {source}/FILE.safetensors",
         )
 
 

@@ -151,11 +151,11 @@ class VariancePreservingSchedule(Schedule):
         """
         count = len(self.table)
         if num_inference_steps > count:
-            raise refused(num_inference_steps, f"allowed are 1 to {count}")
+            raise refused(num_inference_steps, f"allowed: 1 to {count}")
         steps = self._spaced(num_inference_steps)
         visited = {step.from_timestep for step in steps}
         if max(visited) >= count or len(visited) < num_inference_steps:  # steps_offset moves the first out of the table
-            raise refused(num_inference_steps, f"{count} levels do not give so many")
+            raise refused(num_inference_steps, f"{count} levels are too few")
         if self.coefficients(steps[0].from_timestep).alpha == 0:
             raise FieldError(
                 "spacing", self.spacing, "this schedule starts without any signal (zero SNR); use spacing=leading"
@@ -199,7 +199,7 @@ class FlowSchedule(Schedule):
     def spaced(self, num_inference_steps: int) -> list[Step]:
         """See ``Schedule.spaced``; steps are consecutive."""
         if num_inference_steps > FLOW_LEVELS:
-            raise refused(num_inference_steps, f"allowed are 1 to {FLOW_LEVELS:.0f}")
+            raise refused(num_inference_steps, f"allowed: 1 to {FLOW_LEVELS:.0f}")
         if self._fixed is not None:
             return fixed_steps(self._fixed, num_inference_steps)
         return consecutive([FLOW_LEVELS * float(sigma) for sigma in self.sigmas(num_inference_steps)])
@@ -227,5 +227,5 @@ def fixed_steps(visited: Sequence[float], num_inference_steps: int) -> list[Step
         FieldError: another number of steps is asked for.
     """
     if len(visited) != num_inference_steps:
-        raise refused(num_inference_steps, f"backbone.spacing has {len(visited)} levels; ask for as many")
+        raise refused(num_inference_steps, f"backbone.spacing has {len(visited)} levels; ask for that many")
     return consecutive(visited)

@@ -170,4 +170,4 @@ def read_picture(field: str, file: str) -> Image.Image:
     try:
         return open_picture(Path(file), file, upright=True)
     except PictureError as error:
-        raise FieldError(field, file, f"no picture that can be read: {error.reason}") from error
+        raise FieldError(field, file, f"cannot be read as a picture: {error.reason}") from error

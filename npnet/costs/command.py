@@ -67,7 +67,7 @@ def describe_all(settings: PlanSettings) -> list[str]:
     """Return the table over the backbones."""
     gpus, found = chosen(settings.gpu), all_jobs(settings)
     head = f"{settings.pairs:,} pairs collected / {settings.pictures:,} pictures evaluated with {_metrics(settings)}"
-    share = f"an estimate from counts, at {100 * gpus[0].share:.0f} % of a GPU's peak; no: does not fit"
+    share = f"an estimate from counts, at {100 * gpus[0].share:.0f} % of a GPU's peak; no = does not fit"
     return [
         f"{head}: {share}",
         plain(rows(found, gpus, settings.pairs, settings.pictures)),
@@ -132,7 +132,7 @@ def counted(group: Group, described: Any) -> Counts:
     count = {"backbone": "models:count_backbone", "network": "networks:count_network"}[group]
     made: Counts = imported(f"npnet.costs.runtime.{count}")(name, described)
     path = keep(group, made)
-    print(f"counted on a fake GPU, and kept in {path}")
+    print(f"counted on a fake GPU, and stored in {path}")
     return made
 
 

@@ -96,7 +96,7 @@ class Run:
         }
 
     def peak(self, batch_size: int | None = None, overlaps: bool = True) -> int:
-        """Return the memory that the run needs, in bytes, margin included.
+        """Return the memory that the run needs, in bytes, with margin.
 
         Args:
             batch_size: samples at once; by default the run's.
@@ -139,7 +139,7 @@ def training_seconds(gpu: GPU, step: Part, batch_size: int, half: bool) -> float
 
 
 def training_peak(step: Part, batch_size: int) -> int:
-    """Return the memory of a step of training in float32, in bytes, margin included."""
+    """Return the memory of a step of training in float32, in bytes, with margin."""
     return round(step.weights_bytes + step.held_bytes(batch_size) * MARGIN) + CONTEXT_BYTES
 
 

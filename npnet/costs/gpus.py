@@ -41,7 +41,7 @@ class GPU(Description):
         if self.name != "all" and self.tflops is None and self.memory is None:
             known = [gpu.name for gpu in KNOWN]
             if self.name not in known:
-                needed = f"known are {', '.join(known)}; gpu.tflops= and gpu.memory= describe another one"
+                needed = f"known: {', '.join(known)}; gpu.tflops= and gpu.memory= describe another one"
                 raise FieldError("name", self.name, needed)
 
     def seconds(self, part: Part, rows: int, calls: float = 1, launches: int | None = None) -> float:

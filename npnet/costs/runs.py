@@ -86,7 +86,7 @@ def make_run(
 def taken_for(group: str, described: Any, label: str) -> str | None:
     """Say which published model's sizes stand for one whose weights lie elsewhere; None where none do."""
     found: Counts | None = find(group, described)  # type: ignore[arg-type]
-    return f"{label} is taken to be of the size of {found.name}" if found and not found.exact else None
+    return f"{label} is assumed to be as large as {found.name}" if found and not found.exact else None
 
 
 def notes(backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics: Mapping[str, Metric]) -> list[str]:
@@ -95,7 +95,7 @@ def notes(backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics: Mappi
     told += [taken_for("metric", metric, f"metric.{label}") for label, metric in metrics.items()]
     unknown = [label for label, method in methods.items() if method.forwards(backbone) is None]
     if unknown:
-        told.append(f"what {', '.join(unknown)} evaluates depends on the data, and is left out")
+        told.append(f"what {', '.join(unknown)} evaluates depends on the data, so it is left out")
     searching = [label for label, method in methods.items() if method.scorers]
     if searching:
         told.append(f"pictures that {', '.join(searching)} scores on its way are left out")

@@ -33,7 +33,7 @@ def describe(run: Run, unit: str, number: int, gpu: GPU, workers: int = 1) -> li
     weights, held = run.weights, {name: size for name, size in run.held().items() if name != TEXT}
     lines = [
         row(f"a {unit}", f"{flops(total)}, {run.launches:,.0f} launches: {shares}"),
-        row("memory", f"{gibibytes(run.peak())} for {count(run.batch_size, unit)} at once, margin included"),
+        row("memory", f"{gibibytes(run.peak())} for {count(run.batch_size, unit)} at once, with margin"),
         row("", f"weights {gibibytes(sum(weights.values()))}: {_sizes(weights)}"),
         row("", f"beside them: {_sizes(held)}; a margin of {100 * (MARGIN - 1):.0f} % on these; 0.5 of CUDA"),
     ]
@@ -68,7 +68,7 @@ def describe_training(
         feeding.append(f"{batch_size * devices / seconds:,.0f} on {one.name}")
     return [
         row("a step", f"{flops(of_step)}, {step.launches(batch_size):,} launches; {count(steps, 'step')} in all"),
-        row("memory", f"{gibibytes(peak)} in float32, margin included: weights, gradients, AdamW, activations"),
+        row("memory", f"{gibibytes(peak)} in float32, with margin: weights, gradients, AdamW, activations"),
         row("pairs a second", f"that keep the GPU busy: {', '.join(feeding)}"),
         *_hours(each),
     ]
@@ -79,7 +79,7 @@ def describe_disk(num_bytes: float, folder: Path) -> str:
     there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(there).free
     enough = "" if num_bytes <= free else "; THIS DOES NOT FIT"
-    return row("disk", f"at most {size_text(num_bytes)}, {size_text(free)} are free{enough}")
+    return row("disk", f"at most {size_text(num_bytes)}, {size_text(free)} free{enough}")
 
 
 def remarks(notes: Sequence[str], missing: Sequence[str]) -> list[str]:
@@ -131,7 +131,9 @@ def _sizes(sizes: Mapping[str, float]) -> str:
 
 def _hours(each: Sequence[tuple[GPU, str | None, float]]) -> list[str]:
     share = f"{100 * each[0][0].share:.0f} %"
-    lines = [row("estimate", f"at {share} of a GPU's peak (gpu.share; {_named(each)}), reading and writing left out:")]
+    lines = [
+        row("estimate", f"at {share} of a GPU's peak (gpu.share; {_named(each)}), without reading and writing files:")
+    ]
     for gpu, fit, seconds in each:
         found = f"{fit}: {hours(seconds)}" if fit else "does not fit"
         lines.append(row("", f"{gpu.name:<9}{gpu.memory:>6g} GiB  {found}"))

@@ -23,7 +23,7 @@ def checksum(sidecar: Mapping[str, Any]) -> str:
 
 def changed(path: Path) -> UserError:
     """Return the error of a tar that is not the one its sidecar describes."""
-    return UserError(f"{path}: was changed after it was written (its size or checksum is not its sidecar's)")
+    return UserError(f"{path}: was changed after it was written (its size or checksum differs from its sidecar)")
 
 
 def file_sha256(path: Path) -> str:

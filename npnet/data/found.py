@@ -60,7 +60,7 @@ class FoundPairs:
             raise FieldError(
                 "data.validation_share",
                 self.validation_share,
-                f"all {held} pairs are validated on, and none is left to train on; it must be smaller",
+                f"all {held} pairs would be validation pairs, and none is left for training; choose a smaller share",
             )
         if not self.num_samples(validation=False):
             what = "kept pair" if self.kept_only else "pair"

@@ -36,12 +36,12 @@ def expand(shards: str | Sequence[str] | None) -> list[str]:
     """
     given: list[Any] = [shards] if isinstance(shards, str) or not isinstance(shards, Sequence) else list(shards)
     if not given or not all(isinstance(place, str) and place for place in given):
-        raise UserError(f"data.shards=DIR is needed (a folder that collect.py left, or a list of them), got {shards}")
+        raise UserError(f"data.shards=DIR is needed (a folder that collect.py filled, or a list of them), got {shards}")
     with reworded(ValueError, UserError, f"data.shards={shards}: "):
         places = [place.rstrip("/") or "/" for pattern in given for place in braceexpand(str(pattern))]
     for number, place in enumerate(places):
         if place.startswith("pipe:"):
-            raise UserError(f"data.shards={place}: commands are not run; allowed are folders, tars and addresses")
+            raise UserError(f"data.shards={place}: commands are not run; allowed: folders, tars and addresses")
         if place in places[:number]:
             raise UserError(f"data.shards={place}: is given twice")
         if not is_address(place) and not (Path(place).is_file() if place.endswith(".tar") else Path(place).is_dir()):

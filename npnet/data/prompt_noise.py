@@ -71,7 +71,7 @@ class PromptNoise(L.LightningDataModule):
             UserError: says so.
         """
         if not self.training:
-            raise UserError("prompts: none is left to train on; lower data.validation_share")
+            raise UserError("prompts: none is left to train on; choose a smaller data.validation_share")
 
     def first(self) -> NoisePair:
         """Return a sample of the shape that all have."""

@@ -129,7 +129,7 @@ class HubPrompts(Prompts):
         column = next((name for name in allowed if name in names), None)
         if column is None:
             raise FieldError(
-                "column", " or ".join(allowed), f"is no column of {self.repo}; allowed: {', '.join(names)}"
+                "column", " or ".join(allowed), f"is not a column of {self.repo}; allowed: {', '.join(names)}"
             )
         if hasattr(builder.config, "columns"):  # Parquet: the other columns are not even fetched
             rows = datasets.load_dataset(**load, split=self.split, streaming=True, columns=[column])

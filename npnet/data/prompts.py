@@ -129,7 +129,7 @@ class PromptList(Prompts):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.list or not all(str(prompt).strip() for prompt in self.list):
-            raise FieldError("list", self.list, "at least one prompt, and no empty one, is needed")
+            raise FieldError("list", self.list, "at least one prompt is needed, and none may be empty")
 
     def source(self) -> tuple[str, object]:
         """See ``Prompts.source``."""
@@ -157,7 +157,7 @@ class PromptFile(Prompts):
         if self.path is None:
             raise FieldError("path", None, f"FILE is needed with prompts=file ({FILES})")
         if self.path.suffix.lower() not in prompt_text.SUFFIXES:
-            raise FieldError("path", self.path, f"allowed are {FILES}")
+            raise FieldError("path", self.path, f"allowed: {FILES}")
 
     def check(self) -> None:
         """See ``Description.check``."""

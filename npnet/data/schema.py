@@ -156,7 +156,7 @@ def check(sample: Mapping[str, Any], where: str) -> None:
         if name in sample:
             kinds = (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
             with (
-                reworded(kinds, UserError, f"{where}: sample {sample[KEY]}: {name} is no picture: "),
+                reworded(kinds, UserError, f"{where}: sample {sample[KEY]}: {name} is not a picture: "),
                 Image.open(io.BytesIO(sample[name]), formats=["WEBP"]) as picture,
             ):
                 if picture.width * picture.height > MOST_PIXELS:

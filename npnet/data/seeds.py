@@ -13,8 +13,8 @@ from npnet.errors import FieldError
 from npnet.fields import check_fields
 
 NEEDED = {
-    "range": "two whole numbers [low,high], 0 <= low <= high < 2**63, are needed",
-    "list": "a list of distinct whole numbers >= 0 and < 2**63 is needed, or own: those of the prompts' file",
+    "range": "[low,high] is needed: two whole numbers with 0 <= low <= high < 2**63",
+    "list": "a list of distinct whole numbers >= 0 and < 2**63 is needed, or own: the seeds of the prompt file",
 }
 
 
@@ -47,7 +47,7 @@ class Seeds:
             if not _is_seed(low) or not _is_seed(high) or low > high:
                 raise FieldError("range", self.range, NEEDED["range"])
             if not 1 <= self.per_prompt <= high - low + 1:
-                raise FieldError("per_prompt", self.per_prompt, f"allowed are 1 to {high - low + 1}, the range's size")
+                raise FieldError("per_prompt", self.per_prompt, f"allowed: 1 to {high - low + 1}, the range's size")
 
     def number(self, prompts: PromptSet) -> int:
         """Return how many samples ``assign_seeds`` makes, without drawing.
@@ -58,7 +58,7 @@ class Seeds:
         if self.list == "own":
             bare = [prompt for prompt in prompts.prompts if not prompts.seeds.get(prompt)]
             if bare:
-                needed = f"{len(bare)} prompts have no seed of their own in their file, the first: {bare[0]!r}"
+                needed = f"{len(bare)} prompts have no seed in their file, the first: {bare[0]!r}"
                 raise FieldError("seeds.list", "own", needed)
             return sum(map(len, prompts.seeds.values()))
         return len(prompts) * (self.per_prompt if self.list is None else len(self.list))
@@ -66,7 +66,7 @@ class Seeds:
     def __str__(self) -> str:
         """Return where the seeds come from, for a dry run."""
         if self.list == "own":
-            return "those of the prompts' file"
+            return "those of the prompt file"
         return f"drawn from {[*self.range]}" if self.list is None else f"the list {[*self.list]}"
 
 

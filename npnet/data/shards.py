@@ -82,7 +82,7 @@ def group_samples(
         wanted: see ``iterate_shard``.
 
     Raises:
-        UserError: a member is not of a pair, is there twice, or claims to be larger than the tar.
+        UserError: a member is not of a pair, appears twice, or claims to be larger than the tar.
     """
     sample: dict[str, Any] = {}
     place = 0
@@ -99,7 +99,7 @@ def group_samples(
             sample = {}
             place += 1
         if name in sample:
-            raise UserError(f"{where}: member {member.name!r} is there twice")
+            raise UserError(f"{where}: member {member.name!r} appears twice")
         sample[schema.KEY] = key
         if wanted is not None and place not in wanted and name != schema.RECORD:
             continue

@@ -152,7 +152,7 @@ def stream_shards(folder: Path, verify: bool = False, complete: bool = True) -> 
     sidecars = list_sidecars(folder)
     tars = sorted(folder.glob(f"{PATTERN}.tar"))
     if not sidecars:
-        raise UserError(f"{folder}: holds no finished shards (shard-000000.tar with shard-000000.json)")
+        raise UserError(f"{folder}: holds no finished shards (a shard is shard-000000.tar with shard-000000.json)")
     asked = read_request(folder)
     expected = num_chunks(folder, asked, len(sidecars))
     if complete:
@@ -237,7 +237,7 @@ def parse_sidecar(text: bytes, place: str, path: Path | str, request: dict[str, 
             if name in sidecar or name in _NEEDED:
                 checked(annotation, sidecar[name], name)
     if CHECKSUM in sidecar and sidecar[CHECKSUM] != checksum(sidecar):
-        raise UserError(f"{place}: was changed after it was written (its checksum is not that of its values)")
+        raise UserError(f"{place}: was changed after it was written (its checksum does not match its values)")
     if request and sidecar.get("request_sha256", requests.digest(request)) != requests.digest(request):
-        raise UserError(f"{place}: is of another collection than request.json beside it")
+        raise UserError(f"{place}: belongs to another collection than the request.json beside it")
     return Shard(path, sidecar, tried, request or {})

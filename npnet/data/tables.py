@@ -177,7 +177,7 @@ def _whole(row: Row, column: Column) -> str:
 def _value(row: Row, column: Column) -> str:
     if len(row.fields) > column.width:
         mark, width = "comma" if column.delimiter == "," else "tab", column.width
-        more = f"line {row.line} has {len(row.fields)} columns, the header {width}"
+        more = f"line {row.line} has {len(row.fields)} columns, but the header has {width}"
         raise ValueError(f"{more}: a prompt that holds a {mark} must stand in quotes")
     if len(row.fields) <= column.index:
         return ""

@@ -48,7 +48,7 @@ class Denoising:
         unit: str = "picture",
     ) -> None:
         self.backbone, self.sampling, self.streams, self.searches_with = backbone, sampling, streams, searches_with
-        self.encoding = Limit("prompt to encode", "another precision (backbone.dtype=float16) helps")
+        self.encoding = Limit("prompt to encode", "backbone.dtype=float16 helps")
         self.improving: dict[str, Limit] = defaultdict(lambda: Limit(unit, SMALLER))
         """Of the noise methods, by label: each holds another amount."""
         self.starting, self.sampling_limit = Limit(unit, SMALLER), Limit(unit, SMALLER)

@@ -41,7 +41,7 @@ class Scoring:
         self.backbone, self.scorers, self.kept, self.spaces = backbone, dict(scorers), kept, dict(spaces or {})
         self.decoding = Limit("picture to decode", SMALLER)
         self.limits = {
-            name: Limit("picture to score", f"leave the metric {name} out of metric=[...], or run it by itself")
+            name: Limit("picture to score", f"leave {name} out of metric=[...], or score with it in a run of its own")
             for name in self.scorers
         }
         """Of the scorers, by label."""

@@ -138,7 +138,7 @@ def read_cell(path: Path) -> Cell:
     with reworded(kinds, Damaged, "cannot be read (", ")", but=Damaged):
         value = parse_json(path.read_bytes())
         if not isinstance(value, dict) or value.pop(CHECKSUM, None) != _digest(value):
-            raise Damaged("was changed or is damaged (its checksum is another)")
+            raise Damaged("was changed or is damaged (its checksum does not match)")
         cell = Cell(
             samples=[(str(prompt), int(seed)) for prompt, seed in value["samples"]],
             scores={str(name): _numbers(found) for name, found in value["scores"].items()},

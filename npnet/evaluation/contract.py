@@ -182,19 +182,19 @@ def read_results(path: Path) -> Results:
     """
     found = read_json(path)
     if not isinstance(found, dict) or "settings" not in found or "methods" not in found:
-        raise UserError(f"{path}: are no results of evaluate.py that compared noise methods")
+        raise UserError(f"{path}: does not hold results of evaluate.py that compare noise methods")
     fault = _fault(Results, found, "")
     metrics = found["metrics"] if fault is None else {}
     for label, method in found["methods"].items() if fault is None else ():
         versus = [*method["versus"].values(), *([method["versus_standard"]] if "versus_standard" in method else [])]
         if any(table.keys() != metrics.keys() for table in (method["metrics"], *versus)):
-            fault = f"methods.{label}: has other metrics than the file"
+            fault = f"methods.{label}: has different metrics than the rest of the file"
         if "diversity" in method and method["diversity"].keys() != found.get("diversity", {}).get("spaces", {}).keys():
-            fault = f"methods.{label}.diversity: has other spaces than the file"
+            fault = f"methods.{label}.diversity: has different spaces than the rest of the file"
         if not method["versus"].keys() <= found["methods"].keys():
-            fault = f"methods.{label}.versus: names a method that is not there"
+            fault = f"methods.{label}.versus: names a method that does not exist"
     if fault is not None:
-        raise UserError(f"{path}: are no results of evaluate.py: {fault}")
+        raise UserError(f"{path}: does not hold results of evaluate.py: {fault}")
     return cast(Results, found)
 
 
@@ -223,7 +223,7 @@ def _fault(kind: Any, value: Any, where: str) -> str | None:
         fits = True
     else:
         fits = origin is None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    return None if fits else f"{where}: is of another kind than it should be"
+    return None if fits else f"{where}: has the wrong type"
 
 
 def _first(faults: Iterable[str | None]) -> str | None:

@@ -22,8 +22,8 @@ from npnet.noise.runtime.whiteness import MEASURES
 
 Columns = Mapping[str, Sequence[Value]]
 """Measure, or space -> N values of the samples."""
-ONE_SEED = "one seed a prompt"
-NO_SPACE = "no space was asked for (diversity=[])"
+ONE_SEED = "one seed per prompt"
+NO_SPACE = "no space was chosen (diversity=[])"
 
 
 def add_diversity(

@@ -86,4 +86,4 @@ def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
             )
             parts += [f"{again_for} of them again for {name}"] if again_for else []
         lines.append(f"  {label}: {', '.join(parts)}")
-    return "\n".join(["what is there already:", *lines])
+    return "\n".join(["already computed:", *lines])

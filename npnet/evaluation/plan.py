@@ -31,7 +31,7 @@ from npnet.work.numerics import is_usual
 from npnet.work.request import digest, require_finite
 
 NOT_IN_REQUEST = ("output_dir", "dry_run", "gpu", "workers", "worker", "engine", "task_name", "network_path")
-"""Keys that do not change what comes out, or (``network_path``) only through a node that is in the request itself."""
+"""Keys that do not change the results. ``network_path`` changes them only through a method that is in the request."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class EvaluationPlan:
             lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
         chunks = -(-pairs // settings.chunk_size)
         spaces = ", ".join(settings.diversity) or "none (diversity=[])"
-        lines.append(f"diversity in: {spaces}" if pairs > prompts else "diversity: not measured, one seed a prompt")
+        lines.append(f"diversity in: {spaces}" if pairs > prompts else "diversity: not measured, one seed per prompt")
         return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {settings.chunk_size} pairs"])
 
     def forwards(self, method: NoiseMethod) -> int | None:

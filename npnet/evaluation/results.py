@@ -33,21 +33,22 @@ NOTES = (
     "Intervals are 95 %, by a bootstrap over prompts; with a single prompt, over its pictures.",
     "p_value: two-sided sign-flip test over prompts of the mean paired difference, corrected by Holm across the "
     "metrics of one comparison; sign_test_p_value: exact sign test over decided prompts, uncorrected.",
-    "winning_rate is strict: ties are no wins. Whether a method is better is said by the paired difference: verdict is "
-    "better or worse where the corrected p_value is below 0.05 and the difference's interval excludes 0.",
-    "optimised: the method searched with this metric, or was trained on pairs that this metric selected; a gain on it "
-    "is no independent evidence. A comparison is marked when this holds for either side.",
-    "missing counts NaN and infinite scores, which are in no mean.",
+    "winning_rate is strict: ties do not count as wins. verdict says whether a method is better, by the paired "
+    "difference: it is better or worse if the corrected p_value is below 0.05 and the interval of the difference "
+    "excludes 0.",
+    "optimised: the method searched with this metric, or was trained on pairs that this metric selected, so a gain in "
+    "it is not independent evidence. A comparison is marked if this holds for either side.",
+    "missing counts the scores that are NaN or infinite. They are left out of every mean.",
     "members: a method of several training seeds is their mean, pair by pair; count is that of the pairs, and two such "
     "methods are compared member by member.",
     "diversity: distance is the mean distance of two pictures of a prompt, vendi the effective number of different "
     "ones, each in the named space, over the prompts whose pictures all have a place in it; share and difference are "
     "against the method named by diversity.against, over the prompts that have a value with both.",
-    "noise is what the methods' noise is like, white noise having correlation 0, norm and variance 1; norm is over the "
-    "root of the number of values; low_frequency_share is the power below a sixth of a cycle a cell.",
-    "cost is per picture, measured, with the sampling, without encoding prompts and this evaluation's scoring; seconds "
-    "leave out each worker's first batch where there are others; peak_bytes is what was allocated on the GPU; on the "
-    "CPU it is the resident memory of the process, all models included; null where it is unknown.",
+    "noise describes the methods' noise. White noise has correlation 0, and norm and variance 1; norm is divided by "
+    "the root of the number of values; low_frequency_share is the power below a sixth of a cycle a cell.",
+    "cost is measured and per picture. It includes the sampling, but neither encoding prompts nor this evaluation's "
+    "scoring; seconds leave out each worker's first batch if there are others; peak_bytes is what was allocated on "
+    "the GPU; on the CPU it is the resident memory of the process, all models included; null means that it is unknown.",
 )
 
 

@@ -13,7 +13,7 @@ from npnet.description import Description
 from npnet.drawing.terminal import print_facts
 from npnet.info.facts import facts
 
-SUMMARY = "Say what a network, shards, an evaluation or a picture is; without a path, what is installed."
+SUMMARY = "Describe a network, shards, an evaluation or a picture; without a path, this installation."
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class InfoSettings(Description):
     """The keys of ``info``.
 
     Attributes:
-        path: what is asked about; without it, the installation.
+        path: what to describe; without it, the installation.
         json: print JSON, for programs.
     """
 

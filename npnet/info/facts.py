@@ -21,7 +21,7 @@ DISTRIBUTION = "npnet-lightning"
 SHOWN = ("torch", "lightning", "diffusers", "transformers", "timm", "open_clip_torch", "webdataset", "hydra-core")
 ASKED = ("backbone", "noise", "num_inference_steps", "guidance_scale")
 """Keys of a collection's request that are shown."""
-NOTHING = "nothing that npnet made: no network, shards, evaluation or picture"
+NOTHING = "not made by npnet: neither a network nor shards, an evaluation or a picture"
 
 
 def facts(path: Path | None) -> dict[str, Any]:

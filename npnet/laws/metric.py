@@ -171,7 +171,7 @@ def the_description_travels(scorer: Scorer) -> None:
     again = pickle.loads(pickle.dumps(metric))
     require(again == metric, "the description is not equal to itself after pickle")
     metric.check()
-    require(math.isfinite(metric.display_scale) and metric.display_scale > 0, "display_scale is no scale")
+    require(math.isfinite(metric.display_scale) and metric.display_scale > 0, "display_scale is not a scale")
     require(metric.num_frames >= 1, "num_frames is below 1")
 
 

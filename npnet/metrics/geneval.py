@@ -31,7 +31,7 @@ from npnet.weights.sources import check_source
 from npnet.work.atomic import check_new
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-SUMMARY = "Sum up the results of GenEval's detector, or of one that runs here."
+SUMMARY = "Summarise the results of GenEval's detector, or run a detector here."
 POSITIONAL = ("results",)
 
 

@@ -36,7 +36,7 @@ from npnet.metrics.vlm_judge import check_address
 from npnet.weights.sources import check_source
 from npnet.work.atomic import check_new
 
-SUMMARY = "Score pictures by GenEval 2's questions, from your own copy of its list."
+SUMMARY = "Score pictures by GenEval 2's questions (needs your own copy of its list)."
 POSITIONAL = ("results",)
 MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 """Of the published figures."""

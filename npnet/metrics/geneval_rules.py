@@ -95,7 +95,7 @@ def read_task(record: Any, where: str) -> Task:
         UserError: begins with ``where``, and says what is wrong.
     """
     if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("tag", "prompt")):
-        raise UserError(f"{where}: is no task of GenEval; tag, prompt and include are needed")
+        raise UserError(f"{where}: is not a task of GenEval; tag, prompt and include are needed")
     include, exclude = (_group(record.get(key, default), f"{where}: {key}") for key, default in GROUPS.items())
     return Task(record["tag"], record["prompt"], include, exclude, record)
 

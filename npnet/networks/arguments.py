@@ -134,7 +134,7 @@ class NPNetArguments:
             raise FieldError("pretrained_trunk", True, "a trunk given by its timm name is needed, got its sizes")
         branch = self.singular_value_branch in WITHOUT
         if branch and (self.text_term, self.residual_branch) == ("off", False):
-            others = "text_term and singular_value_branch are off too: nothing is left to learn"
+            others = "text_term and singular_value_branch are off too, so nothing is left to learn"
             raise FieldError("residual_branch", False, others)
 
     def plain(self) -> dict[str, Any]:

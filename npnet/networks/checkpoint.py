@@ -62,7 +62,7 @@ def read(source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, 
     path = Path(source)
     if path.is_file():
         raise ValueError(
-            f"{source}: a file must be an official .pth; for our own format give its directory{_near(path)}"
+            f"{source}: a file must be an official .pth; for this project's format give the folder{_near(path)}"
         )
     if path.is_dir():
         files = [path / name for name in (CONFIG_FILE, WEIGHTS_FILE)]
@@ -117,7 +117,9 @@ def _config(file: Path, source: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{source}: {CONFIG_FILE} must hold an NPNet's arguments, got a {type(config).__name__}")
     if not all(name.isidentifier() for name in config):
-        raise ValueError(f"{source}: {CONFIG_FILE} is not of an NPNet this version knows: a key is no name")
+        raise ValueError(
+            f"{source}: {CONFIG_FILE} does not describe an NPNet that this version knows: a key is not a name"
+        )
     return config
 
 
@@ -129,8 +131,8 @@ def _near(path: Path) -> str:
 def _download(source: str | Path, hub_options: Mapping[str, Any]) -> list[Path]:
     name = str(source)
     if isinstance(source, Path) or name.count("/") != 1 or name.startswith(("/", ".", "~")) or name.endswith(".pth"):
-        raise FileNotFoundError(f"{name}: no such file or directory (a Hub repository is given as owner/name)")
-    nowhere = f"{name} is no directory here and cannot be read from the Hub: "
+        raise FileNotFoundError(f"{name}: no such file or folder (a hub repository is OWNER/NAME)")
+    nowhere = f"{name} is not a folder here and cannot be read from the hub: "
     with reworded((HfHubHTTPError, HFValidationError, OSError), FileNotFoundError, nowhere):
         return [Path(hf_hub_download(name, file, **hub_options)) for file in (CONFIG_FILE, WEIGHTS_FILE)]
 

@@ -18,9 +18,9 @@ def network_class(place: str | None, key: str = "network") -> type[NoiseNetwork]
     """
     if place is None:
         return NPNet
-    needed = "; the place of a class is needed, such as my_pkg.MyNet"
+    needed = "; a class is needed, such as my_pkg.MyNet"
     with reworded(Exception, partial(FieldError, key, place), "cannot be imported: ", needed):  # it may run any code
         found = pkgutil.resolve_name(place)
     if not isinstance(found, type) or not issubclass(found, NoiseNetwork):
-        raise FieldError(key, place, "is no network: a subclass of npnet.networks.NoiseNetwork is needed")
+        raise FieldError(key, place, "is not a network: a subclass of npnet.networks.NoiseNetwork is needed")
     return found

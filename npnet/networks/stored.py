@@ -62,6 +62,6 @@ def _fault(path: Path, named: bool) -> str | None:
 
 def _file_fault(path: Path) -> str | None:
     if path.suffix not in OFFICIAL:
-        return "a file must be an official .pth; for our own format give its directory"
+        return "a file must be an official .pth; for this project's format give the folder"
     with path.open("rb") as file:
         return None if file.read(2) in BEGINNINGS else "is damaged: no file that torch.save wrote"

@@ -1,4 +1,4 @@
-"""Noise Diffusion (CVPR 2025, arXiv 2411.16503): re-diffuse the noise, the less the better its picture already is.
+"""Noise Diffusion (CVPR 2025, arXiv 2411.16503) mixes fresh noise into the noise, less where its picture scores higher.
 
 One round mixes the noise z with fresh noise sigma, z' = sqrt(1 - gamma) z + sqrt(gamma) sigma, which is N(0, I) again
 where sigma is unselected. gamma = 1 - sqrt(s) follows the score s in [0, 1]; of N drawn sigma_i the one with the

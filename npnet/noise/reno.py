@@ -56,7 +56,7 @@ def check_few_steps(num_inference_steps: int, most: int) -> None:
         FieldError: names ``num_inference_steps``.
     """
     if num_inference_steps > most:
-        useless = f"gradients through {num_inference_steps} steps are of no use"
+        useless = f"gradients through {num_inference_steps} steps are useless"
         needed = f"{useless}; set it to at most {most} (a few-step model), or raise max_inference_steps"
         raise FieldError("num_inference_steps", num_inference_steps, needed)
 

@@ -105,7 +105,7 @@ class SearchMethod(NoiseMethod):
         for name, unset in (("network_path", None), ("mean_shift", 1.0)):
             value = getattr(self, name)
             if value != unset and self.proposal is None:
-                raise FieldError(name, value, "nothing applies it without proposal=npnet")
+                raise FieldError(name, value, "it has no effect without proposal=npnet")
 
     @property
     def applied_network(self) -> Network | None:

@@ -52,7 +52,7 @@ def gates(table: Table, where: str, setting: Setting, jobs: Sequence[Job], asked
         named = "/".join(folder.parts[-3:-1]) if trained else str(asked.network_path or "the shipped network")
         rows.append([named, network.config["text_term"], alpha, ours[0], effect, start[0], beta, ours[1], start[1]])
     heading = ["network", "text term", "alpha, published", "ours", "in effect", "at the start"]
-    text = "alpha is the raw value; in effect it is 2 sigmoid(alpha) - 1, as in the published code."
+    text = "alpha is the raw value; its effect is 2 sigmoid(alpha) - 1, as in the published code."
     return [markdown_table([*heading, "beta, published", "ours", "at the start"], rows), text]
 
 

@@ -36,7 +36,7 @@ class Attached:
     def __init__(self, pipe: Any, improve: Improve) -> None:
         family_of(pipe)
         if any(name in vars(pipe) for name in REPLACED):
-            raise UserError("golden noise is attached to this pipeline already: detach() it first")
+            raise UserError("golden noise is already attached to this pipeline; call detach() first")
         self.pipe, self.improve = pipe, improve
         self._encode, self._prepare = pipe.encode_prompt, pipe.prepare_latents
         self._calls: list[tuple[Any, Any]] = []

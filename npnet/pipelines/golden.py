@@ -60,7 +60,7 @@ class GoldenNoise:
         if (network is None) == (method is None):
             raise UserError("GoldenNoise: either a network or a method is needed")
         if keys and not isinstance(method, str):
-            raise UserError(f"GoldenNoise: {', '.join(keys)}: keys go with the name of a method")
+            raise UserError(f"GoldenNoise: {', '.join(keys)}: keys need the name of a method")
         if isinstance(method, str):
             check_method_name(method)
         self.network = None if network is None else network.eval()

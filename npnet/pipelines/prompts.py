@@ -46,7 +46,7 @@ def overheard(backbone: LoadedBackbone, calls: Sequence[tuple[Any, Any]], count:
     """
     if not calls:
         raise UserError(
-            "the pipeline drew its noise before it encoded a prompt, so no noise for the prompt can be made"
+            "the pipeline drew its noise before it encoded a prompt, so the noise cannot be made for the prompt"
         )
     encoder = backbone.text_encoder
     assert isinstance(encoder, PipelineText)

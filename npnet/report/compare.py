@@ -23,7 +23,7 @@ from npnet.report.diversity import NOISE
 from npnet.report.runs import Key, Run, read_run
 from npnet.text import markdown as escaped
 
-SUMMARY = "Pair methods of several evaluations on their common samples."
+SUMMARY = "Compare the methods of several evaluations on their common samples."
 POSITIONAL = ("runs",)
 NO_FEATURES = "no space whose features are in the cells/ of all runs"
 
@@ -194,6 +194,6 @@ def main(arguments: Sequence[str]) -> int:
     found = groups([read_run(path) for path in settings.runs])
     if len(found) > 1:
         told = "; ".join(", ".join(run.name for run in group) for group in found)
-        print(escaped(f"{len(found)} tables, as these share no samples or no metrics: {told}.") + "\n")
+        print(escaped(f"{len(found)} tables, because these share no samples or no metrics: {told}.") + "\n")
     print("\n".join(table(group, settings.num_resamples) for group in found), end="")
     return 0

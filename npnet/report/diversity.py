@@ -20,7 +20,7 @@ NOISE = {
     "variance": ("variance", 1),
 }
 """Measure -> how it is headed, and what it is multiplied by."""
-EARLIER = "not measured by the version that made this"
+EARLIER = "not measured by the version that made these results"
 
 
 def columns(results: Results) -> list[str]:
@@ -125,7 +125,11 @@ def noise_rows(results: Results) -> list[list[str]]:
 def notes(results: Results) -> list[str]:
     """Return what a reader of the tables should know."""
     missing = sum(method["noise"]["norm"]["missing"] for method in results["methods"].values() if "noise" in method)
-    noise = [f"Of {count(missing, 'noise')} nothing is known: an earlier version drew the picture"] if missing else []
+    noise = (
+        [f"Nothing is known about {count(missing, 'noise')}, because an earlier version drew the picture"]
+        if missing
+        else []
+    )
     return [*_notes(results, _found(results)), *noise]
 
 
@@ -135,7 +139,7 @@ def _notes(results: Results, found: Diversity) -> list[str]:
     numbers = " to ".join(str(number) for number in dict.fromkeys(found["num_pictures"]))
     said = [
         f"Diversity: mean distance of two of the {numbers} pictures of a prompt, and the effective number of different "
-        f"ones (Vendi score); {count(found['num_prompts'], 'prompt')}; figures of different spaces do not compare"
+        f"ones (Vendi score); {count(found['num_prompts'], 'prompt')}; figures of different spaces cannot be compared"
     ]
     spreads = [entry for method in results["methods"].values() for entry in method["diversity"].values()]
     if any(entry["distance"]["shared_prompts"] < found["num_prompts"] for entry in spreads):
@@ -144,9 +148,7 @@ def _notes(results: Results, found: Diversity) -> list[str]:
             "a difference (the second number of prompts) with both methods"
         )
     random = [space for space, facts in found["spaces"].items() if facts["random_weights"]]
-    said += (
-        [f"{', '.join(random)}: smoke: random weights, made for a test; these figures mean nothing"] if random else []
-    )
+    said += [f"{', '.join(random)}: smoke test: random weights; these figures mean nothing"] if random else []
     return said
 
 

@@ -30,7 +30,7 @@ def tables(results: Results, above: str = "") -> str:
             for label, found in compared
         ]
         parts += _titled("Mean gain on standard", ["method", *headings], gains)
-        parts += _titled("Winning rate against standard; ties are no wins", ["method", *names], rates)
+        parts += _titled("Winning rate against standard; ties do not count as wins", ["method", *names], rates)
     among = wording.comparison_rows(results, wording.pairs_among_others(results))
     if among:
         others = [[row.method, row.other, row.metric, row.gain, row.winning_rate, row.p_value] for row in among]

@@ -44,7 +44,7 @@ def print_tables(results: Results, file: IO[str] | None = None) -> None:
         screen.print(cell(f"Against each other: {len(among)} rows, see the report"))
     elif among:
         screen.print(_comparisons("Against each other", among))
-    lines = ["[95 % interval over prompts]; winning rate is strict, ties are no wins; p corrected for several metrics"]
+    lines = ["[95 % interval over prompts]; ties do not count as wins; p is corrected for several metrics"]
     screen.print(cell("\n".join([*lines, *_notes(results)]), style="dim"))
 
 

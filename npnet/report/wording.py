@@ -10,9 +10,11 @@ from npnet.evaluation.contract import Results, Versus
 from npnet.text import count, decimals
 
 DAGGER = "†"
-MARKED = f"{DAGGER} optimised: the method searched or was trained with this metric, so a gain on it proves little"
+MARKED = (
+    f"{DAGGER} optimised: the method searched with this metric or was trained with it, so a gain in it proves little"
+)
 """Follows a number whose metric was used to select or optimise."""
-NULL_CONTROL = "null control: in distribution a fresh draw, so what is seen for it is the noise of the comparison"
+NULL_CONTROL = "control: distributed like a fresh draw, so its difference from standard is chance"
 PAPER_PAIRS = 100
 """The fewest pairs of a published table; with fewer, things are shown to run and no more."""
 NONE = "\N{EN DASH}"
@@ -63,11 +65,11 @@ def banner(results: Results) -> str | None:
         points = 98 / math.sqrt(prompts)  # half a 95 % interval of a share of one half
         return (
             f"{pairs} pairs, as in the papers' tables ({PAPER_PAIRS} or 200): a winning rate near one half is known to "
-            f"about {points:.0f} points on either side, so only larger differences can be told."
+            f"about {points:.0f} points on either side, so only larger differences can be seen."
         )
     reasons = [f"only {count(pairs, 'pair')}, fewer than {PAPER_PAIRS}"] if pairs < PAPER_PAIRS else []
     reasons += [f"random weights in {', '.join(random)}"] if random else []
-    return f"SMOKE: {'; '.join(reasons)}. This shows that things run, not which is better."
+    return f"SMOKE: {'; '.join(reasons)}. This shows that everything runs, not which method is better."
 
 
 def headline(results: Results) -> str:
@@ -173,7 +175,7 @@ def metric_heading(results: Results, name: str) -> str:
 
 
 def metric_notes(results: Results) -> list[str]:
-    """Return ``METRIC: note`` for what ran unlike a reader would expect."""
+    """Return ``METRIC: note`` for each metric that did not run as a reader would expect."""
     return [f"{name}: {note}" for name, facts in results["metrics"].items() for note in facts["notes"]]
 
 

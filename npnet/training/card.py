@@ -115,7 +115,7 @@ def trained_for(purpose: Mapping[str, Any]) -> str:
     noise = ", ".join(map(str, purpose.get("noise") or ()))
     made = f"The golden noise of its pairs was made by {markdown(noise)}"
     if "objective" in purpose:
-        made = f"It learnt from pictures (`objective={purpose['objective']}`)"
+        made = f"It was trained on pictures (`objective={purpose['objective']}`)"
     return (
         f"\nTrained for {markdown(name)}{path}. {made} at {purpose.get('num_inference_steps')} steps and guidance "
         f"scale {purpose.get('guidance_scale')}.\n{digest}"
@@ -130,7 +130,7 @@ def trained_on(training: Mapping[str, Any]) -> str:
         lines = [
             f"Trained without pairs in {training['steps']} steps, each on fresh noise, validated on "
             f"{training['validation_noises']} noises of other prompts. This objective is experimental.",
-            f"Optimised for: {marked or 'no metric'}. A score of such a metric is no independent evidence.",
+            f"Optimised for: {marked or 'no metric'}. A score of such a metric is not independent evidence.",
         ]
         return "\n".join(lines)
     shards = training["settings"]["data"]["shards"]
@@ -141,7 +141,7 @@ def trained_on(training: Mapping[str, Any]) -> str:
         "of other prompts.",
         f"Pairs selected by: {selected_by}. A score of that metric is optimised for this network, and no independent "
         "evidence.",
-        *([f"So are, through what it started from: {marked}."] if marked else []),
+        *([f"Also optimised, because the network it started from was trained that way: {marked}."] if marked else []),
     ]
     return "\n".join(lines)
 

@@ -62,12 +62,12 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it is missing, damaged, or no checkpoint of a training.
     """
     with (
-        reworded((ValueError, OSError), UserError, f"{path}: is damaged or no checkpoint: ", but=FileNotFoundError),
+        reworded((ValueError, OSError), UserError, f"{path}: is damaged or not a checkpoint: ", but=FileNotFoundError),
         reworded(FileNotFoundError, lambda why: UserError(f"{path}: no such checkpoint"), but=UserError),
     ):
         found = load_values(path)
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
-        raise UserError(f"{path}: is no checkpoint of a training")
+        raise UserError(f"{path}: is not a checkpoint of a training run")
     return found
 
 

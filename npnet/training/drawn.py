@@ -96,7 +96,9 @@ class DrawnObjective(Objective):
         """See ``Objective.check_run``."""
         super().check_run(settings)
         if settings.data.shards is not None:
-            raise FieldError("data.shards", settings.data.shards, f"objective={self.name} takes prompts=NAME, no pairs")
+            raise FieldError(
+                "data.shards", settings.data.shards, f"objective={self.name} needs prompts=NAME instead of pairs"
+            )
         if settings.data.batch_size % self.noises_per_prompt:
             needed = f"a multiple of objective.noises_per_prompt={self.noises_per_prompt} is needed"
             raise FieldError("batch_size", settings.data.batch_size, needed)
@@ -134,7 +136,7 @@ class DrawnObjective(Objective):
         parts = self.parts(settings)
         forwards = settings.data.batch_size * parts.num_inference_steps
         forwards *= num_branches(parts.backbone, parts.guidance_scale)
-        again = ", and each forward once more on the way back" if self.recompute else ""
+        again = ", and each forward is computed again in the backward pass" if self.recompute else ""
         return f"; a step costs {forwards} forwards and up to as many backwards of the denoiser{again} (experimental)"
 
     def embed_dims(self, settings: RunSettings) -> dict[str, int]:

@@ -84,7 +84,7 @@ def export(settings: TrainSettings, data: Any, result: Result, folder: Path, req
         UserError: no step was taken, so the weights are those of the start; or the folder cannot be written.
     """
     if result.steps < 1:
-        raise UserError(f"{folder.parent}: no step of training was taken, so there is no network to export")
+        raise UserError(f"{folder.parent}: no training step was taken, so there is no network to export")
     network = result.begun.network.to("cpu").eval()
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run's

@@ -117,7 +117,7 @@ def warmup_note(settings: TrainSettings, data: Any) -> list[str]:
     warmup = settings.module.warmup_steps
     if warmup < max(steps, 2):
         return []
-    return [f"module.warmup_steps={warmup}: the run has {steps} steps, so its learning rate is never reached"]
+    return [f"module.warmup_steps={warmup}: the run has {steps} steps, so the full learning rate is never reached"]
 
 
 def accelerator_note(settings: TrainSettings) -> list[str]:

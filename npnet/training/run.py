@@ -79,7 +79,7 @@ def _held(settings: TrainSettings, request: Mapping[str, Any]) -> Iterator[None]
             if before.is_dir():
                 kept = before.with_name(f"{NETWORK}-{there['trainer']['max_epochs']}-epochs")
                 before.rename(kept)
-                log.info(f"Training a finished run for more epochs; its network so far is kept in {kept}")
+                log.info(f"Training a finished run for more epochs. Its network so far is kept in {kept}")
             write_json(output_dir / requests.NAME, dict(request))
         yield
 

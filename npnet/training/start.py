@@ -80,8 +80,8 @@ def make_network(
     network = build_network(settings, data, embed_dims)
     if settings.init_from is None:
         trunk = settings.network.keys.get("trunk")
-        asked = f"network.pretrained_trunk=true: the weights of {trunk} cannot be had: "
-        what = asked if settings.network.keys.get("pretrained_trunk") else "network: its weights cannot be had: "
+        asked = f"network.pretrained_trunk=true: the weights of {trunk} cannot be fetched: "
+        what = asked if settings.network.keys.get("pretrained_trunk") else "network: its weights cannot be fetched: "
         with reworded((OSError, ValueError, RuntimeError), UserError, what):
             return network.load(), Start()
     where, form = f"init_from={settings.init_from}: ", "; network=NAME must be the form it was trained in"
@@ -97,10 +97,11 @@ def describe_start(init_from: str, network: NoiseNetwork, start: Start) -> str:
     if not start.fresh and not start.dropped:
         return f"starting from {init_from}: all weights taken"
     if not start.fresh:
-        return f"starting from {init_from}: its text term is left out, as this network has none; all else is taken"
+        left_out = "without its text term, which this network does not have"
+        return f"starting from {init_from}: {left_out}; everything else is taken over"
     state = network.state_dict()
     count = sum(state[name].numel() for name in start.fresh)
     total = sum(tensor.numel() for tensor in state.values())
-    why = "its text term is of another width or form" if start.dropped else "it has no text term"
-    fresh = f"so this one starts from fresh weights ({count} of {total} weights)"
-    return f"starting from {init_from}: {why}, {fresh}; all else is taken"
+    why = "its text term has another width or form" if start.dropped else "it has no text term"
+    fresh = f"so it starts from fresh weights ({count} of {total} weights)"
+    return f"starting from {init_from}: {why}, {fresh}; everything else is taken over"

@@ -82,17 +82,17 @@ KEYS: dict[str, Any] = {
 }
 """What the keys may hold."""
 ELSEWHERE = {
-    "max_steps": "a run is as long as its epochs say",
-    "max_time": "a run is as long as its epochs say",
+    "max_steps": "the number of epochs sets the length of a run",
+    "max_time": "the number of epochs sets the length of a run",
     "logger": "loggers are chosen by logger=[...]",
     "callbacks": "callbacks are chosen by callbacks=[...]",
     "enable_checkpointing": "checkpoints are chosen by callbacks=[best,latest]",
-    "enable_progress_bar": "the bar is shown on a terminal, and nowhere else",
-    "fast_dev_run": "it keeps no checkpoint to export; trainer.max_epochs=1 is a short run",
+    "enable_progress_bar": "the progress bar is shown on a terminal only",
+    "fast_dev_run": "no checkpoint would be kept; for a short run use trainer.max_epochs=1",
     "overfit_batches": "data.max_pairs=N trains on few pairs",
     "default_root_dir": "a run writes into output_dir",
-    "use_distributed_sampler": "pairs are dealt to the processes by their shards",
-    "reload_dataloaders_every_n_epochs": "pairs are streamed anew in every epoch",
+    "use_distributed_sampler": "pairs are already distributed to the processes",
+    "reload_dataloaders_every_n_epochs": "the pairs are read again in every epoch anyway",
 }
 """Keys that a run decides otherwise, and what it says of them."""
 DEFAULTS: dict[str, Any] = {

@@ -84,7 +84,7 @@ def check_cached(repo: str, files: Sequence[str], field: str, revision: str | No
         FieldError: HF_HUB_OFFLINE is set and none of ``files`` is in the cache.
     """
     if huggingface_hub.is_offline_mode() and not any(cached_file(repo, file, revision) for file in files):
-        raise FieldError(field, repo, "not in the local hub cache, and the hub is switched off (HF_HUB_OFFLINE)")
+        raise FieldError(field, repo, "not in the local hub cache, and HF_HUB_OFFLINE is set")
 
 
 def cached_file(repo: str, file: str, revision: str | None = None) -> Path | None:
@@ -169,7 +169,9 @@ def from_hub(source: str, field: str) -> Iterator[None]:
     except FieldError:
         raise
     except Exception as error:
-        raise FieldError(field, source, hub_reason(error) or f"cannot be had from the hub: {_short(error)}") from error
+        raise FieldError(
+            field, source, hub_reason(error) or f"cannot be fetched from the hub: {_short(error)}"
+        ) from error
 
 
 def hub_reason(error: BaseException) -> str | None:

@@ -55,7 +55,7 @@ def read_tensors(path: Path, field: str) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise FieldError(field, path, "is no table of tensors")
+        raise FieldError(field, path, "is not a table of tensors")
     return dict(loaded)
 
 
@@ -86,7 +86,7 @@ def load_values(path: Path) -> Any:
         ValueError: it is damaged, is no such file, or holds more than values, in words that follow the file's name.
     """
     if _is_text(path):
-        raise ValueError("is a text, not weights: a git-LFS pointer, or a page saved in its place?")
+        raise ValueError("is a text, not weights: perhaps a git-LFS pointer, or a saved web page")
     try:
         check_archive(path)
         with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def load_values(path: Path) -> Any:
         raise ValueError(f"holds pickled objects{found}, which are never executed, or is damaged") from error
     except Exception as error:  # torch's readers raise errors of many kinds for damaged files
         what = reason(error, 200).split(". This is an internal")[0]
-        raise ValueError(f"cannot be read, it is damaged or no file of tensors: {what}") from error
+        raise ValueError(f"cannot be read, it is damaged or not a file of tensors: {what}") from error
 
 
 def _read(path: Path, field: str) -> object:

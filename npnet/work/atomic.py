@@ -126,9 +126,9 @@ def check_new(path: Path, key: str) -> None:
         UserError: says which.
     """
     if path.exists():
-        raise UserError(f"{key}={path}: is there already; name a new file")
+        raise UserError(f"{key}={path}: already exists; choose another file")
     if not path.absolute().parent.is_dir():
-        raise UserError(f"{key}={path}: there is no such folder to write it into")
+        raise UserError(f"{key}={path}: its folder does not exist")
 
 
 def make_folder(folder: Path, key: str = "") -> None:
@@ -141,7 +141,7 @@ def make_folder(folder: Path, key: str = "") -> None:
     refuse_address(folder, key)
     with (
         reworded(OSError, UserError, f"{name}: cannot be made: "),
-        reworded(FileExistsError, lambda why: UserError(f"{name}: a file is in the place of the folder")),
+        reworded(FileExistsError, lambda why: UserError(f"{name}: a file has the name of this folder")),
     ):
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -112,7 +112,7 @@ def _in_the_way(output_dir: Path, share: Share, other: Holder) -> str:
         return f"{where}: {there} is at work in this folder{who}, {differently}"
     if share.is_whole:
         return f"{where}: another run is working in this folder{who}; wait for it, or choose another one"
-    return f"worker.index={share.index}: this worker of {share.count} is at work already in {output_dir}{who}"
+    return f"worker.index={share.index}: this worker of {share.count} is already at work in {output_dir}{who}"
 
 
 @contextmanager

@@ -96,8 +96,8 @@ def _receive(connection: Any, processes: dict[Connection, Any], queue: Iterator[
         process = processes[connection]
         process.join(5)
         raise WorkerLost(
-            f"a worker died with exit code {process.exitcode} (-9: killed, often for want of memory); "
-            "finished chunks stay, run the same command to resume"
+            f"a worker died with exit code {process.exitcode} (-9: killed, often because memory ran out); "
+            "finished chunks are kept; run the same command to resume"
         ) from None
     if kind == "advance":
         progress.add(content)

@@ -50,7 +50,7 @@ def _connect(address: str | None) -> None:
     where = address or os.environ.get("RAY_ADDRESS", "")
     if re.fullmatch(r"[^/]+:\d+", where):  # Ray itself tries for minutes
         host, _, port = where.rpartition(":")
-        with reworded(OSError, UserError, f"engine.address={where}: no Ray cluster answers there: "):
+        with reworded(OSError, UserError, f"engine.address={where}: no Ray cluster answers: "):
             socket.create_connection((host, int(port)), timeout=10).close()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what will be the default; Ray warns without it
@@ -166,7 +166,7 @@ class _Crew:
                 f"a worker was lost {what} more than engine.retries={self.retries} times; finished chunks stay, "
                 f"run the same command to resume; Ray says: {error}"
             )
-        self.progress.say(f"worker {worker.number} was lost {what}; another one takes over")
+        self.progress.say(f"worker {worker.number} was lost {what}; another worker takes over")
         if worker.chunk is not None:
             self.queue.appendleft(worker.chunk)
         self._hire(worker.number)

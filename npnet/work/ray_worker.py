@@ -45,7 +45,7 @@ class RayWorker:
 
     def _setup(self) -> None:
         where = f"engine=ray: {self.folder} is not on {socket.gethostname()} ("
-        with reworded(OSError, UserError, where, "); the project must lie at the same path on every machine"):
+        with reworded(OSError, UserError, where, "); the project must be at the same path on every machine"):
             os.chdir(self.folder)  # relative paths mean the same everywhere
         self.job.setup(self.number, self.device)
 

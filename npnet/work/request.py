@@ -64,13 +64,13 @@ def _is_to_write(output_dir: Path, request: Callable[[], Mapping[str, Any]], nam
     if not path.exists():
         if others:
             raise UserError(
-                f"output_dir={output_dir}: holds files that are not of this command ({_some(others)}) and no {name}; "
-                "choose another output_dir"
+                f"output_dir={output_dir}: holds files that do not belong to this command ({_some(others)}) "
+                f"and no {name}; choose another output_dir"
             )
         return True
     there, asked = read(output_dir, name), json.loads(json.dumps(request()))
     if others and len(asked.keys() ^ there.keys()) > SAME_COMMAND:
-        raise UserError(f"output_dir={output_dir}: is another command's folder ({name} says so); choose another one")
+        raise UserError(f"output_dir={output_dir}: belongs to another command (see {name}); choose another one")
     differences = list(_differences(asked, there))
     # what is made of the other keys says nothing more
     differences = [text for text in differences if not text.startswith(DERIVED)] or differences

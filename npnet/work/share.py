@@ -55,7 +55,7 @@ class ArrayWorker:
                 needed = "is needed too; a job array gives worker.index=0 to N-1 and worker.count=N"
                 raise FieldError(name, None, needed)
         if self.index is not None and self.count is not None and self.index >= self.count:
-            raise FieldError("index", self.index, f"with worker.count={self.count}, allowed are 0 to {self.count - 1}")
+            raise FieldError("index", self.index, f"with worker.count={self.count}, allowed: 0 to {self.count - 1}")
 
     @property
     def share(self) -> Share:

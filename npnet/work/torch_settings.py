@@ -16,7 +16,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 @contextmanager
 def torch_settings(numerics: Numerics, device: str) -> Iterator[None]:
-    """Fix what changes the last bits of a sum, see ``apply``, and the choice of convolution algorithms, and the GPU.
+    """Fix the settings that decide how sums are rounded (see ``apply``), the convolution algorithms, and the GPU.
 
     The GPU is also made the process's current one, so that nothing lands on the first GPU by default.
     """

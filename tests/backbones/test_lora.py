@@ -133,7 +133,8 @@ def test_offline_the_file_of_a_lora_on_the_hub_must_be_named(tmp_path, monkeypat
     with pytest.raises(UserError) as caught, under("backbone"):
         StableDiffusionXL(str(tmp_path), lora="owner/name", **SIZE).check()
     assert str(caught.value) == (
-        "backbone.lora=owner/name: the hub is switched off (HF_HUB_OFFLINE); name the file: owner/name/FILE.safetensors"
+        "backbone.lora=owner/name: HF_HUB_OFFLINE is set, so the hub cannot be searched; "
+        "name the file: owner/name/FILE.safetensors"
     )
     asked = []
     monkeypatch.setattr("npnet.backbones.files.check_cached", lambda *given: asked.append(given))

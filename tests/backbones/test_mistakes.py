@@ -120,8 +120,8 @@ def test_a_u_net_of_another_family_is_refused(saved):
         ("denoiser", "flux/transformer", "its class is FluxTransformer2DModel; allowed: UNet2DConditionModel"),
         ("vae", "sdxl/unet", "its class is UNet2DConditionModel; allowed: AutoencoderKL, AutoencoderTiny"),
         ("controlnet", "sdxl/unet", "its class is UNet2DConditionModel; allowed: ControlNetModel"),
-        ("control_image", "text.png", "no picture that can be read: cannot identify image file"),
-        ("control_image", "cut.png", "no picture that can be read: "),
+        ("control_image", "text.png", "cannot be read as a picture: cannot identify image file"),
+        ("control_image", "cut.png", "cannot be read as a picture: "),
     ],
 )
 def test_a_part_of_the_wrong_kind_is_refused(saved, key, source, said):
@@ -153,15 +153,15 @@ def test_a_vae_of_other_latents_is_refused(saved):
     [
         (
             lambda: StableDiffusionXL("x", spacing=5, device="cpu").check(),
-            "backbone.spacing=5: a text (quote a name of digits alone), or a list of numbers, or null",
+            "backbone.spacing=5: a text (write digits in quotes), or a list of numbers, or null",
         ),
         (
             lambda: Wan("x", spacing=5, device="cpu").check(),
-            "backbone.spacing=5: a text (quote a name of digits alone), or a list of numbers, or null",
+            "backbone.spacing=5: a text (write digits in quotes), or a list of numbers, or null",
         ),
         (
             lambda: HunyuanDiT("x", spacing={}, device="cpu").check(),
-            "backbone.spacing={}: a text (quote a name of digits alone), or a list of numbers, or null",
+            "backbone.spacing={}: a text (write digits in quotes), or a list of numbers, or null",
         ),
         (
             lambda: StableDiffusionXL("x", height=0, device="cpu").check(),

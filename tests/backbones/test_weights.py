@@ -50,7 +50,7 @@ def test_another_denoiser_of_the_same_layout(saved, tmp_path):
 def test_a_denoiser_of_another_layout_is_refused(saved, tmp_path):
     save_file({"conv_in.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors")
     with (
-        pytest.raises(UserError, match="backbone.denoiser=.*safetensors: of another layout than the model"),
+        pytest.raises(UserError, match="backbone.denoiser=.*safetensors: does not have the layout of the model"),
         under("backbone"),
     ):
         StableDiffusionXL(saved, denoiser=str(tmp_path / "wrong.safetensors"), **SIZE).load()

@@ -48,7 +48,7 @@ def test_the_array_is_no_part_of_the_request(tmp_path):
     [
         (WHOLE, [], "another run is working in this folder"),
         (Share(0, 2), [], "worker.count=2 is at work"),
-        (Share(0, 2), ["worker.index=0", "worker.count=2"], "worker.index=0: this worker of 2 is at work already"),
+        (Share(0, 2), ["worker.index=0", "worker.count=2"], "worker.index=0: this worker of 2 is already at work"),
         (Share(0, 2), ["worker.index=0", "worker.count=3"], "worker.count=3 would divide the work differently"),
     ],
 )
@@ -86,7 +86,7 @@ def test_an_array_at_work_at_once_with_a_killed_and_restarted_worker_ends_with_t
     ("overrides", "message"),
     [
         (["worker.index=0"], "worker.count=null: is needed too"),
-        (["worker.index=3", "worker.count=3"], "worker.index=3: with worker.count=3, allowed are 0 to 2"),
+        (["worker.index=3", "worker.count=3"], "worker.index=3: with worker.count=3, allowed: 0 to 2"),
         (["worker.index=0", "worker.count=2", "logger=[csv]"], "logger=[csv]: the workers of a job array"),
         (["engine=rai"], "engine"),
         (["engine.address=auto"], "engine.address"),

@@ -30,8 +30,8 @@ def command(capsys, monkeypatch, *arguments, function=cli.collect):
 
 MISTAKES = [
     ("hydra.run.dir=s3://bucket/x", "hydra.run.dir=s3://bucket/x: a folder on this machine is needed"),
-    ("+batch_size=3", "error: +batch_size: the key is there already; write batch_size=VALUE, without the +"),
-    ("noise=[standard]", "noise=[standard]: it leaves the noise as it is, so there is no golden side"),
+    ("+batch_size=3", "error: +batch_size: this key already exists; write batch_size=VALUE, without the +"),
+    ("noise=[standard]", "noise=[standard]: it does not change the noise; choose another noise method"),
     ("batch_size=0", "batch_size=0: a whole number of at least 1"),
     ("batch_size=2.5", "batch_size=2.5"),
     ("batch_size=many", "batch_size=many"),
@@ -64,13 +64,13 @@ MISTAKES = [
     ("seeds.list=5", "seeds.list=5: a list of distinct whole numbers"),
     ("seeds.list=[9223372036854775808]", "seeds.list=[9223372036854775808]"),
     ("seeds.range=null", "seeds.range=null: two whole numbers"),
-    ("seeds.per_prompt=2000", "seeds.per_prompt=2000: allowed are 1 to 1025"),
+    ("seeds.per_prompt=2000", "seeds.per_prompt=2000: allowed: 1 to 1025"),
     ("noise=[inversion,standard]", "noise=[inversion,standard]: exactly one noise is needed"),
     ("noise=[]", "noise=[]: exactly one noise is needed"),
     ("noise=inversoin", "did you mean 'inversion'?"),
     ("noise.inversion.cycles=0", "cycles=0"),
     ("noise.inversion.cycle=2", "did you mean 'noise.inversion.cycles'?"),
-    ("weights={target:1}", "is for selection=weighted"),
+    ("weights={target:1}", "is only for selection=weighted"),
     ("prompts.list=[]", "prompts.list"),
     ("prompts.limit=0", "prompts.limit=0"),
     ("bach_size=3", "did you mean 'batch_size'?"),
@@ -102,7 +102,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(mistake, message, tmp_path, ca
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("weights={other:1}", "weights.other=1.0: is not a chosen metric; allowed: target"),
+        ("weights={other:1}", "weights.other=1.0: is not a metric of this run; allowed: target"),
         ("weights={target:big}", "weights.target=big: a number is needed"),
         ("weights={target:0}", "at least one weight other than 0"),
         ("weights=3", "weights=3"),
@@ -130,7 +130,7 @@ def test_a_file_in_the_place_of_the_folder_and_foreign_files_are_refused(tmp_pat
 def test_a_start_that_failed_does_not_bind_the_folder_to_its_configuration(tmp_path, capsys, monkeypatch):
     options = [*FAKES, f"output_dir={tmp_path / 'out'}"]
     code, _, err = command(capsys, monkeypatch, *options, "num_inference_steps=2000")
-    assert (code, err) == (2, "error: num_inference_steps=2000: allowed are 1 to 1000\n")
+    assert (code, err) == (2, "error: num_inference_steps=2000: allowed: 1 to 1000\n")
     code, _, err = command(capsys, monkeypatch, *options, "num_inference_steps=2")
     assert (code, err) == (0, "")
 

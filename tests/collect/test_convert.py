@@ -207,7 +207,7 @@ def test_a_damaged_or_hostile_file_is_one_line_that_names_it(tmp_path, capsys, n
         (json.dumps(line(0, 7, original_score_list=[1, 2])), "2 original scores, 1 optimized ones"),
         (json.dumps(line(0, 7, original_score_list=["x"])), "score=x: a number"),
         (json.dumps(line(0, 8)), "index 0 and seed 8 has no 0_8.npz"),
-        (json.dumps(line(0, 7)) + "\n" + json.dumps(line(0, 7)), "is there twice"),
+        (json.dumps(line(0, 7)) + "\n" + json.dumps(line(0, 7)), "appears twice"),
         ("", "names no pair of"),
         ("[" * 100_000, "line 1 is nested more than 100 levels deep"),
     ],

@@ -147,8 +147,11 @@ MISTAKES = [
     (["metric=[pickscore]"], r"metric=\[pickscore\]: .* was not scored by pickscore; allowed: bright, target"),
     (["selection=some"], "selection=some: allowed: all, weighted"),
     (["margin=null"], "margin=null: a number"),
-    (["weights={target:1}"], "is for selection=weighted"),
-    (["selection=weighted", "weights={other:1}"], "weights.other=1.0: is not a chosen metric; allowed: target, bright"),
+    (["weights={target:1}"], "is only for selection=weighted"),
+    (
+        ["selection=weighted", "weights={other:1}"],
+        "weights.other=1.0: is not a metric of this run; allowed: target, bright",
+    ),
     (["keep_all=1"], "keep_all=1: true or false is needed"),
 ]
 

@@ -167,5 +167,5 @@ def test_no_picture_of_another_format_is_opened(folder, tmp_path, monkeypatch):
 
     iterate = shards.iterate_shard
     monkeypatch.setattr(shards, "iterate_shard", tampered)
-    with pytest.raises(UserError, match=r"shard-000000\.tar: .*\.source\.webp: is no picture"):
+    with pytest.raises(UserError, match=r"shard-000000\.tar: .*\.source\.webp: is not a picture"):
         showcase.contact_sheet(survey(folder))

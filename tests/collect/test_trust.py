@@ -58,7 +58,7 @@ def test_a_changed_sidecar_is_named_by_whoever_reads_it(copy, tmp_path, function
     path = copy / "shard-000001.json"
     change(path, function)
     before = contents(copy)
-    message = r"shard-000001\.json: was changed after it was written \(its checksum is not that of its values\)"
+    message = r"shard-000001\.json: was changed after it was written \(its checksum does not match its values\)"
     for read in (
         lambda: list(read_pairs(copy)),
         lambda: collect_small(copy, "keep_all=true", "keep_images=true"),

@@ -118,7 +118,7 @@ def test_tables_and_records_are_data_sets_too(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"column": "words"}, "prompts.column=words: is no column of .*; allowed: .*caption"),
+        ({"column": "words"}, "prompts.column=words: is not a column of .*; allowed: .*caption"),
         ({"split": "none"}, "prompts.repo=.*: cannot be read: .*none"),
     ],
 )

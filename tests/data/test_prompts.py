@@ -133,7 +133,7 @@ def test_keys_sort_as_the_samples_and_hold_no_dot():
         ({"range": [5, 3], "per_prompt": 1}, r"seeds.range=\[5,3\]"),
         ({"range": [0], "per_prompt": 1}, "two whole numbers"),
         ({"range": "0,5", "per_prompt": 1}, "two whole numbers"),
-        ({"range": [0, 3], "per_prompt": 5}, "seeds.per_prompt=5: allowed are 1 to 4"),
+        ({"range": [0, 3], "per_prompt": 5}, "seeds.per_prompt=5: allowed: 1 to 4"),
         ({"range": [0, 3], "per_prompt": 0}, "seeds.per_prompt=0"),
         ({"range": [0, 3], "per_prompt": 1, "list": []}, "seeds.list"),
         ({"range": [0, 3], "per_prompt": 1, "list": [1, 1]}, "distinct"),

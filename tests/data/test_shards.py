@@ -173,7 +173,7 @@ def test_a_link_within_the_tar_is_no_member_either(tmp_path):
 
 def test_a_member_that_is_there_twice_is_refused(tmp_path):
     raw_tar(tmp_path / "x.tar", *[(member("a.json", size=2), b"{}")] * 2)
-    with pytest.raises(UserError, match=r"member 'a\.json' is there twice"):
+    with pytest.raises(UserError, match=r"member 'a\.json' appears twice"):
         list(shards.iterate_shard(tmp_path / "x.tar"))
 
 
@@ -287,7 +287,9 @@ def test_shards_of_another_request_than_the_one_beside_them_are_refused(folder):
         path.write_text(json.dumps({**json.loads(path.read_text()), "request_sha256": request.digest(asked)}))
     assert len(list(shards.read_pairs(folder))) == 9
     (folder / request.NAME).write_text(json.dumps({**asked, "guidance_scale": 1.0}))
-    with pytest.raises(UserError, match="shard-000000.json: is of another collection than request.json beside it"):
+    with pytest.raises(
+        UserError, match="shard-000000.json: belongs to another collection than the request.json beside it"
+    ):
         list(shards.read_pairs(folder))
 
 

@@ -45,9 +45,11 @@ def test_each_row_is_read_by_itself_and_changes_no_other(tmp_path, row, prompt, 
 
 
 def test_what_cannot_be_read_is_refused_by_its_line(tmp_path):
-    with pytest.raises(UserError, match=r"^prompts\.path=.*p\.csv: line 4 has 3 columns, the header 2: a prompt that"):
+    with pytest.raises(
+        UserError, match=r"^prompts\.path=.*p\.csv: line 4 has 3 columns, but the header has 2: a prompt that"
+    ):
         read(tmp_path, "p.csv", f"prompt,category\n{GOOD}a cat, sitting,animals\n")
-    with pytest.raises(UserError, match=r"p\.tsv: line 2 has 3 columns, the header 2: .*holds a tab"):
+    with pytest.raises(UserError, match=r"p\.tsv: line 2 has 3 columns, but the header has 2: .*holds a tab"):
         read(tmp_path, "p.tsv", "prompt\tn\na\tcat\t1\n")
 
 
@@ -110,7 +112,7 @@ def test_the_official_training_lines_own_seeds_are_the_pairs_seeds(tmp_path):
     assert [(s.prompt, s.seed) for s in samples] == [("a cat", 7), ("a cat", 9), ("a dog", 3)]
     assert Seeds(list="own").number(found) == 3
     bare = read(tmp_path, "p.txt", "a cat\na dog\n")
-    with pytest.raises(UserError, match=r"^seeds\.list=own: 2 prompts have no seed of their own.*the first: 'a cat'"):
+    with pytest.raises(UserError, match=r"^seeds\.list=own: 2 prompts have no seed in their file.*the first: 'a cat'"):
         assign_seeds(bare, Seeds(list="own"), 0)
 
 

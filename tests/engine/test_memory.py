@@ -216,7 +216,7 @@ def test_what_fits_nowhere_is_said_in_one_line_that_names_the_key(device, messag
 
 
 def test_a_metric_that_cannot_score_one_picture_is_named():
-    with pytest.raises(UserError, match=r"out of memory with a single picture to score; leave the metric target out"):
+    with pytest.raises(UserError, match=r"out of memory with a single picture to score; leave target out"):
         pairs(Device(), scorer=Narrow(0))
 
 

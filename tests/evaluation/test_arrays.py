@@ -27,7 +27,7 @@ def test_the_command_without_the_keys_finishes_what_an_array_left(tmp_path, fini
 
 def test_a_worker_at_work_keeps_others_out_of_its_chunks(tmp_path):
     with lock.hold(tmp_path, share=Share(0, 2)):
-        for worker, message in ((None, "worker.count=2 is at work"), ({"index": 0, "count": 2}, "at work already")):
+        for worker, message in ((None, "worker.count=2 is at work"), ({"index": 0, "count": 2}, "already at work")):
             with pytest.raises(UserError, match=message):
                 run(tmp_path, worker=worker)
 

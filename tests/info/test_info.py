@@ -50,7 +50,7 @@ def test_json_is_for_programs(capsys):
 def test_what_is_nothing_of_ours_is_one_line(tmp_path, capsys):
     (tmp_path / "x.png").write_bytes(b"no picture")
     for path in (tmp_path, tmp_path / "x.png", tmp_path / "nosuch"):
-        with pytest.raises(UserError, match="nothing that npnet made|no such file"):
+        with pytest.raises(UserError, match="not made by npnet|no such file"):
             facts(path)
     assert exit_code(main, str(tmp_path)) == 2
 

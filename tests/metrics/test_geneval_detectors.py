@@ -179,7 +179,7 @@ def test_the_command_writes_a_file_that_names_its_detector_and_sums_it_up(folder
     assert exit_code(geneval.main, str(results)) == 0
     assert capsys.readouterr().out == out
     assert exit_code(geneval.main, str(results), f"images={pictures}", *models) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_pictures_in_another_layout_get_their_tasks_from_the_metadata_file(pictures, tmp_path):
@@ -211,13 +211,13 @@ def test_a_class_that_the_detector_has_no_label_for_is_refused(folder, pictures)
 
 def test_what_is_no_detector_and_results_of_two_are_refused(folder, tmp_path):
     CLIPConfig().save_pretrained(tmp_path / "clip")
-    with pytest.raises(FieldError, match="no detector of transformers: clip detects no objects"):
+    with pytest.raises(FieldError, match="not a detector of transformers: clip detects no objects"):
         Detector(str(tmp_path / "clip"))
     rows = [{"tag": "colors", "prompt": "a", "correct": True, "detector": {"name": name}} for name in "ab"]
     (tmp_path / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="line 2 is of another detector"):
         geneval.read(tmp_path / "two.jsonl")
-    with pytest.raises(UserError, match="no such folder to write"):
+    with pytest.raises(UserError, match="its folder does not exist"):
         geneval.GenEvalSettings("/nowhere/x.jsonl", images=str(tmp_path)).check()
     with pytest.raises(FieldError, match="images=DIR is needed"):
         geneval.GenEvalSettings("x", metadata="y").check()

@@ -114,7 +114,7 @@ def test_there_is_no_side_to_what_is_missing():
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ([], "is no task of GenEval"),
+        ([], "is not a task of GenEval"),
         ({"tag": "a", "prompt": "b"}, "include must be a list"),
         ({"tag": "a", "prompt": "b", "include": [{"class": "cup"}]}, r"include\[0\]: needs class"),
         ({"tag": "a", "prompt": "b", "include": [{"class": "cup", "count": True}]}, "needs class"),

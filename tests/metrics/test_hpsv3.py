@@ -77,7 +77,7 @@ def test_only_the_text_up_to_the_mark_decides_and_the_prompt_is_in_it(metrics):
 
 def test_another_question_than_the_published_one_is_told(metrics):
     digest = hpsv3_question.sha256_of("rate {text_prompt}  of it <|Reward|> END")
-    assert f"asked otherwise than published; SHA-256: {digest}" in metrics["hpsv3"].notes()
+    assert f"the question differs from the published one; SHA-256: {digest}" in metrics["hpsv3"].notes()
 
 
 def test_the_question_is_read_from_the_package_or_its_file_and_nothing_runs(tmp_path):

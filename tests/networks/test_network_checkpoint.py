@@ -141,12 +141,12 @@ def test_a_checkpoint_that_is_not_whole_gets_one_clear_line(damage, error, messa
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "no_such_folder", "./no/such", "models/sdxl.pth"])
 def test_a_path_that_is_not_there_is_said_to_be_missing(name):
-    with pytest.raises(FileNotFoundError, match="no such file or directory"):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
         NPNet.from_pretrained(name)
 
 
 def test_the_weights_file_itself_is_not_a_checkpoint(saved):
-    with pytest.raises(ValueError, match="give its directory"):
+    with pytest.raises(ValueError, match="give the folder"):
         NPNet.from_pretrained(saved / "model.safetensors")
 
 
@@ -168,7 +168,7 @@ def test_a_hub_that_cannot_be_read_is_one_clear_line(monkeypatch):
         raise LocalEntryNotFoundError("cannot\nfind it")
 
     monkeypatch.setattr("npnet.networks.checkpoint.hf_hub_download", download)
-    with pytest.raises(FileNotFoundError, match="someone/golden is no directory here .* cannot find it"):
+    with pytest.raises(FileNotFoundError, match="someone/golden is not a folder here .* cannot find it"):
         NPNet.from_pretrained("someone/golden")
 
 
@@ -200,7 +200,7 @@ def test_a_network_goes_to_the_hub_and_comes_back_by_the_real_client(saved, smal
         back = NPNet.from_pretrained("someone/golden")
         assert same_weights(back, NPNet.from_pretrained(saved))
         assert back.trained_for == network.trained_for
-        with pytest.raises(FileNotFoundError, match="someone/silver is no directory here and cannot be read"):
+        with pytest.raises(FileNotFoundError, match="someone/silver is not a folder here and cannot be read"):
             NPNet.from_pretrained("someone/silver")
 
 

@@ -123,9 +123,9 @@ def test_what_a_folder_says_of_its_class_is_never_followed(exported, tmp_path):
     [
         ("nowhere.Net", "network=nowhere.Net: cannot be imported"),
         ("tests.networks.outsider.Nothing", "cannot be imported"),
-        ("tests.networks.outsider.NotANetwork", "is no network: a subclass of npnet.networks.NoiseNetwork"),
-        ("os.system", "is no network"),
-        ("Net", "the place of a class is needed, such as my_pkg.MyNet"),
+        ("tests.networks.outsider.NotANetwork", "is not a network: a subclass of npnet.networks.NoiseNetwork"),
+        ("os.system", "is not a network"),
+        ("Net", "a class is needed, such as my_pkg.MyNet"),
     ],
 )
 def test_a_class_that_is_none_is_one_line(place, message):
@@ -159,5 +159,5 @@ def test_a_text_term_that_is_dropped_is_said(tmp_path, capsys):
     run(pairs, tmp_path / "with", "trainer.max_epochs=1", small=LIGHT)
     start = [f"init_from={tmp_path}/with/network", "network.text_term='off'"]
     run(pairs, tmp_path / "without", "trainer.max_epochs=1", *start, small=LIGHT)
-    assert "its text term is left out, as this network has none" in capsys.readouterr().out
-    assert "text term is left out" in (tmp_path / "without" / "network" / "README.md").read_text()
+    assert "without its text term, which this network does not have" in capsys.readouterr().out
+    assert "without its text term" in (tmp_path / "without" / "network" / "README.md").read_text()

@@ -108,9 +108,9 @@ def test_a_proposal_takes_the_share_of_the_mean_shift_that_is_asked_for(method, 
 
 
 def test_a_network_that_nothing_applies_or_that_is_not_there_is_refused(backbone, tmp_path):
-    with pytest.raises(UserError, match="network_path=x: nothing applies it without proposal=npnet"):
+    with pytest.raises(UserError, match="network_path=x: it has no effect without proposal=npnet"):
         BestOfN(STEPS, SCALE, "m", network_path="x")
-    with pytest.raises(UserError, match="mean_shift=0.5: nothing applies it without proposal=npnet"):
+    with pytest.raises(UserError, match="mean_shift=0.5: it has no effect without proposal=npnet"):
         BestOfN(STEPS, SCALE, "m", mean_shift=0.5)
     with pytest.raises(UserError, match=r"noise.b.network_path.*config.json and model.safetensors missing"):
         check_method("b", proposing(BestOfN(STEPS, SCALE, "m"), str(tmp_path)), backbone.description)

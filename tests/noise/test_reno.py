@@ -136,7 +136,7 @@ def test_the_last_picture_needs_no_gradient(backbone, iterations):
 
 
 def test_long_samplers_are_refused():
-    with pytest.raises(UserError, match="gradients through 50 steps are of no use"):
+    with pytest.raises(UserError, match="gradients through 50 steps are useless"):
         ReNO(50, SCALE, "m").check()
     ReNO(50, SCALE, "m", max_inference_steps=50).check()
 

@@ -57,7 +57,7 @@ def test_runs_of_other_samples_are_told_apart(two, tmp_path, capsys):
     assert [len(group) for group in groups([read_run(folder) for folder in (*two, other)])] == [2, 1]
     assert exit_code(main, *map(str, (*two, other)), "num_resamples=50") == 0
     said = capsys.readouterr().out
-    assert said.startswith("2 tables, as these share no samples")
+    assert said.startswith("2 tables, because these share no samples")
     assert said.count("**Mean score**") == 2
 
 

@@ -29,7 +29,7 @@ def test_the_plot_and_the_sheet_are_made(finished, tmp_path):
 
 def test_what_is_not_there_is_told(tmp_path):
     evaluate(OmegaConf.create(config(noise=("standard",), per_prompt=1, output_dir=str(tmp_path), num_resamples=50)))
-    with pytest.raises(UserError, match="diversity was not measured: Diversity: one seed a prompt"):
+    with pytest.raises(UserError, match="diversity was not measured: Diversity: one seed per prompt"):
         read(tmp_path)
 
 

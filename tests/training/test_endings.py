@@ -70,7 +70,7 @@ def test_fewer_pairs_than_processes_are_one_line_before_training(pairs):
 
 
 def test_an_untrained_network_is_not_exported(tmp_path):
-    with pytest.raises(UserError, match="no step of training was taken"):
+    with pytest.raises(UserError, match="no training step was taken"):
         export(None, None, Result(Begun(None), 0, 0, {}), tmp_path / "network", {})
     assert list(tmp_path.iterdir()) == []
 

@@ -41,9 +41,7 @@ def test_all_but_the_text_term_is_taken_and_both_ends_are_reported(trained, othe
     assert found["text.norm.weight"].shape != given["text.norm.weight"].shape
     printed = capsys.readouterr().out
     count = sum(found[name].numel() for name in text)
-    assert (
-        f"this one starts from fresh weights ({count} of {sum(t.numel() for t in found.values())} weights)" in printed
-    )
+    assert f"it starts from fresh weights ({count} of {sum(t.numel() for t in found.values())} weights)" in printed
     assert "before: MSE" in printed and "after: MSE" in printed
     training = json.loads((tmp_path / "run" / "network" / "training.json").read_text())
     before, after = (training["held_out"][name] for name in ("before", "after"))

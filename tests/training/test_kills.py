@@ -173,7 +173,7 @@ def test_only_damaged_checkpoints_are_named(pairs, tmp_path):
     for path in (tmp_path / "run" / "checkpoints").glob("last*"):
         path.write_bytes(b"rubbish")
     with pytest.raises(
-        UserError, match=r"last.ckpt: is damaged or no checkpoint: .*remove .* to start again"
+        UserError, match=r"last.ckpt: is damaged or not a checkpoint: .*remove .* to start again"
     ) as caught:
         life(10**6, pairs, tmp_path / "run", *KINDS["plain"])
     assert "weights_only" not in str(caught.value)  # torch advises to execute what is in the file
@@ -212,7 +212,7 @@ def short(pairs, tmp_path_factory):
 def test_a_finished_run_given_more_epochs_ends_as_one_that_had_them_from_the_start(pairs, short, tmp_path, capsys):
     shutil.copytree(short, tmp_path / "run")
     run(pairs, tmp_path / "run", "trainer.max_epochs=4", small=LIGHT)
-    assert "its network so far is" in capsys.readouterr().out
+    assert "Its network so far is" in capsys.readouterr().out
     run(pairs, tmp_path / "whole", "trainer.max_epochs=4", small=LIGHT)
     assert ends_alike(tmp_path / "run", tmp_path / "whole")
     assert same(

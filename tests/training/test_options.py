@@ -74,7 +74,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(pairs, tmp_path):
     still = ["module.learning_rate=1e-30", "data.validation_share=0.2", "trainer.max_epochs=50"]
     run(pairs, tmp_path / "run", *stopping, *still, small=LIGHT)
     assert checkpoint(tmp_path / "run")["epoch"] == 3
-    with pytest.raises(UserError, match="no pair is left to validate on"):
+    with pytest.raises(UserError, match="no pair is left"):
         run(pairs, tmp_path / "other", *stopping, "data.validation_share=0", small=LIGHT)
 
 

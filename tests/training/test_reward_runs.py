@@ -93,7 +93,7 @@ REFUSED = [
     (["objective.reward=null"], "objective.reward=null: the label of a metric with gradients is needed; .* target"),
     (["objective.reward=nosuch"], r"objective.reward optimises nosuch: add it to the metrics"),
     (["+objective.reward={target:x}"], "objective.reward"),
-    (["objective.num_inference_steps=9"], "objective.num_inference_steps=9: gradients through 9 steps are of no use"),
+    (["objective.num_inference_steps=9"], "objective.num_inference_steps=9: gradients through 9 steps are useless"),
     (["objective.noises_per_prompt=3"], "batch_size=4: a multiple of objective.noises_per_prompt=3"),
     (["objective.diversity=1", "objective.noises_per_prompt=1"], "objective.noises_per_prompt=1: diversity needs"),
     (["callbacks.best.monitor=val/mse"], "callbacks.best.monitor=val/mse: .*val/reward"),
@@ -128,7 +128,7 @@ def test_a_metric_without_gradients_is_refused_before_loading(tmp_path, monkeypa
 
 
 def test_shards_and_a_jacobian_through_an_svd_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"data.shards=.*: objective=reward takes prompts=NAME, no pairs"):
+    with pytest.raises(UserError, match=r"data.shards=.*: objective=reward needs prompts=NAME instead of pairs"):
         run(tmp_path, tmp_path / "run", small=SMALL)
     with pytest.raises(UserError, match=r"objective.kl=0.1: the Jacobian leaves the SVD out"):
         run(

@@ -79,7 +79,7 @@ def test_another_request_is_refused_with_every_differing_key(tmp_path):
 def test_a_folder_of_another_command_is_called_that(tmp_path):
     request.claim(tmp_path, {"seed": 0, **dict.fromkeys(("noise", "metric", "sampler"))})
     (tmp_path / "result").touch()
-    with pytest.raises(UserError, match=r"is another command's folder \(request\.json says so\)"):
+    with pytest.raises(UserError, match=r"belongs to another command \(see request\.json\)"):
         request.claim(tmp_path, {"seed": 0, **dict.fromkeys(("network", "data", "module"))})
 
 
@@ -158,7 +158,7 @@ def test_workers_of_one_array_hold_a_folder_together(tmp_path):
         (
             Share(1, 3),
             Share(1, 3),
-            r"^worker\.index=1: this worker of 3 is at work already in .*process \d+, since ",
+            r"^worker\.index=1: this worker of 3 is already at work in .*process \d+, since ",
         ),
         (
             Share(1, 3),

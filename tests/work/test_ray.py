@@ -57,7 +57,7 @@ def test_a_lost_actor_is_replaced_its_chunk_redone_and_its_reports_taken_back(tm
     progress = compute(Mortal(tmp_path, deaths=2))
     assert results(tmp_path) == {str(i): f"{i * i} 1" for i in range(5)}
     assert (progress.done, progress.values["square"]) == (15, 3 * sum(i * i for i in range(5)))
-    assert capsys.readouterr().out.count("was lost with chunk 2; another one takes over") == 2
+    assert capsys.readouterr().out.count("was lost with chunk 2; another worker takes over") == 2
 
 
 @with_ray

@@ -34,7 +34,7 @@ def test_without_the_keys_a_command_computes_everything(config):
     [
         (0, None, "worker.count=null: is needed too"),
         (None, 4, "worker.index=null: is needed too"),
-        (4, 4, "worker.index=4: with worker.count=4, allowed are 0 to 3"),
+        (4, 4, "worker.index=4: with worker.count=4, allowed: 0 to 3"),
         (-1, 4, "worker.index=-1"),
         ("a", 4, "worker.index=a"),
         (0, 0, "worker.count=0"),

@@ -32,5 +32,5 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu" and dtype == "float16":
         raise FieldError("dtype", dtype, "float16 needs a GPU; allowed on the CPU: float32, bfloat16")
     if device.type == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
-        raise FieldError("dtype", dtype, "this GPU cannot compute in it; allowed here: float32, float16")
+        raise FieldError("dtype", dtype, "this GPU does not support it; allowed here: float32, float16")
     return getattr(torch, dtype)

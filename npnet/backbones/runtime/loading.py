@@ -118,7 +118,7 @@ def load_weights(field: str, source: str, module: torch.nn.Module) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise FieldError(field, source, f"of another layout than the model: {one_line(error)[:200]}") from error
+        raise FieldError(field, source, f"does not have the layout of the model: {one_line(error)[:200]}") from error
     check_whole(field, source, module)
 
 

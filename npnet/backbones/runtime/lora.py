@@ -52,7 +52,7 @@ def fuse(pipeline: Any, denoiser_name: str, source: str, scale: float) -> None:
             raise FieldError("lora", source, f"this model has no layer {name}") from None
         change = (up.float().flatten(1) @ down.float().flatten(1)) * (scale * factor)
         if change.numel() != weight.numel():
-            raise FieldError("lora", source, f"{name} is of another shape {tuple(weight.shape)}")
+            raise FieldError("lora", source, f"{name} has another shape, {tuple(weight.shape)}")
         with torch.no_grad():
             weight.copy_((weight.float() + change.view_as(weight).to(weight.device)).to(weight.dtype))
 

@@ -52,7 +52,7 @@ def make_schedule(name: str, schedule: Schedule, num_inference_steps: int) -> An
         scheduler.set_timesteps(num_inference_steps)
     found = set(scheduler.timesteps.tolist())
     if max(found) >= count or len(found) < num_inference_steps:  # steps_offset moves the first out of the table
-        raise refused(num_inference_steps, f"{refusal}, but not this number: {count} levels do not give so many")
+        raise refused(num_inference_steps, f"{refusal}, but not this number: {count} levels are too few")
     return scheduler
 
 

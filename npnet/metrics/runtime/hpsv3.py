@@ -119,7 +119,7 @@ class HPSv3Scorer(Scorer):
     def remarks(self) -> list[str]:
         """See ``Scorer.remarks``: where the question is not the published one."""
         digest = sha256_of(self.question)
-        return [] if digest == SHA256 else [f"asked otherwise than published; SHA-256: {digest}"]
+        return [] if digest == SHA256 else [f"the question differs from the published one; SHA-256: {digest}"]
 
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         height, width = self._size(*images.shape[-2:])

@@ -42,7 +42,7 @@ class LoadedMethod(ABC, Generic[M]):
         self.method = method
         for label in method.scorers:
             if label not in scorers:
-                raise FieldError("scorer", label, f"no metric of this run; {closest(label, scorers)}")
+                raise FieldError("scorer", label, f"this run has no such metric; {closest(label, scorers)}")
         self.scorers = {label: scorers[label] for label in method.scorers}
 
     @abstractmethod

@@ -45,7 +45,7 @@ def choose(gradient: Tensor, noise: Tensor, candidates: Tensor, gamma: Tensor) -
 
 
 class LoadedNoiseDiffusion(LoadedSearch[NoiseDiffusion]):
-    """Mixes fresh noise in, the less the better the picture already is."""
+    """Mixes fresh noise in: the higher the score of the picture, the less fresh noise."""
 
     def __call__(
         self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
