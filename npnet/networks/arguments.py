@@ -16,6 +16,8 @@ Size = Annotated[int, AtLeast(1), AtMost(8192)]
 """A size that a network may have; more is a mistake, or a file that means harm."""
 Wide = Annotated[int, AtLeast(1), AtMost(1_000_000)]
 """A length or width of embeddings; the largest in use are below 20,000."""
+Pooled = Annotated[int, AtLeast(0), AtMost(1_000_000)]
+"""A width of pooled embeddings; 0: there are none."""
 MOST_LEVELS = 16
 GROUPS = 8
 """Most groups of a U-Net's normalisation; each holds at least 4 channels."""
@@ -110,7 +112,7 @@ class NPNetArguments:
     text_term: Literal["spatial", "ada_group_norm", "off"] = "ada_group_norm"
     prompt_embed_dim: Wide = 2048
     prompt_length: Wide = 77
-    pooled_embed_dim: Annotated[int, AtLeast(0), AtMost(1_000_000)] = 0
+    pooled_embed_dim: Pooled = 0
     singular_value_branch: Literal["attention", "no_attention", "off", "left_out"] = "attention"
     singular_vector_signs: Signs = "canonical"
     residual_branch: bool = True

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from npnet.bounds import Number
 from npnet.description import imported
-from npnet.fields import Count, Whole
 from npnet.fit import npnet_sizes
 from npnet.networks import base, form, svd
-from npnet.networks.arguments import FeatureLayout, NPNetArguments, Signs, Size
+from npnet.networks.arguments import FeatureLayout, NPNetArguments, Pooled, Signs, Size, Wide
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
 from npnet.networks.official import read_official
 from npnet.networks.sizes import Windows
@@ -71,12 +70,12 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
     def __init__(
         self,
-        latent_channels: Count = 4,
+        latent_channels: Size = 4,
         latent_size: Size | tuple[Size, Size] = (128, 128),
         text_term: Literal["spatial", "ada_group_norm", "off"] = "ada_group_norm",
-        prompt_embed_dim: Count = 2048,
-        prompt_length: Count = 77,
-        pooled_embed_dim: Whole = 0,
+        prompt_embed_dim: Wide = 2048,
+        prompt_length: Wide = 77,
+        pooled_embed_dim: Pooled = 0,
         singular_value_branch: Literal["attention", "no_attention", "off", "left_out"] = "attention",
         singular_vector_signs: Signs = "canonical",
         residual_branch: bool = True,

@@ -103,7 +103,7 @@ def record(**changes):
         ({"json": record(kept=1)}, "kept=1: true or false is needed"),
         ({"json": record(prompt=...)}, "'prompt' is missing"),
         ({"json": record(scores={"a": {"source": 1}})}, "'golden' is missing"),
-        ({"json": record(scores={"a": {"source": 1, "golden": "x"}})}, "could not convert"),
+        ({"json": record(scores={"a": {"source": 1, "golden": "x"}})}, "scores=.?x.?: a number is needed"),
         ({"noise.safetensors": b""}, "header"),
         ({"noise.safetensors": b"\x80\x04N."}, "header"),
         ({"noise.safetensors": noise_bytes(golden_noise=None)}, "'golden_noise' is missing"),

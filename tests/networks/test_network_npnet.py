@@ -248,7 +248,7 @@ def test_the_arguments_that_are_checked_without_torch_are_those_of_the_construct
         ({"beta_init": "wide"}, "beta_init=wide: a number is needed"),
         ({"trunk": None}, "trunk=null: unet, or a text .* or a group of keys is needed"),
         ({"trunk": [16, 8]}, r"trunk=\[16,8\]: unet, or a text .* or a group of keys is needed"),
-        ({"latent_channels": 0}, "latent_channels=0: a whole number of at least 1 is needed"),
+        ({"latent_channels": 0}, "latent_channels=0: a whole number of at least 1 and of at most 8192 is needed"),
         ({"trunk": "swim_tiny"}, "trunk=swim_tiny: unet, or a text that names a Swin transformer of timm"),
         ({"trunk": "swin_tinny"}, "'swin_tinny' is not a model of timm"),
         ({"trunk": "resnet18"}, "trunk=resnet18: unet, or a text that names a Swin transformer of timm"),
