@@ -48,7 +48,7 @@ def composition_error(name: str, error: BaseException, folders: Sequence[Path]) 
     """
     text = str(error)
     if match := re.search(r"An item is already at '([^']*)'", text):
-        return f"+{match[1]}: the key is there already; write {match[1]}=VALUE, without the +"
+        return f"+{match[1]}: this key already exists; write {match[1]}=VALUE, without the +"
     if match := re.match(r"Additional config directory '([^']*)' not found", text):
         return f"--config-dir {match[1]}: no such folder"
     if match := re.match(r"Could not override '([^']*)'", text):

@@ -106,7 +106,7 @@ def _notes(
         notes.append("- The paper draws this and prints no figures.")
     if table.published is not None and any(ours != theirs for ours, theirs in reads.items()):
         pairs = ", ".join(f"{ours} beside {theirs}" for ours, theirs in reads.items())
-        notes.append(escaped(f"- Other metrics than the paper's ({pairs}): only directions compare."))
+        notes.append(escaped(f"- Other metrics than the paper's ({pairs}): only directions can be compared."))
     if any(DAGGER in cell for row in rows for cell in row):
         notes.append(f"- {escaped(MARKED)}")
     return ["\n".join(notes)] if notes else []

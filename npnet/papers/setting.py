@@ -84,7 +84,7 @@ class Setting(Description):
         num_inference_steps: of the evaluation.
         guidance_scale: of the evaluation.
         metrics: options of ``metric=``.
-        reads: our metric -> the published metric that it is set beside; only directions compare where they differ.
+        reads: our metric -> the published one that it is set beside; only directions can be compared where they differ.
         methods: noise method -> its keys here; passed only where the method is compared.
         networks: form of the network -> keys of its training; none where no network of this model is trained.
         recipe: keys of every training.

@@ -136,7 +136,7 @@ def test_a_lora_of_another_model_is_refused(saved, tmp_path):
 
     with pytest.raises(UserError, match="this model has no layer mid_block.nothing"):
         load({"unet.mid_block.nothing.lora_A.weight": down, "unet.mid_block.nothing.lora_B.weight": up})
-    with pytest.raises(UserError, match="conv_in is of another shape"):
+    with pytest.raises(UserError, match="conv_in has another shape"):
         load({"unet.conv_in.lora_A.weight": down, "unet.conv_in.lora_B.weight": up})
     with pytest.raises(UserError, match="it changes text_encoder too"):
         load(

@@ -63,7 +63,7 @@ MISTAKES = [
     ("seeds.list=[]", "seeds.list=[]"),
     ("seeds.list=5", "seeds.list=5: a list of distinct whole numbers"),
     ("seeds.list=[9223372036854775808]", "seeds.list=[9223372036854775808]"),
-    ("seeds.range=null", "seeds.range=null: two whole numbers"),
+    ("seeds.range=null", "seeds.range=null: [low,high] is needed: two whole numbers"),
     ("seeds.per_prompt=2000", "seeds.per_prompt=2000: allowed: 1 to 1025"),
     ("noise=[inversion,standard]", "noise=[inversion,standard]: exactly one noise is needed"),
     ("noise=[]", "noise=[]: exactly one noise is needed"),

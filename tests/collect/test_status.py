@@ -144,7 +144,7 @@ def test_a_folder_that_is_none_or_two_collections_is_one_line(finished, tmp_path
     other = filter_small(finished, tmp_path / "other", "card=false")
     for kind in ("tar", "json"):
         shutil.copy(other / f"shard-000001.{kind}", mixed)
-    assert "shard-000001.json: belongs to another collection than the request.json beside it" in refusal(capsys, mixed)
+    assert "shard-000001.json: belongs to another collection than request.json beside it" in refusal(capsys, mixed)
     (mixed / "request.json").unlink()
     assert "shard-000001.json: belongs to another collection than the first shard" in refusal(capsys, mixed)
 

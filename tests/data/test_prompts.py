@@ -72,7 +72,7 @@ def test_a_quoted_table_keeps_commas_and_line_breaks(tmp_path):
         ("p.json", "[1, 2]", "neither a text nor a record"),
         ("p.json", "{", "not JSON"),
         ("p.jsonl", '{"prompt": "a"}\nnope\n', "line 2 is not JSON"),
-        ("p.xml", "<a/>", "allowed are .txt"),
+        ("p.xml", "<a/>", "allowed: .txt"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, text, message):

@@ -160,7 +160,7 @@ def test_where_nothing_needs_them_an_earlier_versions_pictures_stay_and_their_no
     evaluate(asked(tmp_path, noise=("standard",), per_prompt=1))
     assert drawn == {}
     assert results(tmp_path)["methods"]["standard"]["noise"]["norm"]["missing"] == len(PROMPTS)
-    assert f"Of {len(PROMPTS)} noises nothing is known" in (tmp_path / "results.md").read_text()
+    assert f"Nothing is known about {len(PROMPTS)} noises" in (tmp_path / "results.md").read_text()
 
 
 def test_a_space_that_is_added_later_can_read_the_kept_pictures(tmp_path, drawn):

@@ -45,7 +45,10 @@ def pairs(tmp_path_factory):
         (["dry_run=true", "+network.nosuch=1"], "network.nosuch=1: no such key"),
         (["dry_run=true", "export_from=nosuch"], "export_from=nosuch: "),
         (["dry_run=true", "trainer.strategy=nosuch"], "trainer.strategy=nosuch: a text that names a strategy"),
-        (["dry_run=true", "+logger.x._target_=builtins.dict"], "logger.x: _target_=builtins.dict makes no Logger"),
+        (
+            ["dry_run=true", "+logger.x._target_=builtins.dict"],
+            "logger.x: _target_=builtins.dict does not make a Logger",
+        ),
         (["+callbacks.ema.decay=0.5"], "callbacks.ema: this callback is not chosen"),
         (["module.warmup_steps=-1"], "module.warmup_steps=-1: a whole number of at least 0 is needed"),
         (["module.weight_decay=-1"], "module.weight_decay=-1: a number of at least 0 is needed"),
@@ -53,7 +56,10 @@ def pairs(tmp_path_factory):
         (["network.residual_branch=x"], "network.residual_branch=x: true or false is needed"),
         (["network.position_map=x"], "network.position_map=x: true or false is needed"),
         (["network.trunk.img_size=0"], "network.trunk.img_size=0: a whole number of at least 1"),
-        (["network.latent_channels=x"], "network.latent_channels=x: a whole number of at least 1 is needed"),
+        (
+            ["network.latent_channels=x"],
+            "network.latent_channels=x: a whole number of at least 1 and of at most 8192 is needed",
+        ),
         (["network._target_=builtins.dict"], "network._target_=builtins.dict: is not a network"),
         (["callbacks.latest.every_n_train_steps=0"], "callbacks.latest.every_n_train_steps=0: a whole number"),
         (["callbacks.best.monitor=nosuch"], "callbacks.best.monitor=nosuch: "),

@@ -50,7 +50,7 @@ class Detector:
     """
 
     def __init__(self, source: str, device: torch.device | str = "cpu") -> None:
-        with reworded(Exception, partial(FieldError, "detector", source), "no detector of transformers: "):
+        with reworded(Exception, partial(FieldError, "detector", source), "not a detector of transformers: "):
             config = AutoConfig.from_pretrained(source)
             kinds: list[Any] = [AutoModelForUniversalSegmentation, AutoModelForObjectDetection]
             kind = next((kind for kind in kinds if type(config) in kind._model_mapping), None)
