@@ -42,11 +42,11 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
     for argument in arguments:
         if chosen := CHOICE.fullmatch(argument):
             names = chosen["names"].split(",")
-            new = [(chosen["group"], name) for name in names if _known(chosen["group"], name, folders)]
-            new = [place for place in new if place not in given | made]
+            found = {(chosen["group"], name): _known(chosen["group"], name, folders) for name in names}
+            new = {place: known for place, known in found.items() if known and place not in given | made}
             made.update(new)
             result.append(f"{chosen['group']}=[{','.join(n for n in names if (chosen['group'], n) not in new)}]")
-            result += [_made(*place, folders) for place in new]
+            result += [_made(*place, known, folders) for place, known in new.items()]
             continue
         match = OVERRIDE.fullmatch(argument)
         known = None if match is None or _place(match) in given else _known(match["group"], match["label"], folders)
@@ -55,7 +55,7 @@ def with_new_labels(arguments: Sequence[str], folders: Sequence[Path]) -> list[s
             continue
         if _place(match) not in made:
             made.add(_place(match))
-            result.append(_made(*_place(match), folders))
+            result.append(_made(*_place(match), known, folders))
         result.append(argument.removeprefix("+"))
     return result
 
@@ -131,9 +131,8 @@ def _known(group: str, label: str, folders: Sequence[Path]) -> str | None:
     return next((name for name in names if name in known), None)
 
 
-def _made(group: str, label: str, folders: Sequence[Path]) -> str:
-    """Return the override that adds a node for a label that continues a known one."""
-    known = str(_known(group, label, folders))
+def _made(group: str, label: str, known: str, folders: Sequence[Path]) -> str:
+    """Return the override that adds a node for a label that continues ``known``."""
     content: Any = OmegaConf.to_container(OmegaConf.load(options(group, folders)[known]), resolve=False)
     return f"+{group}.{label}={_flow(content[known])}"
 
