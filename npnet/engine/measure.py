@@ -7,8 +7,6 @@ of one run can be compared, and a graph that is kept for gradients shows. Other 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import sys
 import time
 from collections.abc import Iterable
@@ -17,6 +15,7 @@ from pathlib import Path
 import torch
 
 from npnet.metrics.runtime.base import Scorer
+from npnet.work.heap import give_back
 
 PROCESS = Path("/proc/self")
 
@@ -29,8 +28,7 @@ def start_peak(device: torch.device) -> bool:
         return True
     if device.type != "cpu" or not sys.platform.startswith("linux"):
         return False
-    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc has no malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     try:
         (PROCESS / "clear_refs").write_text("5")  # proc(5): resets the peak resident set size
     except OSError:

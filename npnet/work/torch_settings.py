@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import torch
 
+from npnet.work.heap import keep_freed
 from npnet.work.numerics import Numerics
-
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Names of mallopt(3)."""
 
 
 @contextmanager
@@ -39,12 +36,4 @@ def apply(numerics: Numerics) -> None:
     torch.set_num_threads(numerics.threads)
     torch.set_float32_matmul_precision(numerics.float32_matmul_precision)
     torch.backends.cudnn.allow_tf32 = numerics.cudnn_tf32
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what an operator freed for the next one: handing it back and forth is a seventh of the time."""
-    with suppress(OSError, AttributeError):  # another C library has no mallopt
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 1 << 26)
-        mallopt(TRIM_THRESHOLD, 1 << 30)
+    keep_freed()
