@@ -9,6 +9,7 @@ from npnet.noise.runtime.gradient import gradient_at
 from npnet.records import Conditioning
 from npnet.training.drawn_module import Aim, DrawnModule, style_and_diversity
 from npnet.training.guidance_free import GuidanceFree
+from npnet.training.penalties import squared_error
 
 UNGUIDED = 1.0
 
@@ -21,7 +22,7 @@ class GuidanceFreeModule(DrawnModule[GuidanceFree]):
         guided = self.sampled(noise, conditioning, self.parts.guidance_scale)
 
         def aim(leaf: Tensor) -> tuple[Tensor, Tensor]:
-            error = distance(self.in_graph(leaf, conditioning, UNGUIDED), guided)
+            error = squared_error(self.in_graph(leaf, conditioning, UNGUIDED), guided)
             return error, -error
 
         errors, gradient = gradient_at(golden, aim)
@@ -33,7 +34,7 @@ class GuidanceFreeModule(DrawnModule[GuidanceFree]):
         found, before = (self.sampled(start, conditioning, UNGUIDED) for start in (golden, noise))
         images, prompts = self.pictures(found), list(conditioning.prompts)
         scores = {label: scorer.score(images, prompts) for label, scorer in self.models.scorers.items()}
-        errors = {"x0_error": distance(found, guided), "standard_x0_error": distance(before, guided)}
+        errors = {"x0_error": squared_error(found, guided), "standard_x0_error": squared_error(before, guided)}
         return {**errors, **scores, **style_and_diversity(images, prompts)}
 
     def sampled(self, noise: Tensor, conditioning: Conditioning, guidance_scale: float) -> Tensor:
@@ -46,8 +47,3 @@ class GuidanceFreeModule(DrawnModule[GuidanceFree]):
         if self._count:
             self._sums["relative_x0_error"] = self._sums["x0_error"] / self._sums.pop("standard_x0_error") * self._count
         super().on_validation_epoch_end()
-
-
-def distance(latents: Tensor, others: Tensor) -> Tensor:
-    """Return the mean squared difference of each sample, ``(B,)``."""
-    return (latents - others).flatten(1).square().mean(1)

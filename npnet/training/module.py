@@ -13,6 +13,7 @@ from npnet.networks import NoiseNetwork
 from npnet.training import accuracy, pair_losses
 from npnet.training.objective import PairsObjective
 from npnet.training.optimisation import Optimisation
+from npnet.training.penalties import squared_error
 
 
 class NetworkModule(L.LightningModule):
@@ -78,12 +79,11 @@ class NPNetModule(NetworkModule):
         prediction, asked, golden = self(batch), self.objective, batch["golden_noise"]
         if not asked.preference and not asked.gain_power:
             return nn.functional.mse_loss(prediction, golden)
-        losses = pair_losses.mse(prediction, golden)
+        losses = squared_error(prediction, golden)
         if asked.preference:
-            source, kept = batch["source_noise"], batch["kept"]
-            losses = torch.where(kept, losses, pair_losses.mse(prediction, source))
-            preferred = pair_losses.preference(prediction, source, golden, kept, asked.preference_scale)
-            losses = losses + asked.preference * preferred
+            to_golden, to_source, kept = losses, squared_error(prediction, batch["source_noise"]), batch["kept"]
+            preferred = pair_losses.preference(to_golden, to_source, kept, asked.preference_scale)
+            losses = torch.where(kept, to_golden, to_source) + asked.preference * preferred
         if asked.gain_power:
             gains = batch["gains"][asked.gain_metric or next(iter(batch["gains"]))]
             losses = losses * pair_losses.weights(gains, asked.gain_power)

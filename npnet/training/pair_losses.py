@@ -9,27 +9,21 @@ import torch
 from torch import Tensor, nn
 
 
-def mse(prediction: Tensor, golden: Tensor) -> Tensor:
-    """Return the mean squared error of each pair, ``(B,)``; noises are ``(B, C, *grid)``."""
-    return (prediction - golden).square().flatten(1).mean(1)
+def preference(to_golden: Tensor, to_source: Tensor, kept: Tensor, scale: float) -> Tensor:
+    """Return how little a prediction prefers the side that was preferred, for each pair, ``(B,)``, above 0.
 
-
-def preference(prediction: Tensor, source: Tensor, golden: Tensor, kept: Tensor, scale: float) -> Tensor:
-    """Return how little the prediction prefers the side that was preferred, for each pair, ``(B,)``, above 0.
-
-    With the side w that won and l that lost, -log sigmoid(scale (mse(l) - mse(w))) / scale: the form of Diffusion-DPO
-    (arXiv 2311.12908), on noise instead of denoising errors and without a reference model. A kept pair is won by its
-    golden side, a rejected one by its source. The margin is linear in the prediction, so this loss alone has no lowest
-    point: it needs the squared error beside it.
+    With its squared errors from the side w that won and l that lost, -log sigmoid(scale (l - w)) / scale: the form of
+    Diffusion-DPO (arXiv 2311.12908), on noise instead of denoising errors and without a reference model. A kept pair is
+    won by its golden side, a rejected one by its source. The margin is linear in the prediction, so this loss alone has
+    no lowest point: it needs the squared error beside it.
 
     Args:
-        prediction: of the golden noise, ``(B, C, *grid)``.
-        source: the noise that was given.
-        golden: the noise that was made of it.
+        to_golden: squared error of the prediction from the golden noise, ``(B,)``; see ``penalties.squared_error``.
+        to_source: from the noise that was given, ``(B,)``.
         kept: whether the selection kept the pair, ``(B,)`` bool.
         scale: the larger, the smaller the preference beyond which nothing is gained.
     """
-    margin = mse(prediction, source) - mse(prediction, golden)
+    margin = to_source - to_golden
     return nn.functional.softplus(-scale * torch.where(kept, margin, -margin)) / scale
 
 

@@ -20,6 +20,11 @@ from npnet.metrics.diversity import by_prompt, similarity
 from npnet.noise.runtime.reno import norm_log_density
 
 
+def squared_error(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean squared difference of each sample, ``(B,)``."""
+    return (one - other).flatten(1).square().mean(1)
+
+
 def l2_penalty(change: Tensor) -> Tensor:
     """Return half the mean square of each sample's change f, ``(B,)``: |f|^2 / 2d."""
     return change.flatten(1).square().mean(1) / 2

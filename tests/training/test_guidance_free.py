@@ -11,8 +11,9 @@ from npnet.errors import UserError
 from npnet.training.drawn import Parts
 from npnet.training.drawn_module import Models
 from npnet.training.guidance_free import GuidanceFree
-from npnet.training.guidance_free_module import GuidanceFreeModule, distance
+from npnet.training.guidance_free_module import GuidanceFreeModule
 from npnet.training.optimisation import Optimisation
+from npnet.training.penalties import squared_error
 from tests.fakes import Brightness, LinearBackbone, linear
 from tests.training.affine import Affine
 from tests.training.runs import run
@@ -68,7 +69,7 @@ def test_a_network_that_returns_its_input_has_a_relative_error_of_one():
     assert told["val/relative_x0_error"] == pytest.approx(1)
     conditioning, noise = made.encode(PROMPTS), batch()["source_noise"]
     both = [made.sampled(noise, conditioning, scale) for scale in (SCALE, 1.0)]
-    assert told["val/x0_error"] == pytest.approx(float(distance(*both).mean()), rel=1e-5)
+    assert told["val/x0_error"] == pytest.approx(float(squared_error(*both).mean()), rel=1e-5)
 
 
 WITHOUT = [

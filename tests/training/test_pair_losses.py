@@ -7,7 +7,13 @@ from npnet.training import pair_losses
 from npnet.training.module import NPNetModule
 from npnet.training.objective import PairsObjective
 from npnet.training.optimisation import Optimisation
+from npnet.training.penalties import squared_error
 from tests.training.affine import Affine
+
+
+def preference(prediction, source, golden, kept, scale):
+    to_golden, to_source = squared_error(prediction, golden), squared_error(prediction, source)
+    return pair_losses.preference(to_golden, to_source, kept, scale)
 
 
 @pytest.fixture
@@ -18,7 +24,7 @@ def sides():
 
 def test_the_mean_of_the_pair_errors_is_equation_8(sides):
     prediction, golden, _ = sides
-    assert torch.allclose(pair_losses.mse(prediction, golden).mean(), torch.nn.functional.mse_loss(prediction, golden))
+    assert torch.allclose(squared_error(prediction, golden).mean(), torch.nn.functional.mse_loss(prediction, golden))
 
 
 def test_weights_are_gains_to_a_power_with_mean_1_and_no_gain_counts_nothing():
@@ -34,17 +40,17 @@ def test_a_preference_is_indifferent_half_way_and_falls_towards_the_side_that_wo
     kept = torch.tensor([True, False] * 3)
     winner = torch.where(kept.view(-1, 1, 1, 1), golden, source)
     loser = torch.where(kept.view(-1, 1, 1, 1), source, golden)
-    half_way = pair_losses.preference((source + golden) / 2, source, golden, kept, 4.0)
+    half_way = preference((source + golden) / 2, source, golden, kept, 4.0)
     assert torch.allclose(half_way, torch.full((6,), torch.log(torch.tensor(2.0)).item() / 4), atol=1e-6)
-    towards, away = (pair_losses.preference(side, source, golden, kept, 4.0) for side in (winner, loser))
+    towards, away = (preference(side, source, golden, kept, 4.0) for side in (winner, loser))
     assert (towards < half_way).all() and (half_way < away).all()
 
 
 def test_swapping_the_sides_and_the_verdict_changes_no_preference(sides):
     prediction, source, golden = sides
     kept = torch.tensor([True, False, True, True, False, False])
-    one = pair_losses.preference(prediction, source, golden, kept, 2.0)
-    other = pair_losses.preference(prediction, golden, source, ~kept, 2.0)
+    one = preference(prediction, source, golden, kept, 2.0)
+    other = preference(prediction, golden, source, ~kept, 2.0)
     assert torch.allclose(one, other)
 
 
