@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from npnet.fit import EMBED_SIZES, PURPOSE, misfit
 from npnet.networks import checkpoint
 from npnet.networks.start import Start
-from npnet.networks.stored import CLASS
+from npnet.networks.stored import CLASS, is_class, other_class
 
 Decompose = Callable[[Tensor], Sequence[Tensor]]
 """``(B, C, *grid)`` noise -> its decomposition; can be pickled, so that a data loader's processes can call it."""
@@ -235,6 +235,6 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         """Return a checkpoint's constructor arguments and float32 weights."""
         config, tensors = checkpoint.read(source, hub_options)
         exported = config.pop(CLASS, None)
-        if exported is not None and str(exported).rpartition(".")[2] != cls.__qualname__:
-            raise ValueError(checkpoint.other_class(source, exported, cls.place()))
+        if exported is not None and not is_class(exported, cls.place()):
+            raise ValueError(f"{source}: {other_class(exported, cls.place())}")
         return config, tensors

@@ -7,7 +7,6 @@ Every key and shape must fit: nothing is ever left at random values in silence. 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -96,17 +95,6 @@ def require_match(network: nn.Module, tensors: Mapping[str, Tensor], source: str
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() != tensors[name].is_floating_point():
             raise ValueError(f"{source} does not fit its network: {name} is of {tensors[name].dtype}")
-
-
-def other_class(source: str | Path, exported: object, asked: str) -> str:
-    """Return the line for a folder of another class than the one asked: which one, and how a command is told."""
-    name = str(exported)
-    if not re.fullmatch(r"[A-Za-z_][\w.]{0,199}", name):
-        return f"{source}: {CONFIG_FILE} is of another network than {asked}"
-    return (
-        f"{source}: was exported by {name}, not by {asked}: name its class, if you trust it, with "
-        f"noise.npnet.network={name} in a command, or load it with {name}.from_pretrained"
-    )
 
 
 def _config(file: Path, source: str | Path) -> dict[str, Any]:

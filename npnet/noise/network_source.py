@@ -62,7 +62,7 @@ class NetworkSource(Description):
         if self.network_path is None:
             return
         check_source(self.network_path, "network_path")
-        stored.check(self.network_path, "network_path", self.network is not None)
+        stored.check(self.network_path, "network_path", self.network)
 
     def check_backbone(self, backbone: BackboneTraits) -> None:
         """See ``NoiseMethod.check_backbone``: only the Shapes model ships a network."""

@@ -82,8 +82,8 @@ class RunSettings(Description):
             if "/" not in self.init_from and not exists(local_path(self.init_from)):
                 raise FieldError("init_from", self.init_from, "no such file or folder (a hub id is OWNER/NAME)")
             check_source(self.init_from, "init_from")
-            own = self.network.keys.get("_target_") not in arguments.PLACES
-            stored.check(self.init_from, "init_from", own)
+            place = str(self.network.keys.get("_target_"))
+            stored.check(self.init_from, "init_from", None if place in arguments.PLACES else place)
         check_trainer(self.trainer)
         for node in (self.logger or {}).values():
             check_keys(node)

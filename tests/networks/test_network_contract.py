@@ -105,16 +105,20 @@ def test_what_a_folder_says_of_its_class_is_never_followed(exported, tmp_path):
     message = rf"was exported by {PLACE}, not by .*NPNet: name its class, .*noise.npnet.network={PLACE}"
     with pytest.raises(ValueError, match=message):
         NPNet.from_pretrained(exported)
-    with pytest.raises(UserError, match=message) as caught:
-        Network(network_path=str(exported)).load(linear(device="cpu"))
+    for asked in (lambda method: method.load(linear(device="cpu")), lambda method: method.check()):  # a dry run too
+        with pytest.raises(UserError, match=message) as caught:
+            asked(Network(network_path=str(exported)))
     assert "\n" not in str(caught.value)
     for name in ("antigravity.Module", "os.system\n\x1b[31m", 5):
         made("outsider").save_pretrained(tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**config, "network_class": name}))
-        with pytest.raises(ValueError, match="exported by antigravity.Module, not by|is of another network") as caught:
-            NPNet.from_pretrained(tmp_path)
-        assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+        for asked in (NPNet.from_pretrained, lambda path: Network(network_path=str(path)).check()):
+            with pytest.raises(
+                (ValueError, UserError), match="exported by antigravity.Module, not by|is of another network"
+            ) as caught:
+                asked(tmp_path)
+            assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
     assert "antigravity" not in sys.modules
 
 
