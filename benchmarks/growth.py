@@ -36,7 +36,7 @@ import collect.plan
 from collect.survey import survey
 from collect.writer import is_finished
 from npnet.data import checksums
-from npnet.data.datamodule import PairData
+from npnet.data.pairs import Pairs
 from npnet.data.shards import list_shards
 from npnet.evaluation.cells import Cell, Drawn, Noted, folder_of, write_cell
 from npnet.evaluation.evaluation import EvaluationJob
@@ -89,7 +89,7 @@ def shards(count: int, folder: Path) -> dict[str, Callable[[], object]]:
         assert checksums._known.cache_info().misses == len(paths)
 
     def find() -> None:
-        data = PairData(str(where))
+        data = Pairs(str(where)).load()
         data.check()
         data.train_dataloader().stream.order()
 

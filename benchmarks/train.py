@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for tests.pairs, which writes the shards
 
-from npnet.data.datamodule import PairData
+from npnet.data.pairs import Pairs
 from npnet.networks import NPNet, svd
 from npnet.training.accuracy import predict
 from tests import pairs
@@ -89,9 +89,9 @@ class Contender:
         self.device, self.encode = options.device, encode
         self.network: nn.Module = NPNet(alpha_init=0.1, beta_init=0.1).to(self.device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4)
-        self.data = PairData(
+        self.data = Pairs(
             folder, batch_size=options.batch, validation_share=0, num_workers=options.workers, shuffle_buffer=256
-        )
+        ).load()
         self.data.check()
         if decompose:
             self.data.decompose = partial(svd.decompose, signs="canonical")
@@ -102,7 +102,7 @@ class Contender:
     def _forever(self) -> Iterator[dict[str, Any]]:
         loader = self.data.train_dataloader()
         while True:
-            yield from (batch for batch in loader if len(batch["prompts"]) == self.data.batch_size)
+            yield from (batch for batch in loader if len(batch["prompts"]) == self.data.asked.batch_size)
 
     def step(self) -> None:
         """Take one optimiser step."""
@@ -137,14 +137,14 @@ def print_loader(options: argparse.Namespace) -> None:
         for turn in range(-1, options.rounds):  # the first one fills what is kept
             for name, (function, kept) in ways.items():
                 cache = f"{folder}/fresh-{turn}" if kept == "fresh" else kept
-                data = PairData(
+                data = Pairs(
                     where,
                     batch_size=64,
                     validation_share=0,
                     num_workers=0,
                     shuffle_buffer=256,
                     decompositions_cache=cache,
-                )
+                ).load()
                 data.check()
                 data.decompose = function
                 loader = data.train_dataloader()
@@ -175,7 +175,7 @@ def print_memory() -> None:
 
 def read_epoch(folder: str) -> None:
     """Read an epoch, and print this process's peak memory in MB."""
-    data = PairData(folder, batch_size=16, shuffle_buffer=64)
+    data = Pairs(folder, batch_size=16, shuffle_buffer=64).load()
     data.check()
     for _ in data.train_dataloader():
         pass

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from npnet.data.decompositions import KeptDecompositions
 from npnet.data.found import FoundPairs
 from npnet.data.index import TRAINING, VALIDATION
+from npnet.data.pairs import Pairs
 from npnet.data.stream import Embeddings, PairStream
 from npnet.errors import UserError
 from npnet.records import NoisePair
@@ -75,46 +76,18 @@ class PairData(FoundPairs, L.LightningDataModule):
     """Pairs that ``collect.py`` wrote, split by prompt.
 
     Args:
-        shards: where the shards lie: a folder, an address, or a list of them; see ``places``.
-        batch_size: samples in a batch.
-        kept_only: leave out the pairs that the selection rejected.
-        validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
-        max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
-        num_workers: loader processes; ``auto``: see ``readers``.
-        shuffle_buffer: samples held for shuffling, in all loader processes; 0 keeps the order.
-        shuffle_buffer_bytes: of them at most; fewer samples are held where they are large.
-        seed: of the order.
-        embeddings_cache: where embeddings are kept for shards that hold none; read by the command.
-        decompositions_cache: where decompositions are kept, see ``decompositions``; None: they are made in every epoch.
-        decompose: see ``PairStream``; set by the command, so that this package need not know the network.
+        asked: which, and how they are read.
 
     Attributes:
+        decompose: see ``PairStream``; set by the command, so that this package need not know the network.
         embeddings: see ``PairStream``; set by the command where shards hold none.
         position: epoch and batches of it that a run was given already.
     """
 
-    def __init__(
-        self,
-        shards: str | Sequence[str] | None,
-        batch_size: int = 64,
-        kept_only: bool = True,
-        validation_share: float = 0.1,
-        max_pairs: int | None = None,
-        num_workers: int | Literal["auto"] = "auto",
-        shuffle_buffer: int = 4096,
-        shuffle_buffer_bytes: int = 1_000_000_000,
-        seed: int = 0,
-        embeddings_cache: str | None = None,
-        decompositions_cache: str | None = None,
-        decompose: Callable[[torch.Tensor], Any] | None = None,
-    ) -> None:
+    def __init__(self, asked: Pairs) -> None:
         L.LightningDataModule.__init__(self)
-        FoundPairs.__init__(self, shards, kept_only, validation_share, max_pairs)
-        self.batch_size = batch_size
-        self.num_workers, self.seed = num_workers, seed
-        self.shuffle_buffer, self.shuffle_buffer_bytes = shuffle_buffer, shuffle_buffer_bytes
-        self.embeddings_cache, self.decompositions_cache = embeddings_cache, decompositions_cache
-        self.decompose = decompose
+        FoundPairs.__init__(self, asked)
+        self.decompose: Callable[[torch.Tensor], Any] | None = None
         self.embeddings: Embeddings | None = None
         self.position = (0, 0)
 
@@ -126,9 +99,9 @@ class PairData(FoundPairs, L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the shuffled training batches."""
-        trainer = self.trainer
-        if self.num_workers != "auto":
-            num_workers = self.num_workers
+        trainer, asked = self.trainer, self.asked
+        if asked.num_workers != "auto":
+            num_workers = asked.num_workers
         elif trainer is None:
             num_workers = 0
         else:
@@ -150,25 +123,25 @@ class PairData(FoundPairs, L.LightningDataModule):
 
     def _held(self) -> int:
         """Return the samples held for shuffling."""
-        if not self.shuffle_buffer:
+        if not self.asked.shuffle_buffer:
             return 0
-        return max(1, min(self.shuffle_buffer, self.shuffle_buffer_bytes // max(1, self.pair_bytes)))
+        return max(1, min(self.asked.shuffle_buffer, self.asked.shuffle_buffer_bytes // max(1, self.pair_bytes)))
 
     def _stream(self, split: int) -> PairStream:
-        ranks, decompose = (0, 1), self.decompose
-        if decompose is not None and self.decompositions_cache is not None:
-            decompose = KeptDecompositions(decompose, self.decompositions_cache)
+        asked, ranks, decompose = self.asked, (0, 1), self.decompose
+        if decompose is not None and asked.decompositions_cache is not None:
+            decompose = KeptDecompositions(decompose, asked.decompositions_cache)
         if self.trainer is not None and split == TRAINING:
             ranks = (self.trainer.global_rank, self.trainer.world_size)
         return PairStream(
             self.entries,
             split,
-            self.batch_size,
-            self.seed,
+            asked.batch_size,
+            asked.seed,
             self._held() if split == TRAINING else 0,
             *ranks,
             decompose=decompose,
             embeddings=self.embeddings,
             form=self._first,
-            validation_share=self.validation_share,
+            validation_share=asked.validation_share,
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from npnet.data import places
 from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
+from npnet.data.pairs import Pairs
 from npnet.data.shards import Shard
 from npnet.errors import FieldError, UserError
 from npnet.records import NoisePair
@@ -16,12 +17,10 @@ class FoundPairs:
     """Pairs that ``collect.py`` wrote, split by prompt.
 
     Args:
-        shards: where the shards lie: a folder, an address, or a list of them; see ``places``.
-        kept_only: leave out the pairs that the selection rejected.
-        validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
-        max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
+        asked: which.
 
     Attributes:
+        places: of the shards.
         entries: the shards, once ``check`` has found them.
         tars: place -> SHA-256 of each shard's tar, as its sidecar says, once ``check`` has found them.
         request: what the first shards were collected with; empty where they do not say.
@@ -31,15 +30,8 @@ class FoundPairs:
         sizes: what a network is built for, see ``sizes_of``; empty until ``check``.
     """
 
-    def __init__(
-        self,
-        shards: str | Sequence[str] | None,
-        kept_only: bool = True,
-        validation_share: float = 0.1,
-        max_pairs: int | None = None,
-    ) -> None:
-        self.places = places.expand(shards)
-        self.kept_only, self.validation_share, self.max_pairs = kept_only, float(validation_share), max_pairs
+    def __init__(self, asked: Pairs) -> None:
+        self.asked, self.places = asked, places.expand(asked.shards)
         self.entries: list[Entry] = []
         self.tars: dict[str, str] = {}
         self.request: dict[str, Any] = {}
@@ -55,15 +47,16 @@ class FoundPairs:
             UserError: no such place, no finished shard in it, no pair that training could use, or shards that do not
                 go together.
         """
-        self.entries = make_index(self._found(), self.validation_share, self.kept_only, self.max_pairs)
+        asked = self.asked
+        self.entries = make_index(self._found(), asked.validation_share, asked.kept_only, asked.max_pairs)
         if not self.num_samples(validation=False) and (held := self.num_samples(validation=True)):
             raise FieldError(
                 "data.validation_share",
-                self.validation_share,
+                asked.validation_share,
                 f"all {held} pairs would be validation pairs, and none is left for training; choose a smaller share",
             )
         if not self.num_samples(validation=False):
-            what = "kept pair" if self.kept_only else "pair"
+            what = "kept pair" if asked.kept_only else "pair"
             raise UserError(f"data.shards={','.join(self.places)}: no {what} to train on in {len(self.entries)} shards")
         for where, pair in first_pairs(self.entries):
             form = Form.of(pair)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 from npnet.data import places
 from npnet.description import Description, imported
 from npnet.fields import AtLeast, AtMost, Below, Count, Name, Seed, Whole
-
-if TYPE_CHECKING:
-    from npnet.data.datamodule import PairData
-    from npnet.data.found import FoundPairs
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,16 @@ class Pairs(Description):
         """
         places.expand(self.shards)
 
-    def find(self) -> FoundPairs:
-        """Return the pairs as a plan needs them, looked at; Lightning is not imported.
+    def find(self) -> Any:
+        """Return ``FoundPairs``, looked at, as a plan needs them; Lightning is not imported.
 
         Raises:
             UserError: see ``FoundPairs.check``.
         """
-        found = imported("npnet.data.found:FoundPairs")
-        pairs: FoundPairs = found(self.shards, self.kept_only, self.validation_share, self.max_pairs)
+        pairs = imported("npnet.data.found:FoundPairs")(self)
         pairs.check()
         return pairs
 
-    def load(self) -> PairData:
-        """Return the data module; ``check`` of it looks at the shards."""
-        return self.runtime_class()(**{field.name: getattr(self, field.name) for field in fields(self)})
+    def load(self) -> Any:
+        """Return ``PairData``, the data module; ``check`` of it looks at the shards."""
+        return self.runtime_class()(self)

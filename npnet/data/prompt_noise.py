@@ -59,7 +59,6 @@ class PromptNoise(L.LightningDataModule):
         self.training = [prompt for prompt in prompts if not is_validation(prompt, validation_share)]
         self.shape, self.batch_size, self.seed = tuple(shape), batch_size, seed
         self.noises_per_prompt, self.validation_noises = noises_per_prompt, validation_noises
-        self.validation_share = validation_share
         self.request = dict(request or {})
         self.position = (0, 0)
         self.decompose: Any = None

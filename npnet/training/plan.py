@@ -191,8 +191,8 @@ def _no_validation(settings: TrainSettings, pairs: Any) -> str | None:
     if settings.trainer.keys.get("limit_val_batches") == 0:
         return f"{settings.trainer.where}.limit_val_batches=0 leaves no validation"
     if not pairs.num_samples(True):
-        share = pairs.validation_share
-        return f"no pair is left to validate on: raise data.validation_share (got {share})"
+        share = settings.data.validation_share
+        return f"no pair is left to validate on: raise data.validation_share (got {share:g})"
     return None
 
 

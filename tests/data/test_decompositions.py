@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from npnet.data import decompositions
-from npnet.data.datamodule import PairData
 from npnet.data.decompositions import KeptDecompositions
+from npnet.data.pairs import Pairs
 from npnet.networks import decompose
 from tests.pairs import write_folder
 
@@ -68,12 +68,12 @@ def test_small_noise_is_not_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_second_epoch_decomposes_nothing(tmp_path, num_workers):
-    data = PairData(
+    data = Pairs(
         str(write_folder(tmp_path / "pairs", [12])),
         batch_size=4,
         num_workers=num_workers,
         decompositions_cache=str(tmp_path / "kept"),
-    )
+    ).load()
     data.check()
     data.decompose = decompose
     loader = data.train_dataloader()

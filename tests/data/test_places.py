@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from npnet.data import places
-from npnet.data.datamodule import PairData, ResumableLoader
+from npnet.data.datamodule import ResumableLoader
+from npnet.data.pairs import Pairs
 from npnet.errors import UserError
 from npnet.work import atomic
 from tests.pairs import write_folder
@@ -35,7 +36,7 @@ def address(folder):
 
 
 def opened(shards, **options):
-    data = PairData(shards, **{"batch_size": 4, "validation_share": 0.2, "seed": 5, **options})
+    data = Pairs(shards, **{"batch_size": 4, "validation_share": 0.2, "seed": 5, **options}).load()
     data.check()
     return data
 

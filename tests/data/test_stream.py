@@ -3,8 +3,9 @@ import os
 import pytest
 import torch
 
-from npnet.data.datamodule import PairData, ResumableLoader, readers
+from npnet.data.datamodule import ResumableLoader, readers
 from npnet.data.index import TRAINING, VALIDATION, is_validation, make_index
+from npnet.data.pairs import Pairs
 from npnet.data.shards import list_shards
 from npnet.data.stream import PairStream, collate
 from npnet.data.tensors import is_finite
@@ -58,7 +59,7 @@ def test_the_pairs_of_one_shard_come_in_another_order_in_every_epoch(tmp_path):
 
 def test_validation_goes_through_the_shards_in_their_order(tmp_path):
     folder = write_folder(tmp_path, [20, 20])
-    data = PairData(str(folder), batch_size=4, validation_share=0.5, kept_only=False)
+    data = Pairs(str(folder), batch_size=4, validation_share=0.5, kept_only=False).load()
     data.check()
     found = prompts(data.val_dataloader())
     assert len(found) > 10
@@ -121,11 +122,11 @@ def test_an_epoch_that_was_left_in_the_middle_does_not_leak_into_the_next(shards
 
 def test_large_pairs_are_held_in_smaller_number(tmp_path):
     folder = str(write_folder(tmp_path, [24]))
-    few, many = (PairData(folder, shuffle_buffer_bytes=size) for size in (1, 10**9))
+    few, many = (Pairs(folder, shuffle_buffer_bytes=size).load() for size in (1, 10**9))
     for data in (few, many):
         data.check()
     assert (few.train_dataloader().stream.shuffle_buffer, many.train_dataloader().stream.shuffle_buffer) == (1, 4096)
-    exact = PairData(folder, shuffle_buffer_bytes=3 * many.pair_bytes)
+    exact = Pairs(folder, shuffle_buffer_bytes=3 * many.pair_bytes).load()
     exact.check()
     assert exact.train_dataloader().stream.shuffle_buffer == 3
 

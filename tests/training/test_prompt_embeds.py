@@ -5,7 +5,7 @@ import torch
 
 from npnet import seeding
 from npnet.data import schema
-from npnet.data.datamodule import PairData
+from npnet.data.pairs import Pairs
 from npnet.errors import UserError
 from npnet.work import atomic
 from tests.fakes import LinearBackbone, LinearText, linear
@@ -64,7 +64,7 @@ def test_the_collections_own_backbone_is_the_default(tmp_path):
     prompts = ShapesPrompts("train", limit=6).read().prompts
     folder = write_shapes(tmp_path / "pairs", prompts)
     start(folder, tmp_path / "run", "data.batch_size=4")
-    data = PairData(str(folder), embeddings_cache=str(tmp_path / "run" / ".embeddings"))
+    data = Pairs(str(folder), embeddings_cache=str(tmp_path / "run" / ".embeddings")).load()
     data.check()
     assert not data.holds_embeddings
     held = Shapes(device="cpu").load().encode(prompts[:1])
@@ -119,7 +119,7 @@ def test_without_a_text_term_no_embeddings_are_needed(bare, tmp_path):
 
 
 def test_a_prompt_that_is_not_cached_is_named(bare):
-    data = PairData(str(bare), validation_share=0)
+    data = Pairs(str(bare), validation_share=0).load()
     data.check()
     data.embeddings = {}.get
     with pytest.raises(UserError, match="no embeddings are cached for 'prompt"):
