@@ -19,6 +19,7 @@ from npnet.fit import EMBED_SIZES, PURPOSE, misfit
 from npnet.networks import checkpoint
 from npnet.networks.start import Start
 from npnet.networks.stored import CLASS, is_class, other_class
+from npnet.records import Conditioning
 
 Decompose = Callable[[Tensor], Sequence[Tensor]]
 """``(B, C, *grid)`` noise -> its decomposition; can be pickled, so that a data loader's processes can call it."""
@@ -74,6 +75,11 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         Raises:
             ValueError: the noise or the embeddings are not what the network was built for.
         """
+
+    def improve(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return golden noise for the prompts of ``conditioning``; see ``forward``."""
+        given = conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
+        return self(noise, *given)
 
     @classmethod
     def reads_prompt(cls, arguments: Mapping[str, Any]) -> bool:

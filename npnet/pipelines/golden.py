@@ -18,11 +18,12 @@ from npnet.metrics import Metric
 from npnet.networks import NoiseNetwork, NPNet
 from npnet.noise import NoiseMethod
 from npnet.noise.npnet import Network
+from npnet.noise.runtime.base import LoadedMethod
 from npnet.noise.runtime.npnet import LoadedNetwork
 from npnet.noise.search import SearchMethod
 from npnet.pipelines.attached import Attached
 from npnet.pipelines.families import COUNT_ONE_LESS, as_argument, as_backbone, family_of, is_plain
-from npnet.pipelines.methods import check_method_name, method_named, metric_named
+from npnet.pipelines.methods import check_method_name, improve, method_named, metric_named
 from npnet.pipelines.prompts import Prompts, asked
 from npnet.records import Conditioning
 
@@ -145,7 +146,7 @@ class GoldenNoise:
             raise UserError(f"seed={seeds}: {len(rows)} are needed, one for each picture")
         noise = seeding.source_noises(seeds, backbone.latent_shape())
         call = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
-        better = self.improve(pipe, noise, conditioning, backbone, seeds, call)
+        better = improve(self.load(pipe, backbone, call), backbone, noise, conditioning, seeds)
         return as_argument(pipe, better).to(backbone.device, backbone.dtype)
 
     def attach(self, pipe: Any, *, num_inference_steps: int | None = None) -> Self:
@@ -171,23 +172,12 @@ class GoldenNoise:
         while self._attached:
             self._attached.pop().undo()
 
-    def improve(
-        self,
-        pipe: Any,
-        noise: Tensor,
-        conditioning: Conditioning,
-        backbone: LoadedBackbone,
-        seeds: Sequence[int],
-        call: Mapping[str, Any],
-    ) -> Tensor:
-        """Return better noise.
+    def load(self, pipe: Any, backbone: LoadedBackbone, call: Mapping[str, Any]) -> LoadedMethod[Any]:
+        """Return the method that improves the noise of a pipeline.
 
         Args:
             pipe: the pipeline.
-            noise: ``(B, C, *grid)`` float32, N(0, I).
-            conditioning: B prompts.
             backbone: the pipeline as a backbone.
-            seeds: one for each sample: of the random draws of a search.
             call: see ``method_named``.
 
         Raises:
@@ -197,29 +187,22 @@ class GoldenNoise:
             fault = self.network.misfit(backbone.latent_shape(), backbone.embed_dims(), type(pipe).__name__)
             if fault:
                 raise UserError(f"GoldenNoise: {fault}")
-            network = self.network.to(backbone.device)
-            loaded: Any = LoadedNetwork(Network(), backbone, network=network)
-        else:
-            scale = call.get("guidance_scale")
-            if scale is not None and family_of(pipe) in COUNT_ONE_LESS:
-                scale = scale + 1
-            if scale is not None and "unconditional_branch" in backbone.capabilities:
-                call = {**call, "guidance_scale": max(scale, 1.0)}  # as diffusers reads it: below 1 is no guidance
-            method = self.method if isinstance(self.method, NoiseMethod) else self._named(call)
-            if method.forwards(backbone.description) != 0 and not is_plain(pipe):
-                plain = family_of(pipe).layout.pipeline
-                raise UserError(f"noise.{self.method} evaluates the denoiser by itself; allowed: networks, or {plain}")
-            if isinstance(method, SearchMethod) and method.scorer is None:
-                if not self.metrics:
-                    raise UserError(f"noise.{self.method} searches with a metric: give one, GoldenNoise(metric=NAME)")
-                method = replace(method, scorer=next(iter(self.metrics)))
-            check_method(str(self.method), method, backbone.description)
-            loaded = method.load(backbone, self._scorers_on(backbone.device))
-        generators = [
-            seeding.stream(seed, "noise method", 0, prompt)
-            for seed, prompt in zip(seeds, conditioning.prompts, strict=True)
-        ]
-        return loaded(noise.to(backbone.device), conditioning, backbone, generators).noise
+            return LoadedNetwork(Network(), backbone, network=self.network.to(backbone.device))
+        scale = call.get("guidance_scale")
+        if scale is not None and family_of(pipe) in COUNT_ONE_LESS:
+            scale = scale + 1
+        if scale is not None and "unconditional_branch" in backbone.capabilities:
+            call = {**call, "guidance_scale": max(scale, 1.0)}  # as diffusers reads it: below 1 is no guidance
+        method = self.method if isinstance(self.method, NoiseMethod) else self._named(call)
+        if method.forwards(backbone.description) != 0 and not is_plain(pipe):
+            plain = family_of(pipe).layout.pipeline
+            raise UserError(f"noise.{self.method} evaluates the denoiser by itself; allowed: networks, or {plain}")
+        if isinstance(method, SearchMethod) and method.scorer is None:
+            if not self.metrics:
+                raise UserError(f"noise.{self.method} searches with a metric: give one, GoldenNoise(metric=NAME)")
+            method = replace(method, scorer=next(iter(self.metrics)))
+        check_method(str(self.method), method, backbone.description)
+        return method.load(backbone, self._scorers_on(backbone.device))
 
     def _named(self, call: Mapping[str, Any]) -> NoiseMethod:
         assert isinstance(self.method, str)
@@ -242,4 +225,4 @@ class GoldenNoise:
     ) -> Tensor:
         known = None if backbone.description.kind == "flow" else pipe.scheduler.num_inference_steps
         call = {"guidance_scale": pipe.guidance_scale, "num_inference_steps": num_inference_steps or known}
-        return self.improve(pipe, noise.float(), conditioning, backbone, seeds, call)
+        return improve(self.load(pipe, backbone, call), backbone, noise.float(), conditioning, seeds)

@@ -1,18 +1,23 @@
-"""A noise method by its name, as ``conf/noise/NAME.yaml`` writes it, without a command's configuration around it."""
+"""Noise methods outside a command: by their names, as ``conf/noise/NAME.yaml`` writes them; and applied to noise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
+from npnet import seeding
+from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import UserError, closest, one_line
 from npnet.instantiate import build
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
+from npnet.noise.runtime.base import LoadedMethod
 from npnet.paths import config_dir, options
+from npnet.records import Conditioning
 
 
 def method_named(name: str, keys: Mapping[str, Any], call: Mapping[str, Any]) -> NoiseMethod:
@@ -58,6 +63,32 @@ def metric_named(name: str) -> Metric:
         UserError: there is no such metric.
     """
     return build(_node("metric", name), f"metric.{name}", Metric)
+
+
+def improve(
+    method: LoadedMethod[Any],
+    backbone: LoadedBackbone,
+    noise: Tensor,
+    conditioning: Conditioning,
+    seeds: Sequence[int],
+) -> Tensor:
+    """Return better noise.
+
+    Args:
+        method: see ``GoldenNoise.load``.
+        backbone: that it was loaded for.
+        noise: ``(B, C, *grid)`` float32, N(0, I).
+        conditioning: B prompts.
+        seeds: one for each sample: of the random draws of a search.
+
+    Raises:
+        UserError: what the method needs is not there.
+    """
+    generators = [
+        seeding.stream(seed, "noise method", 0, prompt)
+        for seed, prompt in zip(seeds, conditioning.prompts, strict=True)
+    ]
+    return method(noise.to(backbone.device), conditioning, backbone, generators).noise
 
 
 def _node(group: str, name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from npnet.errors import UserError
 from npnet.pipelines.attached import seeds_of
 from npnet.pipelines.families import as_argument, as_backbone, family_of
 from npnet.pipelines.golden import GoldenNoise
+from npnet.pipelines.methods import improve
 from npnet.pipelines.prompts import overheard
 from npnet.work import atomic
 
@@ -147,9 +148,8 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         shape = (len(block.prompt_embeds), *backbone.latent_shape())
         noise = randn_tensor(shape, generator=block.generator, device=backbone.device, dtype=dtype)
         conditioning = overheard(backbone, encoded, len(noise))
-        better = self.golden.improve(
-            components, noise.float(), conditioning, backbone, seeds_of(block.generator, noise), {}
-        )
+        method, seeds = self.golden.load(components, backbone, {}), seeds_of(block.generator, noise)
+        better = improve(method, backbone, noise.float(), conditioning, seeds)
         return as_argument(components, better).to(noise)
 
     def save_pretrained(

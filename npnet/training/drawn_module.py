@@ -119,18 +119,12 @@ class DrawnModule(NetworkModule, Generic[O]):
     def measures(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> dict[str, Tensor]:
         """Return what a validation tells of each sample, by name: ``(B,)`` each."""
 
-    def improve(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        """Return the network's noise, as ``noise=npnet`` does."""
-        return self.network(
-            noise, conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
-        )
-
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Any]:
         """Return a loss of the right value whose gradient is the clipped one, and what is logged."""
         asked = self.objective
         noise = batch["source_noise"].requires_grad_(asked.kl > 0)
         conditioning = self.encode(batch["prompts"])
-        golden = self.improve(noise, conditioning)
+        golden = self.network.improve(noise, conditioning)
         with torch.autocast(self.device.type, enabled=False):  # the models compute in their own precision
             aim = self.aim(golden.detach().float(), noise.detach(), conditioning)
         gradient = aim.gradient.to(golden)
@@ -191,7 +185,7 @@ class DrawnModule(NetworkModule, Generic[O]):
         """Add up what is told of each sample."""
         with torch.inference_mode(False), torch.no_grad():  # what models keep of a call must serve training too
             noise, conditioning = batch["source_noise"].clone(), self.encode(batch["prompts"])
-            golden = self.improve(noise, conditioning).float()
+            golden = self.network.improve(noise, conditioning).float()
             with torch.autocast(self.device.type, enabled=False):
                 told = {**shape_of_noise(golden, noise), **self.measures(golden, noise, conditioning)}
         for name, values in told.items():

@@ -37,7 +37,7 @@ def test_the_gradient_is_that_of_the_distance_from_end_to_end(kind):
     found = gradients(made, outputs["loss"])
     backbone, conditioning = made.models.backbone, made.encode(PROMPTS)
     guided = backbone.sample(given["source_noise"], conditioning, STEPS, SCALE)
-    golden = made.improve(given["source_noise"], conditioning)
+    golden = made.network.improve(given["source_noise"], conditioning)
     change = golden - given["source_noise"]
     loss = (backbone.sample(golden, conditioning, STEPS, 1.0) - guided).square().mean() + 0.1 * change.square().mean()
     expected = gradients(made, loss)

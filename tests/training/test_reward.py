@@ -76,7 +76,7 @@ def from_end_to_end(objective, kind):
     made, given = module(objective, kind=kind), batch()
     conditioning = made.encode(PROMPTS)
     noise = given["source_noise"].requires_grad_()
-    golden = made.improve(noise, conditioning)
+    golden = made.network.improve(noise, conditioning)
     images = made.models.backbone.decode(made.models.backbone.sample(golden, conditioning, STEPS, SCALE))
     loss = -made.models.scorers["target"].score(images, PROMPTS).mean()
     features = objective.diversity_space.load().features(images, PROMPTS)
@@ -191,7 +191,7 @@ def trained(objective, steps):
         optimiser.step()
     given = batch()
     with torch.no_grad():
-        change = made.improve(given["source_noise"], made.encode(PROMPTS)) - given["source_noise"]
+        change = made.network.improve(given["source_noise"], made.encode(PROMPTS)) - given["source_noise"]
     return float(change.square().mean().sqrt())
 
 

@@ -70,15 +70,10 @@ class LoadedNetwork(LoadedMethod[Network]):
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``; deterministic."""
         with torch.no_grad():
-            golden = self._apply(noise.to(backbone.device), conditioning)
+            golden = self.network.improve(noise.to(backbone.device), conditioning)
             if self.method.mean_shift < 1:
                 golden = golden - (1 - self.method.mean_shift) * self._mean_shifts(golden, conditioning)
         return NoiseResult(golden.to(noise))
-
-    def _apply(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        return self.network(
-            noise, conditioning.prompt_embeds, conditioning.pooled_prompt_embeds, conditioning.prompt_mask
-        )
 
     def _mean_shifts(self, like: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the mean change of the probes for each prompt, ``(B, C, *grid)``; equal prompts are asked once."""
@@ -88,5 +83,5 @@ class LoadedNetwork(LoadedMethod[Network]):
         found: dict[str, Tensor] = {}
         for row, prompt in enumerate(conditioning.prompts):
             if prompt not in found:
-                found[prompt] = (self._apply(probes, conditioning[[row] * NUM_PROBES]) - probes).mean(0)
+                found[prompt] = (self.network.improve(probes, conditioning[[row] * NUM_PROBES]) - probes).mean(0)
         return torch.stack([found[prompt] for prompt in conditioning.prompts])
