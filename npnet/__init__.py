@@ -1,4 +1,4 @@
-"""NPNet: collect noise pairs, train the network that makes golden noise, and compare every noise method."""
+"""NPNet: collect noise pairs, train a network that makes golden noise, and compare noise methods."""
 
 from __future__ import annotations
 

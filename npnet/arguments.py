@@ -1,4 +1,4 @@
-"""The command line of the commands that have no configuration file: ``KEY=VALUE``, as everywhere else.
+"""The command line of commands without a configuration file: ``KEY=VALUE``, as in the other commands.
 
 The keys are the fields of a frozen dataclass and are checked by its annotations. The first fields may be given by
 position (``npnet status pairs``), and ``--json`` is another way to write ``json=true``.

@@ -1,4 +1,4 @@
-"""Bounds that a value of the right type must keep, for ``Annotated`` fields, and those in use; see ``fields``."""
+"""Bounds on values, for ``Annotated`` fields, and the bounded types that are in use; see ``fields``."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class NotHuge(Rule):
-    """``|value| <= limit``, a bound so wide that only its breach needs words."""
+    """``|value| <= limit``; the bound is so wide that it is named only when a value exceeds it."""
 
     def holds(self, value: Any) -> bool:
         """See ``Rule.holds``."""

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line.
 
     Raises:
-        UserError: a key may not be, or the folder holds a build of other settings.
+        UserError: a key is not allowed, or the folder holds a build with other settings.
     """
     settings = asked(BuildSettings, arguments, "build-shapes", SUMMARY)
     if settings is None:
@@ -54,6 +54,6 @@ def main(arguments: Sequence[str]) -> None:
     output = settings.output or Path(f"outputs/shapes-{variant.name}")
     build, quick = imported("npnet.shapes.build:build"), imported("npnet.shapes.build:quick")
     with reworded(ValueError, UserError):
-        # Steps this few do not repay a second thread, which on a busy machine waits more than it works.
+        # With so few steps, a second thread does not pay off: on a busy machine it mostly waits.
         figures = build(quick(variant), output, num_threads=1) if settings.quick else build(variant, output)
     print(json.dumps(figures, indent=2))

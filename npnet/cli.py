@@ -1,4 +1,4 @@
-"""``npnet COMMAND``: every command in one table, with where its work lies and what it does in a line."""
+"""``npnet COMMAND``: the table of all commands, with a one-line summary and the function that each calls."""
 
 from __future__ import annotations
 

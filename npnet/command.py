@@ -45,7 +45,7 @@ def _compose_and_call(
         sys.argv[1:] = imported(translate)(sys.argv[1:])
     # Hydra then raises instead of printing its own text and leaving with code 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the hub's retries are not for standard error; its errors are
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # hide the hub's retries, not its errors
     find_own_packages()
     folders = config_dirs(sys.argv[1:])
     args = check_flags(sys.argv[1:])

@@ -1,6 +1,7 @@
-"""Whether a backbone, noise methods, metrics and prompts go together; asked of descriptions, before anything is loaded.
+"""Checks that a backbone, noise methods, metrics and prompts go together.
 
-An error names its key as a person types it: the parts know their own fields, and the labels are added here.
+They use descriptions, before anything is loaded. An error names its key as the user types it: the parts know their own
+fields, and the labels are added here.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def part(where: str) -> Iterator[None]:
 def resolve(
     backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics: Mapping[str, Metric]
 ) -> dict[str, NoiseMethod]:
-    """Settle what methods leave open: a search without a ``scorer`` gets the first metric that it can raise.
+    """Fill in what methods leave open: a search without a ``scorer`` gets the first metric that it can maximise.
 
     That is the first of the run's metrics, in their order, that judges this backbone's pictures and, where the method
     follows gradients, has them.
@@ -208,9 +209,9 @@ def check_raised(who: str, labels: Iterable[str], needs_gradients: bool, metrics
 
 
 def check_ready(backbone: Backbone, methods: Mapping[str, NoiseMethod]) -> None:
-    """Refuse a device that is not here, and networks whose weights cannot be applied; this imports torch.
+    """Refuse a device that this machine lacks, and networks whose weights cannot be applied; this imports torch.
 
-    A command asks it before its work, and not in a dry run: the GPU that the run is meant for need not be here.
+    A command calls it before its work. A dry run does not, because the GPU for the run may be in another machine.
 
     Raises:
         UserError: names the device, or the network.
@@ -240,7 +241,7 @@ def read_prompts(backbone: Backbone, prompts: Prompts, seeds: Seeds) -> PromptSe
 
 
 def check_prompts(backbone: Backbone, prompts: Iterable[str]) -> None:
-    """Refuse prompts that the model has no words for.
+    """Refuse prompts with words that the model does not know.
 
     Raises:
         UserError: names the first such prompt.

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf raise while a configuration is composed, as one line; and a command's help."""
+"""Errors of Hydra and OmegaConf as one line, and the help of a command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_flags(arguments: Sequence[str]) -> Any:
 
 
 def composition_error(name: str, error: BaseException, folders: Sequence[Path]) -> str:
-    """Fold a configuration error of Hydra or OmegaConf into one line that says what was got and what is there.
+    """Turn a configuration error of Hydra or OmegaConf into one line that names the wrong value and the choices.
 
     Args:
         name: of the command.

@@ -1,4 +1,4 @@
-"""What a YAML builds: a description, which says what is wanted; and what loading it returns: a runtime, which does it.
+"""A YAML file builds a description, which says what is wanted. Loading it returns a runtime, which does the work.
 
 A description is a frozen dataclass. Its fields are the keys of its YAML and its annotations say what they may hold, so
 it is checked where it is made (see ``fields``). It knows sizes and costs that need no weights, travels to workers by
@@ -31,10 +31,10 @@ class Description:
         check_fields(self)
 
     def check(self) -> None:
-        """Refuse, in one line and before any model is loaded, what only a look at the disk can tell.
+        """Check what depends on files, and refuse it in one line before any model is loaded.
 
         Raises:
-            FieldError: a path that is not there, a file that is damaged, ...
+            FieldError: a path does not exist, a file is damaged, ...
         """
 
     def runtime_class(self) -> Any:

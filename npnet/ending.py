@@ -1,4 +1,4 @@
-"""The one way in which every command ends.
+"""How every command ends.
 
 | exit code | means |
 |---|---|

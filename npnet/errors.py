@@ -1,4 +1,4 @@
-"""What a person did wrong, said in one line.
+"""Errors of the user, each in one line.
 
 Exit codes of every command: 0 on success, 2 with one line ``error: ...`` on standard error for a user's mistake; the
 others are in ``npnet.ending``.
@@ -19,7 +19,7 @@ AMBIGUOUS = re.compile(r"[-+.\d][-+.\deE_]*|null|true|false|")
 
 
 class UserError(Exception):
-    """A mistake the user can mend: names the file, key or value, says what was got and what is allowed."""
+    """A mistake that the user can correct: it names the file, key or value, and says what is allowed."""
 
     def __str__(self) -> str:
         """Return the line, with what a terminal obeys written as escapes: names in it may be a stranger's."""

@@ -1,4 +1,4 @@
-"""The experiments of ``conf/experiment/``: each is for one command, which the end of its name says (``demo_train``)."""
+"""The experiments of ``conf/experiment/``. Each is for one command, named at its end (``demo_train``)."""
 
 from __future__ import annotations
 

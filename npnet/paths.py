@@ -39,7 +39,7 @@ def config_dirs(arguments: Sequence[str] = ()) -> list[Path]:
 
 
 def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
-    """Return the files of a group by name, sorted; the first folder that has a name wins."""
+    """Return the files of a group by name, sorted; where two folders have the same name, the first one counts."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):

@@ -1,4 +1,4 @@
-"""The data that travels between the parts: dataclasses that state shapes, dtypes and ranges, and check them.
+"""The records that the parts exchange: dataclasses that state and check shapes, dtypes and ranges.
 
 Shape letters, used everywhere: B batch, C channels, H W pixels, h w latent cells, F frames, L tokens, D embedding,
 P pooled embedding. ``grid`` is (h, w) for images, (f, h, w) for video, (d, h, w) for three dimensions.
@@ -43,7 +43,7 @@ def require_images(images: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Prompts and all that a backbone's text encoders made of them; every tensor has the batch first.
+    """Prompts, and what a backbone's text encoders made from them. The first axis of every tensor is the batch.
 
     The names are those of diffusers. ``extras`` holds what only one family needs, by name, each ``(B, ...)``.
     """
@@ -122,7 +122,7 @@ class Branches:
 
 @dataclass(frozen=True)
 class Cost:
-    """What was spent, counted where it happens: ``forwards`` and ``backwards`` are samples through the denoiser."""
+    """What was spent, counted where it happens; a forward or backward is one sample through the denoiser."""
 
     forwards: int = 0
     backwards: int = 0
@@ -147,9 +147,9 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class Finished:
-    """What sampling from a noise gave: clean latents ``(B, C, *grid)`` float32, by the family's deterministic step.
+    """A finished sample: clean latents ``(B, C, *grid)`` float32, from the family's deterministic sampler.
 
-    Kept with the settings that made it, so that it never stands for another sampling.
+    It keeps the settings that made it, so that it is not used for other settings.
     """
 
     latents: Tensor
@@ -157,7 +157,7 @@ class Finished:
     guidance_scale: float
 
     def serves(self, num_inference_steps: int, guidance_scale: float) -> bool:
-        """Say whether a sampling with these settings would give the same."""
+        """Say whether sampling with these settings would give the same latents."""
         return (self.num_inference_steps, self.guidance_scale) == (num_inference_steps, guidance_scale)
 
 
@@ -166,11 +166,11 @@ class NoiseResult:
     """What a noise method returns.
 
     Attributes:
-        noise: the better noise, ``(B, C, *grid)``, shape and dtype of the noise that was given.
-        first_branches: the denoiser's first evaluation of the noise that was **given**, where the method made it
-            anyway; sampling from that noise can start from it.
+        noise: the better noise, ``(B, C, *grid)``, with the shape and dtype of the given noise.
+        first_branches: the denoiser's first evaluation of the **given** noise, where the method computed it anyway.
+            Sampling from the given noise can reuse it.
         trace: score against cost, where the method searches.
-        finished: what sampling from ``noise`` gives, bit for bit, where the method sampled from it anyway.
+        finished: the sample that ``noise`` gives, bit for bit, where the method sampled from it anyway.
     """
 
     noise: Tensor

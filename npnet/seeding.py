@@ -1,4 +1,4 @@
-"""Every random number of the project: the only module that draws.
+"""All random draws of the project: no other module draws random numbers.
 
 Source noise depends on its seed alone. Every other draw comes from a stream named ``(seed, purpose)``, so two purposes
 never share numbers and the order in which samples are computed never matters.

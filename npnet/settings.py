@@ -40,7 +40,7 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
             Hydra, or to groups that the command reads by interpolation.
 
     Raises:
-        UserError: names the first key that cannot be.
+        UserError: names the first key with a wrong value.
     """
     hints = field_types(cls)
     values: dict[str, Any] = {}

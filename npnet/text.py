@@ -1,4 +1,4 @@
-"""Text on its way to a reader: what strangers wrote made harmless, once and here; counts and decimals.
+"""Text for readers: strangers' text is made harmless here; counts and decimals are formatted.
 
 Names of files, members of a tar, labels of metrics, prompts and the words of a lock come from other people, and may
 hold what a terminal obeys (escape sequences), what hides or turns letters round, or what a page reads as markup.
@@ -45,7 +45,7 @@ def _shown(character: str) -> str:
 
 
 def markdown(text: object) -> str:
-    """Return a text as one line of Markdown that shows it and does nothing: no markup, no HTML, no link, no cell's end.
+    """Return a text as one line of Markdown that only shows it: without markup, HTML, links or the end of a cell.
 
     Only what would have a meaning is escaped, so that names and intervals stay readable in the raw file too.
     """

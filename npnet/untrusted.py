@@ -1,6 +1,6 @@
-"""JSON that may come from a stranger: the one reader, with limits on size, depth, numbers and characters.
+"""The only reader of JSON, with limits on size, depth, numbers and characters, because a file may come from a stranger.
 
-What is read back of our own making goes through it too: a folder can be copied from anywhere.
+Files that the project itself wrote are read in the same way: a folder can be copied from anywhere.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Law = Callable[[Case], None]
 
 
 def the_description_says_the_same_as_the_model(case: Case) -> None:
-    """Kind, capabilities and levels are known before the weights are, and a description travels by pickle."""
+    """The description knows the model's kind, capabilities and levels, and survives pickling."""
     backbone, description = case.backbone, case.backbone.description
     require(description.schedule().kind == backbone.kind, "the description's schedule is of another kind")
     require(description.capabilities == backbone.capabilities, "the description has other capabilities")
@@ -36,7 +36,7 @@ def the_description_says_the_same_as_the_model(case: Case) -> None:
 
 
 def levels_fall_to_a_clean_end(case: Case) -> None:
-    """From noise to data, each level lies below the one before, and so does its sigma."""
+    """Each noise level, and its sigma, lies below the one before."""
     levels = [*case.timesteps(), END]
     sigmas = [case.backbone.coefficients(level).sigma for level in levels]
     for name, falling in (("level", levels), ("sigma", sigmas)):
@@ -46,7 +46,7 @@ def levels_fall_to_a_clean_end(case: Case) -> None:
 
 
 def moving_there_and_back_is_the_identity(case: Case) -> None:
-    """With one prediction, in double precision, at 4 and at 10 steps."""
+    """A step there and back with one prediction changes nothing, at 4 and at 10 steps in double precision."""
     backbone, noise = case.backbone, case.noise.double()
     for steps in {case.steps(4), case.steps(10)}:
         level = backbone.timesteps(steps)[0]
@@ -58,7 +58,7 @@ def moving_there_and_back_is_the_identity(case: Case) -> None:
 
 
 def x0_epsilon_and_velocity_agree(case: Case) -> None:
-    """Alpha x_0 + sigma epsilon gives the latents, and velocity is epsilon - x_0."""
+    """The latents are alpha x_0 + sigma epsilon, and the velocity is epsilon - x_0."""
     backbone, noise = case.backbone, case.noise
     level = case.timesteps()[1]
     prediction = backbone.predict(noise, level, case.conditioning, 1.0)
@@ -69,7 +69,7 @@ def x0_epsilon_and_velocity_agree(case: Case) -> None:
 
 
 def predictions_are_float32(case: Case) -> None:
-    """Whatever the network computes in, and with both branches where there are two."""
+    """Predictions are float32 whatever the network computes in, for both branches where there are two."""
     branches = case.backbone.predict_branches(case.noise, case.timesteps()[0], case.conditioning)
     found = branches.conditional
     alike = found.dtype == torch.float32 and found.shape == case.noise.shape
@@ -81,7 +81,7 @@ def predictions_are_float32(case: Case) -> None:
 
 
 def forwards_are_counted(case: Case) -> None:
-    """A sample through the network is 1, a guided evaluation 2, and guidance 1 runs no unconditional half."""
+    """A sample costs one forward, or two with guidance; at guidance 1 the unconditional branch does not run."""
     for scale, each in ((1.0, 1), (SCALE, 2 if case.guided else 1)):
         before = case.backbone.cost
         case.sample(scale)
@@ -93,7 +93,7 @@ def forwards_are_counted(case: Case) -> None:
 
 
 def backwards_are_counted(case: Case) -> None:
-    """A gradient through the network reaches the latents and is counted."""
+    """A gradient through the network reaches the latents, and is counted."""
     backbone, before = case.backbone, case.backbone.cost
     with torch.enable_grad():
         latents = case.noise.clone().requires_grad_()
@@ -104,7 +104,7 @@ def backwards_are_counted(case: Case) -> None:
 
 
 def guidance_is_affine_in_its_scale(case: Case) -> None:
-    """Where there are two branches, unless the description says that more is done with their mixture."""
+    """Guidance is affine in its scale, unless the description says that the mixture is changed further."""
     if not case.guided or not case.backbone.description.affine_guidance:
         return
     backbone, level = case.backbone, case.timesteps()[1]
@@ -113,7 +113,7 @@ def guidance_is_affine_in_its_scale(case: Case) -> None:
 
 
 def branches_computed_before_change_nothing_but_the_cost(case: Case) -> None:
-    """The first evaluation of some or all samples can be given; one of another level is not used."""
+    """A given first evaluation, of some or all samples, changes only the cost; one of another level is not used."""
     if not case.guided:
         return
     backbone, plain = case.backbone, case.sample()
@@ -134,7 +134,7 @@ def branches_computed_before_change_nothing_but_the_cost(case: Case) -> None:
 
 
 def a_batch_is_its_singles(case: Case) -> None:
-    """A sample alone gives what it gives beside another."""
+    """A sample gives the same result alone and beside another."""
     whole = case.sample()
     require(whole.shape == case.noise.shape and whole.dtype == torch.float32, f"samples {whole.dtype}")
     for index in range(2):
@@ -144,7 +144,7 @@ def a_batch_is_its_singles(case: Case) -> None:
 
 
 def a_prompt_is_encoded_alike_alone_and_in_a_batch(case: Case) -> None:
-    """Twice in a batch it gives the same bits, and the embeddings have the sizes that are said."""
+    """A prompt gets the same embeddings alone and in a batch, and they have the stated sizes."""
     backbone, (first, second) = case.backbone, case.prompts
     both, alone = backbone.encode([first, second, first]), backbone.encode([first])
     require(both.prompts == (first, second, first), f"returns the prompts {both.prompts}")
@@ -162,7 +162,7 @@ def a_prompt_is_encoded_alike_alone_and_in_a_batch(case: Case) -> None:
 
 
 def pictures_lie_in_the_unit_range(case: Case) -> None:
-    """And they carry gradients; a family without ``decode`` says so."""
+    """Pictures lie in [0, 1] and carry gradients; a family without ``decode`` says so."""
     backbone, able = case.backbone, "decode" in case.backbone.capabilities
     if not able:
         decode = partial(backbone.decode, case.noise)
@@ -182,13 +182,13 @@ def pictures_lie_in_the_unit_range(case: Case) -> None:
 
 
 def given_levels_equal_to_the_spacing_change_nothing(case: Case) -> None:
-    """``timesteps=`` visits what it is given."""
+    """Sampling with the usual levels as ``timesteps=`` gives the usual result."""
     found = case.sample(timesteps=case.timesteps(3))
     require(torch.equal(found, case.sample()), "the same levels give other latents")
 
 
 def impossible_steps_are_refused(case: Case) -> None:
-    """Described or loaded, in one line that names ``num_inference_steps``."""
+    """An impossible number of steps is refused in one line that names ``num_inference_steps``."""
     for model in (case.backbone, case.backbone.description):
         for count in (0, -1, True, 2.5, "4"):
             take = partial(check_sampler, "default", model, count)  # type: ignore[arg-type]
@@ -215,7 +215,7 @@ LAWS: dict[str, Law] = {
         impossible_steps_are_refused,
     )
 }
-"""Every law by its name in words."""
+"""Every law by its name in words; its docstring's first line says what holds, and ``npnet check`` shows it."""
 
 
 def _close(found: Tensor, expected: Tensor, what: str, tolerance: float) -> None:

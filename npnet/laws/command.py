@@ -1,7 +1,8 @@
-"""``npnet check FAMILY=NAME``: the laws of a family on one member, each with its verdict.
+"""``npnet check FAMILY=NAME``: Test a noise method, metric, backbone or network against the laws of its family.
 
-A member of one's own lies in a folder that ``--config-dir`` names. A noise method is checked on the built-in model, or
-on ``backbone=NAME``. Every key of the member can be given as it is in the commands (``noise.mine.strength=2``).
+Each law is printed with "holds" or "broken". The YAML file of your own member lies in a folder that --config-dir names.
+A noise method is tested on the built-in model, or on backbone=NAME. Keys of the member are set as in the other commands
+(noise.mine.strength=2).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     family, name, config = _composed(arguments)
     laws, case = _LOADERS[family](config)
     verdicts = list(judged(laws, case))
-    _print(f"{family}={name}", verdicts)
+    _print(f"{family}={name}", laws, verdicts)
     return 1 if any(reason for _, reason in verdicts) else 0
 
 
@@ -131,11 +132,17 @@ def _network(config: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 _LOADERS = {"noise": _noise, "metric": _metric, "backbone": _backbone, "network": _network}
 
 
-def _print(title: str, verdicts: Sequence[Verdict]) -> None:
+def sentence(law: Callable[[Any], None]) -> str:
+    """Return what a law says, in the words of its docstring."""
+    return (law.__doc__ or law.__name__).splitlines()[0].replace("``", "`")
+
+
+def _print(title: str, laws: dict[str, Callable[[Any], None]], verdicts: Sequence[Verdict]) -> None:
     table = Table(title=title, box=None, pad_edge=False, title_justify="left", show_header=False)
     for name, reason in verdicts:
         verdict = Text("holds", "green") if reason is None else Text("broken", "bold red")
-        table.add_row(verdict, Text(name if reason is None else f"{name}: {reason}"))
+        said = sentence(laws[name])
+        table.add_row(verdict, Text(said if reason is None else f"{said} Found: {reason}"))
     PlainConsole(soft_wrap=True).print(table)
     broken = sum(reason is not None for _, reason in verdicts)
     print(f"{len(verdicts)} laws, {broken} broken")

@@ -39,7 +39,7 @@ def pictures(scorer: Scorer, size: tuple[int, int] = (44, 36), name: str = "law"
 
 @torch.no_grad()
 def scores_are_finite_floats_one_for_each_picture(scorer: Scorer) -> None:
-    """``(B,)`` float32 without NaN, for wide and tall pictures alike."""
+    """Scores are float32, one for each picture, without NaN, for wide and tall pictures alike."""
     for size in ((44, 36), (20, 61), (90, 33)):
         scores = scorer.score(pictures(scorer, size), texts(scorer))
         require(scores.shape == (BATCH,), f"returned {tuple(scores.shape)} for {BATCH} pictures")
@@ -49,7 +49,7 @@ def scores_are_finite_floats_one_for_each_picture(scorer: Scorer) -> None:
 
 @torch.no_grad()
 def a_picture_does_not_depend_on_its_batch(scorer: Scorer) -> None:
-    """A picture alone scores as it does beside others, in whatever order they come."""
+    """A picture gets the same score alone, beside others, and in any order."""
     images, prompts, order = pictures(scorer), texts(scorer), [2, 0, 1]
     together = scorer.score(images, prompts)
     alone = torch.cat([scorer.score(images[i : i + 1], prompts[i : i + 1]) for i in range(BATCH)])
@@ -60,7 +60,7 @@ def a_picture_does_not_depend_on_its_batch(scorer: Scorer) -> None:
 
 @torch.no_grad()
 def prompts_decide_where_they_are_used(scorer: Scorer) -> None:
-    """One picture scores differently under different prompts where ``uses_prompt`` says so, and else alike.
+    """Different prompts give a picture different scores where ``uses_prompt`` says so, and equal ones otherwise.
 
     A metric that says right or wrong may call noise wrong under every prompt; so all equal zero is no fault.
     """
@@ -74,7 +74,7 @@ def prompts_decide_where_they_are_used(scorer: Scorer) -> None:
 
 
 def what_cannot_be_scored_is_refused(scorer: Scorer) -> None:
-    """Pictures outside [0, 1], and another number of prompts than pictures, raise ``ValueError``."""
+    """Pictures outside [0, 1], and a wrong number of prompts, raise ``ValueError``."""
     images, prompts = pictures(scorer), texts(scorer)
     wrong: tuple[tuple[str, Tensor, Sequence[str]], ...] = (
         ("pictures in [-1, 1]", images * 2 - 1, prompts),
@@ -87,7 +87,7 @@ def what_cannot_be_scored_is_refused(scorer: Scorer) -> None:
 
 @torch.no_grad()
 def a_comparison_is_a_probability(scorer: Scorer) -> None:
-    """Within [0, 1], one half against itself, one in sum both ways round, and on the side of the better score."""
+    """A comparison is in [0, 1], 1/2 with itself, adds up to 1 both ways round, and favours the better score."""
     a, b, prompts = pictures(scorer), pictures(scorer, name="another"), texts(scorer)
     itself = scorer.compare(a, a, prompts)
     _require_close(itself, torch.full((BATCH,), 0.5), "a picture against itself is not one half")
@@ -99,7 +99,7 @@ def a_comparison_is_a_probability(scorer: Scorer) -> None:
 
 
 def gradients_reach_the_pictures_where_declared(scorer: Scorer) -> None:
-    """Finite gradients, not all zero, where ``differentiable`` says so; none where it does not."""
+    """Gradients are finite and not all zero where ``differentiable`` says so, and there are none otherwise."""
     images = pictures(scorer).requires_grad_()
     scores = scorer.score(images, texts(scorer))
     declared = bool(scorer.metric.differentiable)
@@ -114,7 +114,7 @@ def gradients_reach_the_pictures_where_declared(scorer: Scorer) -> None:
 
 
 def pictures_of_pil_and_tensors_score_alike(scorer: Scorer) -> None:
-    """The same 8-bit pixels score alike as PIL pictures and as tensors; PIL pictures of any sizes go together."""
+    """The same 8-bit pixels score alike as PIL pictures and as tensors; PIL pictures may differ in size."""
     pixels = (pictures(scorer) * 255).round().byte()
     files = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pixels]
     with torch.no_grad():
@@ -134,7 +134,7 @@ def pictures_of_pil_and_tensors_score_alike(scorer: Scorer) -> None:
 
 @torch.no_grad()
 def a_video_is_averaged_over_its_frames(scorer: Scorer) -> None:
-    """A video of two frames scores the mean of its frames."""
+    """A video of two frames gets the mean of its frames' scores."""
     frames, prompts = pictures(scorer), texts(scorer)
     video = torch.stack([frames, frames.flip(0)], dim=1)
     each = torch.stack([scorer.score(video[:, i], prompts) for i in range(2)])
@@ -143,7 +143,7 @@ def a_video_is_averaged_over_its_frames(scorer: Scorer) -> None:
 
 @torch.no_grad()
 def every_picture_scored_is_counted(scorer: Scorer) -> None:
-    """``meter.calls`` grows by the pictures scored, as tensors and as PIL pictures."""
+    """``meter.calls`` counts every picture that is scored, as a tensor or as a PIL picture."""
     before = scorer.meter.calls
     scorer.score(pictures(scorer)[:2], texts(scorer)[:2])
     require(scorer.meter.calls == before + 2, f"counted {scorer.meter.calls - before} of 2 pictures")
@@ -153,7 +153,7 @@ def every_picture_scored_is_counted(scorer: Scorer) -> None:
 
 @torch.no_grad()
 def a_long_prompt_is_cut_and_noted(scorer: Scorer) -> None:
-    """A prompt beyond ``text_length`` is scored all the same, and the notes say that it was cut."""
+    """A prompt longer than ``text_length`` is still scored, and a note says that it was cut."""
     if scorer.text_length is None or not scorer.metric.uses_prompt:
         return
     long = "q " * (scorer.text_length + 1)
@@ -166,7 +166,7 @@ def a_long_prompt_is_cut_and_noted(scorer: Scorer) -> None:
 
 
 def the_description_travels(scorer: Scorer) -> None:
-    """The description goes to a worker by pickle and comes back equal; its own check passes."""
+    """The description survives pickling, and its own check passes."""
     metric = scorer.metric
     again = pickle.loads(pickle.dumps(metric))
     require(again == metric, "the description is not equal to itself after pickle")
@@ -176,7 +176,7 @@ def the_description_travels(scorer: Scorer) -> None:
 
 
 def the_description_needs_no_torch(scorer: Scorer) -> None:
-    """Importing the description imports no torch, where it names its runtime by ``"module:Class"``."""
+    """Importing the description imports no torch, where it names its runtime as ``"module:Class"``."""
     kind = type(scorer.metric)
     if isinstance(kind.runtime, type):
         return  # one file for both
@@ -202,7 +202,7 @@ LAWS: dict[str, Law] = {
         the_description_needs_no_torch,
     )
 }
-"""Every law by its name in words."""
+"""Every law by its name in words; its docstring's first line says what holds, and ``npnet check`` shows it."""
 
 
 def _require_close(a: Tensor, b: Tensor, otherwise: str) -> None:

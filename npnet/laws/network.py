@@ -43,7 +43,7 @@ def inputs(network: NoiseNetwork, batch: int = 2, name: str = "law") -> dict[str
 
 @torch.no_grad()
 def golden_noise_is_like_the_noise(network: NoiseNetwork) -> None:
-    """The result has the noise's shape and dtype, and is finite; the noise itself is left as it was."""
+    """The result has the noise's shape and dtype and is finite; the noise itself is left unchanged."""
     given = inputs(network)
     before = given["noise"].clone()
     golden = network(**given)
@@ -57,7 +57,7 @@ def golden_noise_is_like_the_noise(network: NoiseNetwork) -> None:
 
 @torch.no_grad()
 def a_sample_does_not_depend_on_its_batch(network: NoiseNetwork) -> None:
-    """A sample alone gives what it gives beside another, to 1e-5 of the noise's size."""
+    """A sample gives the same result alone and beside another, to 1e-5 of the noise's size."""
     given = inputs(network)
     together = network(**given)
     for row in range(2):
@@ -76,7 +76,7 @@ def evaluation_is_deterministic(network: NoiseNetwork) -> None:
 
 @torch.no_grad()
 def a_decomposition_given_is_the_one_computed(network: NoiseNetwork) -> None:
-    """What ``decomposer`` returns can be pickled as a function, and gives what the network computes by itself."""
+    """The function ``decomposer`` can be pickled, and gives the decomposition that the network itself computes."""
     decompose = network.decomposer()
     if decompose is None:
         return
@@ -87,7 +87,7 @@ def a_decomposition_given_is_the_one_computed(network: NoiseNetwork) -> None:
 
 @torch.no_grad()
 def what_is_saved_is_loaded(network: NoiseNetwork) -> None:
-    """The class loads what it saved: the same configuration, plain JSON, and the same bits out."""
+    """The class loads what it saved: the same configuration, in plain JSON, and the same output, bit for bit."""
     given = inputs(network)
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
@@ -104,7 +104,7 @@ def what_is_saved_is_loaded(network: NoiseNetwork) -> None:
 
 @torch.no_grad()
 def a_folder_is_loaded_by_its_own_class_alone(network: NoiseNetwork) -> None:
-    """Another network's class refuses the folder in one line, and imports nothing that it names."""
+    """Another network's class refuses the folder in one line, and imports nothing that the folder names."""
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
         load = partial(_Stranger.from_pretrained, folder)
@@ -113,7 +113,7 @@ def a_folder_is_loaded_by_its_own_class_alone(network: NoiseNetwork) -> None:
 
 
 def training_reaches_weights(network: NoiseNetwork) -> None:
-    """A loss on the result has a gradient for at least one weight, and none that is not finite."""
+    """A loss on the result gives at least one weight a gradient, and every gradient is finite."""
     network.train()
     try:
         loss = (network(**inputs(network)) - 1).square().mean()  # a result of 0 at the start has a gradient too
@@ -129,7 +129,7 @@ def training_reaches_weights(network: NoiseNetwork) -> None:
 
 @torch.no_grad()
 def what_does_not_fit_is_refused(network: NoiseNetwork) -> None:
-    """Noise of other channels, and a prompt that is missing or of another width, raise ``ValueError``."""
+    """Noise with wrong channels, and a prompt that is missing or has a wrong width, raise ``ValueError``."""
     given = inputs(network)
     wrong: list[Mapping[str, Any]] = []
     if "latent_channels" in network.sizes:
@@ -157,7 +157,7 @@ LAWS: dict[str, Law] = {
         what_does_not_fit_is_refused,
     )
 }
-"""Every law by its name in words."""
+"""Every law by its name in words; its docstring's first line says what holds, and ``npnet check`` shows it."""
 
 
 class _Stranger(NoiseNetwork):

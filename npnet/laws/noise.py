@@ -96,7 +96,7 @@ class Run:
 
 
 def the_noise_keeps_shape_dtype_and_holds_numbers(case: Case) -> None:
-    """The result has the shape and dtype of what was given, is finite, and carries no graph."""
+    """The result has the shape and dtype of the given noise, is finite, and carries no graph of gradients."""
     for dtype in (torch.float32, torch.float16):
         run = case.once() if dtype == torch.float32 else case.run(dtype=dtype)
         golden = run.result.noise
@@ -107,7 +107,7 @@ def the_noise_keeps_shape_dtype_and_holds_numbers(case: Case) -> None:
 
 
 def the_same_seeds_give_the_same_bits(case: Case) -> None:
-    """Two runs agree bit for bit, whatever torch's own generator gives: every draw is from the given generators."""
+    """Two runs with the same seeds agree bit for bit, and draw only from the given generators."""
     one = case.once()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(987)
@@ -118,7 +118,7 @@ def the_same_seeds_give_the_same_bits(case: Case) -> None:
 
 
 def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
-    """Alone, a sample has the same draws, bit for bit, and the same noise to 1e-5."""
+    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise to 1e-5."""
     whole = case.once()
     for row in case.rows():
         alone = case.run([row])
@@ -129,7 +129,7 @@ def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
 
 
 def the_variance_stays_in_its_bound(case: Case) -> None:
-    """The variance of each sample lies in ``variance_bound``, up to what so few numbers spread by themselves."""
+    """The variance of each sample lies in ``variance_bound``, up to sampling error."""
     run = case.once()
     slack = 5 * (2 / run.noise[0].numel()) ** 0.5
     low, high = case.method.variance_bound
@@ -139,14 +139,14 @@ def the_variance_stays_in_its_bound(case: Case) -> None:
 
 
 def the_cost_is_the_one_that_forwards_says(case: Case) -> None:
-    """``forwards`` is what is measured, or None."""
+    """The measured denoiser forwards are those that ``forwards`` states, unless it returns None."""
     said, run = case.method.forwards(case.backbone.description), case.once()
     measured = run.cost.forwards / len(run.noise)
     require(said is None or said == measured, f"forwards() says {said}, measured were {measured:g} for each sample")
 
 
 def the_inputs_and_the_backbone_stay_as_they_were(case: Case) -> None:
-    """Neither the given noise nor the embeddings nor the backbone's attributes and modes change."""
+    """The given noise, the embeddings, and the backbone with its modes are left unchanged."""
     rows, backbone = case.rows(), case.backbone
     noise = case.noise(rows)
     with torch.no_grad():
@@ -164,7 +164,7 @@ def the_inputs_and_the_backbone_stay_as_they_were(case: Case) -> None:
 
 
 def a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with(case: Case) -> None:
-    """``shares_first_evaluation`` is kept, and sampling from the shared branches is the sampling without."""
+    """The result has ``first_branches`` where ``shares_first_evaluation`` says so, and sampling can start from them."""
     run, steps = case.once(), case.num_inference_steps
     branches = run.result.first_branches
     promised = case.method.shares_first_evaluation(steps)
@@ -181,7 +181,7 @@ def a_first_evaluation_that_is_promised_is_the_one_sampling_starts_with(case: Ca
 
 
 def a_finished_sample_is_the_one_that_sampling_makes(case: Case) -> None:
-    """``finishes`` is kept, and what the result carries is what sampling from its noise gives, bit for bit."""
+    """The result is ``finished`` where ``finishes`` says so, with what sampling from its noise gives, bit for bit."""
     run, sampling = case.once(), (case.num_inference_steps, case.guidance_scale)
     promised, finished = case.method.finishes(case.backbone.description, *sampling), run.result.finished
     require(promised == (finished is not None), f"promised: {promised}, given: {finished is not None}")
@@ -193,7 +193,7 @@ def a_finished_sample_is_the_one_that_sampling_makes(case: Case) -> None:
 
 
 def a_trace_rises_and_ends_at_the_cost(case: Case) -> None:
-    """Where the method searches, the best score never falls, and the forwards add up to what was spent."""
+    """In a search, the best score never falls, and the trace ends at the forwards that were spent."""
     run = case.once()
     if not run.result.trace:
         return
@@ -213,14 +213,14 @@ def the_description_travels(case: Case) -> None:
 
 
 def the_description_cannot_be_changed(case: Case) -> None:
-    """A description is frozen: assigning to a key is refused."""
+    """The description is frozen: assigning to a key raises an error."""
     for name in case.method.__dataclass_fields__:
         assign = partial(setattr, case.method, name, getattr(case.method, name))
         require_refusal(AttributeError, assign, f"{name} can be assigned")
 
 
 def the_description_imports_no_torch(case: Case) -> None:
-    """Importing the module of the description brings in no heavy package; asked of this project's own methods only."""
+    """Importing the description imports no torch (checked for methods of this project only)."""
     module = type(case.method).__module__
     if not module.startswith("npnet."):
         return
@@ -247,4 +247,4 @@ LAWS: dict[str, Law] = {
         the_description_imports_no_torch,
     )
 }
-"""Every law by its name in words."""
+"""Every law by its name in words; its docstring's first line says what holds, and ``npnet check`` shows it."""

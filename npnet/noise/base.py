@@ -1,7 +1,8 @@
 """The contract of noise methods: initial noise in, better initial noise out.
 
 A ``NoiseMethod`` is what a YAML of ``conf/noise/`` builds: a frozen dataclass of its keys, which says what the method
-needs and costs and imports no torch. ``load`` returns the ``LoadedMethod`` (``npnet.noise.runtime``) that does it.
+needs and costs. It imports no torch. ``load`` returns the ``LoadedMethod`` (``npnet.noise.runtime``) that does the
+work.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoiseMethod(Description):
-    """One way to better noise; a member is a file here, one in ``runtime/``, and a YAML in ``conf/noise/``.
+    """The description of a noise method. A new method is a file here, one in ``runtime/``, and a YAML.
 
-    What follows are properties because some methods decide them by their keys; a class attribute (without an
-    annotation, which would make it a key) does as well.
+    The properties below may depend on the keys. Where one does not, a class attribute replaces it. The attribute must
+    have no annotation, because an annotation would make it a key.
     """
 
     is_null_control: ClassVar[bool] = False
@@ -50,16 +51,16 @@ class NoiseMethod(Description):
 
     @property
     def applied_network(self) -> NetworkSource | None:
-        """The trained network that the result comes through; None where there is none."""
+        """The trained network that the method applies; None where it applies none."""
         return None
 
     @property
     def variance_bound(self) -> tuple[float, float]:
-        """Bounds on the per-sample variance of the returned noise, for N(0, I) given."""
+        """Lower and upper bound on the variance of each returned sample, for a given noise from N(0, I)."""
         return (0.9, 1.1)
 
     def check_backbone(self, backbone: BackboneTraits) -> None:
-        """Refuse, before it is loaded, a backbone that the method cannot run on; ``needs`` is asked elsewhere.
+        """Refuse a backbone that the method cannot run on, before it is loaded; ``needs`` is checked elsewhere.
 
         Raises:
             UserError: says what is missing, or that the model's schedule has no such number of steps.
@@ -69,19 +70,19 @@ class NoiseMethod(Description):
             backbone.schedule().steps(num_inference_steps)
 
     def forwards(self, backbone: BackboneTraits) -> int | None:
-        """Return the documented denoiser forwards for one sample, sampling excluded; None where it depends on data."""
+        """Return the denoiser forwards for one sample, without the sampling; None where they depend on the data."""
         return None
 
     def shares_first_evaluation(self, num_inference_steps: int) -> bool:
-        """Say whether the result carries the ``first_branches`` that sampling with so many steps starts from."""
+        """Say whether the result has the ``first_branches`` that sampling with so many steps starts from."""
         return False
 
     def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
-        """Say whether the result carries what sampling from it would give, with these settings of the sampling."""
+        """Say whether the result also holds the finished sample, for these settings of the sampling."""
         return False
 
     def picture_forwards(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> int | None:
-        """Return the documented denoiser forwards of one picture, the sampling included; None as in ``forwards``."""
+        """Return the denoiser forwards of one picture, with the sampling; None as in ``forwards``."""
         own = self.forwards(backbone)
         if own is None or self.finishes(backbone, num_inference_steps, guidance_scale):
             return own
@@ -95,7 +96,7 @@ class NoiseMethod(Description):
             scorers: loaded metrics by label, those of ``self.scorers`` among them.
 
         Raises:
-            UserError: a scorer is not there, what the method reads from disk is damaged or does not fit.
+            UserError: a scorer is missing, or a file that the method reads is damaged or does not fit.
         """
         return self.runtime_class()(self, backbone, scorers)
 

@@ -1,4 +1,4 @@
-"""Best of N: draw N noises, keep the one whose picture scores best; what every search has to beat at equal cost."""
+"""Best of N: draw N noises and keep the one whose picture scores best. Every search must beat this at equal cost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class BestOfN(SearchMethod):
     """Random search ("Inference-time scaling for diffusion models beyond scaling denoising steps", 2501.09732).
 
-    The candidates are the noise that was given and ``num_candidates`` - 1 fresh draws, so one candidate is the
-    standard noise, and costs nothing. Any metric can be the verifier; it needs no gradients. With ``proposal`` every
-    candidate comes through the network, so that one candidate is the network's noise.
+    The candidates are the given noise and ``num_candidates`` - 1 fresh draws. With one candidate, the method returns
+    the standard noise and costs nothing. Any metric can be the verifier, because it needs no gradients. With
+    ``proposal``, the network changes every candidate first, so with one candidate the result is the network's noise.
 
     Args:
         num_inference_steps: see ``SearchMethod``.

@@ -1,14 +1,15 @@
 """DivIn: one Langevin step away from noises whose prompt pulls hardest (ICML 2026, arXiv 2606.02453).
 
 "Initialization is half the battle: generating diverse images from a guidance potential posterior".
-U(z) = ||x_0(z, prompt) - x_0(z, no prompt)|| of the first evaluation says how hard the prompt pulls; where it is
-large, the pictures of a prompt look alike. One step towards p(z) ~ exp(-tau U(z)) N(z; 0, I):
+U(z) = ||x_0(z, prompt) - x_0(z, no prompt)|| of the first evaluation measures how hard the prompt pulls. Where it is
+large, the pictures of a prompt look alike. The method takes one Langevin step towards p(z) ~ exp(-tau U(z)) N(z; 0, I):
 z' = z - eta (tau grad U(z) + z) + sqrt(2 eta) xi, xi ~ N(0, I).
 
-It is a method for diversity: it raises no score, and in some combinations the paper reports a slightly lower one.
-Without the gradient (``temperature`` 0) the variance is 1 + eta^2, and the result is a fresh draw near the given noise.
+This is a method for diversity. It raises no score, and the paper reports slightly lower scores in some combinations.
+At ``temperature`` 0 there is no gradient: the result is a fresh draw near the given noise, and its variance is 1 +
+eta^2.
 
-Known from the abstract and summaries of the paper; the authors' code has no licence and was not read.
+The method follows the abstract and summaries of the paper. The authors' code has no licence and was not read.
 """
 
 from __future__ import annotations

@@ -1,20 +1,22 @@
 """Semantic erasure and injection (NLN + TPW), "Beyond Randomness" (arXiv 2511.07756).
 
 1. Erase: z = (z_1 + ... + z_n) / sqrt(n), see ``semantic_erasure``.
-2. Ask the denoiser, at K levels t_k, for its prediction e_k = epsilon(z, t_k, prompt): always of the same z.
+2. Predict: the denoiser gives e_k = epsilon(z, t_k, prompt) at K levels t_k, each time for the same z.
 3. Inject: e = sum_k w_k e_k / sqrt(sum_k w_k^2), and z' = (z + delta e) / sqrt(1 + delta^2).
 
-The authors published the formulas and no code. n, K, t_k, w_k, delta, whether a prediction is conditional or guided,
-and what a flow model's prediction is, are our choices, and are keys. Two things to know when choosing:
+The authors published the formulas but no code. The following are our choices, and each is a key: n, K, t_k, w_k, delta,
+whether a prediction is conditional or guided, and what a flow model's prediction is. Two facts matter for these
+choices:
 
-- The normalisers assume independent terms of unit variance. Predictions of one z are nearly equal to each other and,
-  at noisy levels, to z: K = 3 equal unit predictions have a standard deviation of 1.73 after aggregation, and z' one of
-  1.86 at delta = 0.8. Hence ``renormalise``.
-- epsilon(z, t) is close to z at noisy levels, so +delta mostly rescales z; what is left points away from the model's
-  picture of the prompt, since epsilon = (z - alpha x_0) / sigma. A negative delta points towards it.
+- The normalisers assume independent terms of unit variance. But predictions of one z are nearly equal to each other
+  and, at noisy levels, to z. Three equal predictions of unit variance have a standard deviation of 1.73 after
+  aggregation, and z' then has one of 1.86 at delta = 0.8. ``renormalise`` corrects this.
+- epsilon(z, t) is close to z at noisy levels, so a positive delta mostly rescales z. The remainder points away from the
+  model's picture of the prompt, since epsilon = (z - alpha x_0) / sigma. A negative delta points towards this picture.
 
-In a flow model the prediction is the velocity v = epsilon - x_0; ``prediction`` says whether e_k is the epsilon it
-implies, z + (1 - t) v (the same move in every family), or v itself (how the authors' text can be read).
+In a flow model the prediction is the velocity v = epsilon - x_0. With ``prediction: epsilon``, e_k is the epsilon that
+v implies, z + (1 - t) v, which is the same move in every family. With ``prediction: velocity``, e_k is v itself, which
+is another reading of the authors' text.
 """
 
 from __future__ import annotations
@@ -47,10 +49,10 @@ class ErasureInjection(NoiseMethod):
         prediction: ``epsilon`` or ``velocity``.
         renormalise: of the result, per sample: ``none``, ``norm`` or ``std``, see ``semantic_erasure``.
 
-    All are our choice. The defaults were chosen on training prompts of the Shapes model (400 pairs, 4 steps, guidance
-    5.5, ``benchmarks/erasure_figures.py``), where they raise the judge by 11 points [7.8, 14.5] from 80 %; conditional
-    predictions raise it by 7.5 [3.5, 11.5], a second level (0.5) brings it back to 6.0 [2.5, 9.5], a delta of 0.1
-    costs 19 [14, 24], and n > 1 changes nothing. What suits another model is not known.
+    All defaults are our choice, made on training prompts of the Shapes model (400 pairs, 4 steps, guidance 5.5,
+    ``benchmarks/erasure_figures.py``). They raise the judge by 11 points [7.8, 14.5] from 80 %. Conditional predictions
+    raise it by 7.5 points [3.5, 11.5], and a second level (0.5) by 6.0 [2.5, 9.5]. A delta of 0.1 costs 19 points [14,
+    24], and n > 1 has no measurable effect. Whether these values suit another model is not known.
 
     Cost: K forwards, 2 K where ``guidance_scale`` is not 1; none at delta = 0.
     """
@@ -80,7 +82,7 @@ class ErasureInjection(NoiseMethod):
     @property
     def variance_bound(self) -> tuple[float, float]:
         """See ``NoiseMethod.variance_bound``."""
-        if self.renormalise == "none":  # for predictions of unit variance; K equal ones add up to sqrt(K)
+        if self.renormalise == "none":  # K equal predictions of unit variance add up to a standard deviation of sqrt(K)
             most = (1 + abs(self.delta) * len(self.positions) ** 0.5) ** 2 / (1 + self.delta**2)
             return (0.0, 1.1 * most)
         if self.renormalise == "norm":  # the mean square is 1, of which the mean may take a part

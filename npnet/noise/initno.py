@@ -1,18 +1,17 @@
-"""InitNO (CVPR 2024, arXiv 2404.04650): noise whose attention maps show every subject, each in its own place.
+"""InitNO (CVPR 2024, arXiv 2404.04650): optimise the noise until attention maps show every subject in its own place.
 
-A shift and a stretch of the noise, z = z_0 exp(log_variance / 2) + mean, are moved by Adam against a loss on the
-conditional branch's attention at the first timestep, L = L_cross + L_self + L_clean (see ``runtime.attention``), and
-are held within a divergence of 1e-3 from N(0, I). A noise with L_cross < 0.2 and L_self < 0.3 is a success. Up to 5
-rounds of 10 steps start from fresh noise each; where none succeeds, 50 more steps start from the noise that had come
-closest.
+Adam optimises a shift and a stretch of the noise, z = z_0 exp(log_variance / 2) + mean. The loss is L = L_cross +
+L_self + L_clean, on the attention of the conditional branch at the first timestep (see ``runtime.attention``). The
+divergence from N(0, I) is kept below 1e-3. A noise with L_cross < 0.2 and L_self < 0.3 is a success. There are up to 5
+rounds of 10 steps, each from fresh noise. If none succeeds, 50 more steps start from the noise that came closest.
 
-This is the noise optimisation alone. The authors' script also guides the sampling by the same losses
-(``run_sd=False``), so their "InitNO" is more than a better noise; here the sampling is left as it is.
+Only the noise is optimised here. The authors' script also guides the sampling by the same losses (``run_sd=False``), so
+their "InitNO" is more than better noise.
 
-Departures, all repairs of the published code: the divergence is brought below its limit by a capped loop (theirs can
-run for ever, their issue 2); the noise returned is the one whose loss was measured, not the step after it; the first
-success ends the search; fresh noise comes from the sample's generator; batched over prompts. L_self, which counts as 0
-in the loss while L_cross > 0.5, counts as 1 when noises are ranked, as theirs does.
+Differences from the published code: the loop that brings the divergence below its limit has a cap (theirs can run for
+ever, see their issue 2); the returned noise is the one whose loss was measured, not the step after it; the first
+success ends the search; fresh noise comes from the sample's generator; prompts are batched. As in the published code,
+while L_cross > 0.5, L_self counts as 0 in the loss and as 1 when noises are ranked.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Golden Noise, equations 1 and 2 and theorem E.1. With A, B the coefficients of t
     x' = x + K (eps_l - eps_w),   K = B / A = (a0 s1 - a1 s0) / a1 < 0
 
 for variance-preserving families (K = -0.385 at 10 steps of SDXL, -0.110 at 50) and K = t1 - t0 for flow matching,
-where ``eps`` is the velocity. The closed form is what is computed: it is exact where the predictions agree, and it
-needs no scheduler's inverse, whose argument changed meaning between diffusers versions.
+where ``eps`` is the velocity. The code computes this closed form. It is exact where the two predictions agree. It also
+needs no inverse scheduler, whose argument changed its meaning between diffusers versions.
 
 Symbols: eps_l = prediction at (x, t0) under ``guidance_scale`` (the paper's w_l), eps_w = prediction at x1 under
 ``inversion_guidance_scale`` (w_w).
@@ -36,16 +36,16 @@ class Inversion(NoiseMethod):
         guidance_scale: w_l, diffusers convention; the default is the sampling's.
         inversion_guidance_scale: w_w, diffusers convention (published: 1.0).
         num_inference_steps: sets the first step's length; the default is the sampling's.
-        cycles: how often the step there and back is taken (published: 1).
+        cycles: how often the noise is re-denoised (published: 1).
         time_label: see ``runtime.inversion.redenoise``.
 
-    Cost: 3 forwards (2 + 1 at ``inversion_guidance_scale`` 1) for each cycle, of which the first two serve the
-    sampling from the source noise too.
+    Cost: 3 forwards for each cycle at ``inversion_guidance_scale`` 1 (2 + 1), otherwise 4. Sampling from the source
+    noise can reuse the first two.
     """
 
     runtime = "npnet.noise.runtime.inversion:LoadedInversion"
     needs = ("unconditional_branch",)
-    # the step adds K (w_l - w_w)(cond - uncond): at 4 steps and strong guidance that is as large as the noise itself
+    # the step adds K (w_l - w_w)(cond - uncond), which at 4 steps and strong guidance is as large as the noise
     variance_bound = (0.5, 3.0)
 
     guidance_scale: Guidance
@@ -58,7 +58,7 @@ class Inversion(NoiseMethod):
         """See ``NoiseMethod.check_backbone``.
 
         Raises:
-            FieldError: the one step leads from noise to the picture, where no step back starts.
+            FieldError: the only step leads from noise to the picture, so there is no step back.
         """
         super().check_backbone(backbone)
         steps = self.num_inference_steps

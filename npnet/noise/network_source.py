@@ -26,21 +26,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NetworkSource(Description):
-    """A trained member of ``npnet.networks``: where it lies, and how much of it is applied.
+    """Where a trained network lies, and how much of it is applied.
 
     Args:
         network_path: a directory that ``train.py`` left (``network/``), an official ``.pth``, or a hub id; the default
             is the network that ships with the backbone; only Shapes ships one.
         text_term: ``off`` applies the network without its text term, and then needs no embeddings.
-        network: the place of the network's class, ``my_pkg.MyNet``, where it is not one of this project; what a folder
-            says of its class is not asked.
-        shipped: which of the networks that ship with the Shapes model, where no ``network_path`` is given:
-            ``recommended`` (a U-Net, pairs of two re-denoisings), ``paper`` (the published form) or ``reward`` (the
-            recommended one, trained further on the gradient of the scorer; experimental).
-        mean_shift: share of the prompt's mean shift that is applied, in [0, 1]. The mean shift is what the network
-            changes on average over noises; it moves every noise of a prompt the same way, and makes its pictures alike.
-            1 applies the network as it is; less keeps more diversity and gains less (ours, docs/frontier.md). It costs
-            ``NUM_PROBES`` forwards of the network for each prompt, and none of the diffusion model.
+        network: the class of the network, such as ``my_pkg.MyNet``, where it is not one of this project. The class that
+            a folder names is never used.
+        shipped: which network that ships with the Shapes model to use where no ``network_path`` is given:
+            ``recommended`` (a U-Net, trained on pairs that were re-denoised twice), ``paper`` (the published form) or
+            ``reward`` (the recommended one, then trained on the gradient of the scorer; experimental).
+        mean_shift: share of the prompt's mean shift that is applied, in [0, 1]. The mean shift is the network's average
+            change over noises. It moves every noise of a prompt in the same way, and so makes the pictures more alike.
+            1 applies the network unchanged; a smaller share keeps more diversity and gains less (ours,
+            docs/frontier.md). It costs ``NUM_PROBES`` forwards of the network for each prompt, and none of the
+            diffusion model.
     """
 
     network_path: Name | None = None
@@ -56,7 +57,7 @@ class NetworkSource(Description):
         super().__post_init__()
 
     def check(self) -> None:
-        """See ``Description.check``: a local path must be there, and hold a network."""
+        """See ``Description.check``: a local path must exist and hold a network."""
         if self.network is not None and not _is_place(self.network):
             raise FieldError("network", self.network, "the place of a class is needed, PACKAGE.CLASS")
         if self.network_path is None:
@@ -69,9 +70,9 @@ class NetworkSource(Description):
         self.folder(backbone)
 
     def check_fit(self, backbone: BackboneTraits) -> None:
-        """Refuse a network whose ``config.json`` says that it does not fit; asked before anything is loaded.
+        """Refuse a network whose ``config.json`` says that it does not fit, before anything is loaded.
 
-        A network that was trained for another model, or for latents of another size, is told by a warning.
+        A network that was trained for another model, or for latents of another size, causes a warning.
 
         Raises:
             FieldError: says what it was trained for.
@@ -84,7 +85,7 @@ class NetworkSource(Description):
             sizes = npnet_sizes(config if self.text_term is None else {**config, "text_term": "off"})
             size = tuple(config["latent_size"])
         except (KeyError, TypeError):
-            return  # no NPNet of ours: loading says of what it is
+            return  # not an NPNet of this project: loading says what it is
         shape = backbone.latent_shape()
         can_go = config["text_term"] != "off" and self.text_term is None
         fault = misfit(sizes, shape, backbone.embed_dims(), backbone.name, can_go_without_text=can_go)

@@ -1,17 +1,18 @@
-"""Noise Diffusion (CVPR 2025, arXiv 2411.16503) mixes fresh noise into the noise, less where its picture scores higher.
+"""Noise Diffusion (CVPR 2025, arXiv 2411.16503) mixes fresh noise in: the higher the picture scores, the less.
 
 One round mixes the noise z with fresh noise sigma, z' = sqrt(1 - gamma) z + sqrt(gamma) sigma, which is N(0, I) again
-where sigma is unselected. gamma = 1 - sqrt(s) follows the score s in [0, 1]; of N drawn sigma_i the one with the
-largest <g, v_i> / ||v_i||^2 is taken, where v_i = z'_i - z and g is the gradient of the score with respect to z.
+where sigma is unselected. The score s in [0, 1] sets gamma = 1 - sqrt(s). Of N fresh noises sigma_i, the round takes
+the one with the largest <g, v_i> / ||v_i||^2, where v_i = z'_i - z and g is the gradient of the score with respect to
+z.
 
 The published code treats the predictions of the denoiser as constants. The sampler is then z_0 = c z + (constants) with
-one scalar c (13.15 for SD 1.4, 1 for flow matching, whose velocity is held), so g = c dS/dz_0, and neither the choice
-nor a normalised step depends on c > 0. Hence no graph through the denoiser: g is taken through the decoder and the
-scorer alone.
+one scalar c > 0 (13.15 for SD 1.4; 1 for flow matching, whose velocity is kept constant), so g = c dS/dz_0. Neither the
+choice of sigma_i nor a normalised step depends on c. So no graph through the denoiser is needed: g is computed through
+the decoder and the scorer alone.
 
-Departures from the published code, all of which are repairs: pictures are in [0, 1] where the scorer expects that; the
-best noise seen is returned, not the last; candidates come from the sample's generator; batched over prompts; a
-sample whose score reaches a threshold stops (at a score of 1 gamma and every v_i are 0).
+Differences from the published code: pictures are in [0, 1] where the scorer expects that; the best noise seen is
+returned, not the last; candidates come from the sample's generator; prompts are batched; a sample stops when its score
+reaches a threshold (at a score of 1, gamma and every v_i are 0).
 
 Symbols: z ``noise``, sigma ``fresh``, s ``share`` (the score mapped to [0, 1]), g ``gradient``, M ``num_rounds``,
 N ``num_candidates``, T ``num_inference_steps``.
@@ -44,15 +45,16 @@ class NoiseDiffusion(SearchMethod):
         scorer: what is maximised, see ``SearchMethod``; published: VQAScore.
         variant: ``noise_diffusion``; ``random_diffusion`` (one candidate, no selection); ``random_sampling`` (fresh
             noise each round); ``pgd`` (z + step_size sqrt(d) g / ||g||: leaves N(0, I)); ``mean_variance`` (InitNO's
-            shift and stretch by Adam on the score, divergence at most 1e-3). None but the first is in the published
-            code, and their step sizes were not found: those are our choice.
+            shift and stretch by Adam on the score, divergence at most 1e-3). Only the first is in the published code.
+            The step sizes of the others are not published and are our choice.
         num_rounds: M (published: 50, though the published script for SD passes 1).
         num_candidates: N (published: 50).
         score_range: the scorer's values that count as s = 0 and s = 1 (published: 0 and 1, a probability).
         pgd_step_size: length of a step of ``pgd``, as a share of the noise's norm (our choice).
         learning_rate: of Adam in ``mean_variance`` (InitNO's 1e-2).
         budget: see ``SearchMethod``.
-        threshold: s at which a sample stops (our choice: 0.98); None never stops, and then a score of 1 stays put.
+        threshold: s at which a sample stops (our choice: 0.98). None never stops a sample, but at a score of 1 its
+            noise no longer changes.
         proposal: see ``SearchMethod``: of the first noise, and of every one that ``random_sampling`` draws.
         network_path: see ``SearchMethod``.
 

@@ -1,4 +1,4 @@
-"""Golden noise from a trained network: one small forward, no evaluation of the diffusion model."""
+"""Golden noise from a trained network: one forward of a small network, and none of the diffusion model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Network(NetworkSource, NoiseMethod):
     """Apply a trained member of ``npnet.networks`` (Golden Noise, section 3); the keys are ``NetworkSource``'s."""
 
     runtime = "npnet.noise.runtime.npnet:LoadedNetwork"
-    # a network trained by MSE shrinks the noise towards the mean of its targets
+    # a network trained with the MSE shrinks the noise towards the mean of its targets
     variance_bound = (0.4, 2.5)
 
     @property

@@ -1,21 +1,23 @@
-"""ReNO (NeurIPS 2024, arXiv 2406.04312): gradient ascent on the score, through the whole of a few-step sampler.
+"""ReNO (NeurIPS 2024, arXiv 2406.04312): gradient ascent on the score, through all steps of a few-step sampler.
 
 It maximises sum_i lambda_i r_i(picture) - 0.01 (||z||^2 / 2 - (d - 1) log ||z||); the second term is the log-density of
-the norm of d normal numbers and is largest at ||z|| = sqrt(d - 1). Nesterov SGD with a learning rate of 5, on gradients
-cut to a norm of 0.1: a first move of at most 0.95, and 5 in the limit, where ||z|| is 128 for SDXL-Turbo at 512 x 512.
+the norm of d normal numbers and is largest at ||z|| = sqrt(d - 1). The optimiser is Nesterov SGD with a learning rate
+of 5, on gradients clipped to a norm of 0.1. So the first step has a length of at most 0.95, and later steps of at most
+5, while ||z|| is 128 for SDXL-Turbo at 512 x 512.
 
-The best noise by the score without the regulariser is kept, and every noise is scored before the step away from it.
+Every noise is scored before the next step, and the one with the best score (without the regulariser) is returned.
 Published weights: ``{hpsv2: 5.0, imagereward: 1.0, pickscore: 0.05, clipscore: 0.01}``, clipscore (off by default) on
 the scale 100 cos of ViT-H; ours is 2.5 max(cos, 0), so 0.4 weighs the same.
 
-**White noise**: ``projection`` keeps the search among what looks like white Gaussian noise ("Gradient preconditioning
-for efficient and reliable reward-guided generation", ICML 2026, arXiv 2602.08646; formulas in ``runtime.white``). The
-gradient, the noise after each step, or both are moved to the nearest point with a flat spectrum. The paper projects
-both, and steps by Adam (0.1 for SDXL-Turbo, 0.02 for FLUX-schnell) without the regulariser; Adam's steps turn rounding
-into moves, so ours stay ReNO's.
+**White noise**: ``projection`` keeps the noise close to white Gaussian noise ("Gradient preconditioning for efficient
+and reliable reward-guided generation", ICML 2026, arXiv 2602.08646; formulas in ``runtime.white``). It moves the
+gradient, the noise after each step, or both to the nearest point with a flat spectrum. The paper projects both, and
+uses Adam (0.1 for SDXL-Turbo, 0.02 for FLUX-schnell) without the regulariser. Here the optimiser stays that of ReNO,
+because Adam amplifies rounding errors.
 
-Departures: the gradient is cut for each sample (the published code has batches of one), and a gradient that is not
-finite leaves its sample where it is. Gradients through long samplers are of no use (the authors' issue 4).
+Differences from the published code: the gradient is clipped for each sample (the published code has batches of one),
+and a gradient that is not finite leaves its sample unchanged. Gradients through long samplers are useless (the authors'
+issue 4).
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ BLOCK_SIZE = 16
 
 
 def check_white(num_values: int) -> None:
-    """Refuse noise whose frequencies do not divide into blocks.
+    """Refuse noise whose frequencies cannot be divided into blocks.
 
     Args:
         num_values: of one sample.
 
     Raises:
-        UserError: it is no multiple of 32.
+        UserError: the number is not a multiple of 32.
     """
     if num_values % (2 * BLOCK_SIZE):
         has = f"projection needs noise of a multiple of {2 * BLOCK_SIZE} numbers, and a sample has {num_values}"
@@ -63,7 +65,7 @@ def check_few_steps(num_inference_steps: int, most: int) -> None:
 
 @dataclass(frozen=True)
 class ReNO(SearchMethod):
-    """Reward-based noise optimisation, for models of few steps.
+    """Reward-based noise optimisation, for few-step models.
 
     Args:
         num_inference_steps: see ``SearchMethod`` (published: 1).
@@ -72,16 +74,17 @@ class ReNO(SearchMethod):
         num_iterations: pictures scored (published: 50).
         learning_rate: published: 5 (10 for Hyper-SD).
         momentum: Nesterov's (published: 0.9).
-        gradient_clip: norm that a sample's gradient is cut to (published: 0.1).
+        gradient_clip: norm to which a sample's gradient is clipped (published: 0.1).
         regularisation: weight of the norm's term (published: 0.01).
-        projection: what is made white: the ``gradient``, the ``noise`` after each step, or ``both`` (published by the
-            paper on it); None is ReNO as published.
-        max_inference_steps: longer samplers are refused: their gradients are useless and their graphs large (our
-            choice: 8).
+        projection: what is made white: the ``gradient``, the ``noise`` after each step, or ``both`` (as in arXiv
+            2602.08646); None is ReNO as published.
+        max_inference_steps: longer samplers are refused, because their gradients are useless and their graphs large
+            (our choice: 8).
         budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` (of the start) and ``network_path``.
 
-    Cost: ``num_iterations`` x ``num_inference_steps`` forwards (twice under guidance), as many backwards less one
-    iteration's, ``num_iterations`` scorer calls. The graph of every step is held at once.
+    Cost: ``num_iterations`` x ``num_inference_steps`` forwards (twice under guidance), the same number of backwards
+    except those of one iteration, and ``num_iterations`` scorer calls. The graphs of all steps are in memory at
+    once.
     """
 
     runtime = "npnet.noise.runtime.reno:LoadedReNO"
@@ -113,7 +116,7 @@ class ReNO(SearchMethod):
             check_white(math.prod(backbone.latent_shape()))
 
     def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
-        """See ``NoiseMethod.finishes``; a device may compute a sampling with gradients by other sums."""
+        """See ``NoiseMethod.finishes``; no, because a device may add in another order when it keeps gradients."""
         return False
 
     def forwards(self, backbone: BackboneTraits) -> int | None:

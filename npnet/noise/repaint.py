@@ -1,12 +1,13 @@
-"""Repaint: denoise a little, add fresh noise back, denoise again; the baseline of Golden Noise's SDXL table.
+"""Repaint: denoise a little, add fresh noise and denoise again. This is the baseline in the SDXL table of Golden Noise.
 
-RePaint (Lugmayr et al., CVPR 2022) resamples along the whole schedule. Golden Noise's code has it at the first step
-only, in a function that none of its scripts calls; that form is this method. From a level s back up to a level t,
+RePaint (Lugmayr et al., CVPR 2022) resamples along the whole schedule. The code of Golden Noise does so at the first
+step only, in a function that none of its scripts calls. This method has that form. From a level s back up to a level t,
 
     x_t = r x_s + sqrt(sigma_t^2 - r^2 sigma_s^2) z,   r = alpha_t / alpha_s,   z ~ N(0, I),
 
-which is r x_s + sqrt(1 - r^2) z for variance-preserving families, and leaves the marginal of x_t as it was. Flow
-matching has alpha = 0 at t = 1: r is 0, nothing of the denoised state is kept, and the method is refused.
+which is r x_s + sqrt(1 - r^2) z for variance-preserving families, and does not change the marginal distribution of x_t.
+In flow matching, alpha = 0 at t = 1, so r = 0 and nothing of the denoised state would be kept. The method is refused
+there.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ class Repaint(NoiseMethod):
         jump_length: sampler steps taken down before renoising (Golden Noise: 1; RePaint itself: 10).
         repeats: times the jump is taken (Golden Noise: 1; RePaint itself: 10).
 
-    Cost: ``jump_length`` x ``repeats`` forwards (twice under guidance), of which the first serves the sampling from the
-    source noise too.
+    Cost: ``jump_length`` x ``repeats`` forwards (twice that with guidance). Sampling from the source noise can reuse
+    the first.
     """
 
     runtime = "npnet.noise.runtime.repaint:LoadedRepaint"
-    # at 4 steps most of the returned noise is fresh, the rest is a guided prediction of larger variance
+    # at 4 steps most of the returned noise is fresh, and the rest is a guided prediction of larger variance
     variance_bound = (0.5, 3.0)
 
     guidance_scale: Guidance

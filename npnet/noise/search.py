@@ -1,18 +1,19 @@
-"""What methods that search share: which score they raise, and a budget.
+"""What all searches share: the score that they maximise, and their budget.
 
-A score is the weighted sum of the ``scorer`` metrics of the picture that the backbone's own deterministic sampler makes
-of the noise, under the sampling's settings. It is what the method optimises, so it is no independent evidence.
+A score is the weighted sum of the ``scorer`` metrics of a picture. The backbone's own deterministic sampler makes this
+picture from the noise, with the settings of the sampling. The method optimises the score, so the score is no
+independent evidence.
 
-Cost is counted in denoiser forwards for each sample, the sampling from the returned noise excluded: scoring a noise
-costs ``num_inference_steps`` forwards, twice that under guidance. Where the caller samples with the same settings, the
-winner's sample is handed over with its noise, and the sampling costs nothing: it is not made twice. (Not where a
-threshold made the batch smaller before the winner was found: a smaller batch rounds otherwise.)
+Cost is counted in denoiser forwards for each sample, without the sampling from the returned noise. Scoring a noise
+costs ``num_inference_steps`` forwards, and twice that with guidance. If the caller samples with the same settings, the
+winner's finished sample is returned with its noise, so that it is not sampled again. (This is not done where a
+threshold made the batch smaller before the winner was found, because a smaller batch rounds differently.)
 
-**Proposals**: a search may take its noises through a trained network first (``proposal: npnet``), which costs no
-forward of the denoiser. Best of N takes every candidate through it, the others the noise that they start from.
+**Proposals**: with ``proposal: npnet``, a trained network first changes the noises, which costs no forward of the
+denoiser. In best of N it changes every candidate, in the other searches the noise that they start from.
 
-A search follows small differences: where two candidates score alike to rounding, another batch size can decide
-otherwise. A budget of seconds makes the result depend on the machine, and is the one setting that does.
+A search follows small differences. Where two scores are equal up to rounding, another batch size can change the choice.
+A budget in seconds makes the result depend on the machine. No other setting does.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ def weights_of(scorer: Scorers | None) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Budget:
-    """What one search may spend; None is no limit.
+    """What one search may spend; None means no limit.
 
     Attributes:
-        forwards: denoiser forwards for each sample, the sampling from the result excluded; never exceeded.
-        seconds: for one batch of prompts; checked between rounds, a round being expected to last as long as the
-            longest so far.
+        forwards: denoiser forwards for each sample, without the sampling from the result; never exceeded.
+        seconds: for one batch of prompts. It is checked between rounds: the next round is expected to last as long as
+            the longest so far.
     """
 
     forwards: Count | None = None
@@ -81,12 +82,12 @@ class SearchMethod(NoiseMethod):
     Args:
         num_inference_steps: of the sampling that makes the pictures.
         guidance_scale: of the same.
-        scorer: what is maximised, see ``Scorers``; None is the first metric of the run that can be, which
-            ``npnet.compatibility.resolve`` puts here.
+        scorer: what is maximised, see ``Scorers``. None stands for the first metric of the run that can be maximised;
+            ``npnet.compatibility.resolve`` puts it here.
         budget: see ``Budget``.
-        threshold: score at which a sample is done, and costs no more forwards; None never stops a sample early.
-        proposal: takes noises through a trained network before they are scored; None scores them as drawn. The names
-            are those of ``noise=``: which of the networks that ship with the Shapes model.
+        threshold: score at which a sample is finished and costs no more forwards; None never stops a sample early.
+        proposal: the trained network that changes the noises before they are scored, named as in ``noise=`` (one of
+            those that ship with the Shapes model). None scores the noises as drawn.
         network_path: of that network, see ``noise.Network``; the default is the shipped one.
         mean_shift: of the same, see ``noise.Network``.
     """
@@ -147,12 +148,12 @@ class SearchMethod(NoiseMethod):
         return tuple(self.weights)
 
     def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
-        """See ``NoiseMethod.finishes``: the winner was sampled, in the same way where the settings are the same."""
+        """See ``NoiseMethod.finishes``: yes, where the search and the sampling have the same settings."""
         same = (self.num_inference_steps, self.guidance_scale) == (num_inference_steps, guidance_scale)
         return same and self.budget.rounds(1, self.round_forwards(backbone)) > 0
 
     def round_forwards(self, backbone: BackboneTraits | LoadedBackbone) -> int:
-        """Return what scoring one noise costs: forwards of each sample."""
+        """Return the forwards that scoring one noise costs each sample."""
         return self.num_inference_steps * num_branches(backbone, self.guidance_scale)
 
     def foretold(self, num_rounds: int, backbone: BackboneTraits) -> int | None:

@@ -1,8 +1,8 @@
 """Semantic erasure by noise latent normalisation (NLN), "Beyond Randomness" (arXiv 2511.07756): a null control.
 
-z = (z_1 + ... + z_n) / sqrt(n) of independent normal draws is said to dilute what each of them means to the model. In
-distribution it is a fresh draw: N(0, I), and independent of the prompt. So no mean effect over seeds is possible; what
-a comparison shows for this method is the noise of the comparison.
+The paper says that z = (z_1 + ... + z_n) / sqrt(n) of independent normal draws dilutes what each of them means to the
+model. In distribution, z is a fresh draw: N(0, I) and independent of the prompt. So no mean effect over seeds is
+possible. Any difference that a comparison shows for this method is chance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SemanticErasure(NoiseMethod):
     """NLN alone; see the module's docstring for what it can and cannot show.
 
     Args:
-        num_noises: n, the noise that was given included (unpublished; our choice: 8); 1 is the identity.
+        num_noises: n, with the given noise among them (not published; our choice: 8); 1 returns the given noise.
         renormalise: per sample: ``none``, ``norm`` or ``std``, see ``runtime.semantic_erasure.renormalise`` (the
             authors' text can be read either way; our choice: none, as the formula has it).
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class ZeroOrderSearch(SearchMethod):
     """Zero-order search ("Inference-time scaling for diffusion models beyond scaling denoising steps", 2501.09732).
 
-    Round 0 scores the noise that was given, the first pivot. Each further round scores ``num_candidates`` neighbours of
-    the pivot and moves it to the best noise seen so far; the paper moves to the best neighbour even where the pivot
-    was better. Mixing with sqrt(1 - radius^2) keeps the variance.
+    Round 0 scores the given noise, which is the first pivot. Each further round scores ``num_candidates`` neighbours of
+    the pivot and moves it to the best noise seen so far; the paper moves to the best neighbour even where the pivot was
+    better. Mixing with sqrt(1 - radius^2) keeps the variance.
 
     Args:
         num_inference_steps: see ``SearchMethod``.
@@ -26,7 +26,7 @@ class ZeroOrderSearch(SearchMethod):
         scorer: see ``SearchMethod``; needs no gradients.
         num_rounds: K (our choice: 4).
         num_candidates: N neighbours a round (our choice: 4).
-        radius: in [0, 1]: 0 stays, 1 draws anew (our choice: 0.3).
+        radius: in [0, 1]: 0 stays at the pivot, 1 draws a fresh noise (our choice: 0.3).
         budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` (of the first pivot) and ``network_path``.
 
     Cost: (K N + 1) x ``num_inference_steps`` forwards (twice under guidance), K N + 1 scorer calls.

@@ -1,4 +1,4 @@
-"""What noise methods do; their descriptions are one level up."""
+"""The runtimes of noise methods; their descriptions are one level up."""
 
 from npnet.noise.runtime.base import LoadedMethod
 

@@ -1,7 +1,7 @@
 """Attention maps of a diffusers UNet, and InitNO's losses on them.
 
-``AttentionMaps`` captures the maps of one resolution while the UNet runs as it always does: each processor still makes
-the layer's output, and the maps are computed beside it, so predictions are those of the sampling, bit for bit.
+``AttentionMaps`` captures the maps of one resolution while the UNet runs as usual. Each processor still computes the
+layer's output, and the maps are computed in addition. So the predictions equal those of the sampling, bit for bit.
 
 Maps are means over layers and heads. Shape letters: h w cells of the maps, L tokens, N chosen tokens.
 """
@@ -165,7 +165,7 @@ def clean_loss(maps: Tensor) -> Tensor:
 
 
 def object_mask(token_map: Tensor) -> Tensor:
-    """Return ``(h, w)`` bool: the cells above Otsu's threshold that hang together with the peak, edge to edge."""
+    """Return ``(h, w)`` bool: the cells above Otsu's threshold that are connected to the peak by edges."""
     levels = to_levels(token_map.detach().float().cpu())
     parts, _ = label((levels > otsu_threshold(levels)).numpy())
     parts = torch.from_numpy(parts)

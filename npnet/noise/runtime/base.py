@@ -1,4 +1,4 @@
-"""What a noise method's ``load`` returns: noise and prompts in, better noise out."""
+"""The runtime of a noise method, which ``load`` returns: noise and prompts in, better noise out."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ M = TypeVar("M", bound=Optimising)
 
 
 class LoadedMethod(ABC, Generic[M]):
-    """A noise method ready to run; holds no state of a call.
+    """A noise method that is ready to run. It keeps no state between calls.
 
     Args:
         method: its description.
-        backbone: loaded; what the method is loaded for.
+        backbone: the loaded model that the method runs on.
         scorers: loaded metrics by label; those that the method optimises are kept.
 
     Raises:
@@ -55,8 +55,8 @@ class LoadedMethod(ABC, Generic[M]):
             noise: ``(B, C, *grid)``, N(0, I).
             conditioning: the B prompts.
             backbone: the model the noise is for.
-            generators: one for each sample; every random draw of the method comes from it, so that a sample's result
-                does not depend on the rest of the batch (draws bit-equal, values to 1e-5 relative).
+            generators: one for each sample. Every random draw of the method comes from it, so that a sample's result
+                does not depend on the rest of the batch (draws are equal bit for bit, values to 1e-5 relative).
 
         Returns:
             Noise of the same shape and dtype; see ``NoiseResult``.

@@ -34,7 +34,7 @@ def pull(noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, nu
     """Return U of each noise ``(B, C, *grid)`` at the first level: ``(B,)``."""
     level = backbone.timesteps(num_inference_steps)[0]
     branches = backbone.predict_branches(noise, level, conditioning)
-    assert branches.unconditional is not None  # asked of the backbone by ``DivIn.needs``
+    assert branches.unconditional is not None  # ``DivIn.needs`` guarantees it
     with_prompt, without = (backbone.to_x0(e, noise, level) for e in (branches.conditional, branches.unconditional))
     return (with_prompt - without).flatten(1).norm(dim=1)
 

@@ -1,6 +1,6 @@
-"""Gradients with respect to noise or latents: of a score, and through the whole of a few-step sampler.
+"""Gradients with respect to noise or latents: of a score, and through all steps of a few-step sampler.
 
-Taken at a detached tensor, so that never two graphs are held at once: what lies before it gets the gradient handed on.
+A gradient is computed at a detached tensor and then passed on, so that two graphs are never in memory at once.
 """
 
 from __future__ import annotations

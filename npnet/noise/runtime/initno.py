@@ -29,7 +29,7 @@ class LoadedInitNO(LoadedMethod[InitNO]):
     def __call__(
         self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
     ) -> NoiseResult:
-        """See ``LoadedMethod.__call__``; the trace is minus (L_cross + L_self)."""
+        """See ``LoadedMethod.__call__``; the score of the trace is -(L_cross + L_self)."""
         unet, tokenizer = backbone.pipeline.unet, backbone.pipeline.tokenizer
         tokens = token_places(conditioning.prompts, self.method.token_indices, tokenizer)
         run = _Run(self, noise.to(backbone.device, torch.float32), conditioning, backbone, tokens)

@@ -40,9 +40,9 @@ def redenoise(
         num_inference_steps: sets the length of the step, t0 -> t1.
         guidance_scale: of the denoising step, w_l.
         inversion_guidance_scale: of the step back, w_w; at 1 only the conditional branch runs.
-        time_label: what the network is told in the evaluation for the step back: ``destination`` (t0, as equation 2
-            writes and the published code does) or ``source`` (t1, as the proof of theorem E.1 writes).
-        first_branches: the evaluation at (noise, t0), where it was made already.
+        time_label: the timestep that the network gets in the evaluation for the step back: ``destination`` (t0, as
+            equation 2 writes and the published code does) or ``source`` (t1, as the proof of theorem E.1 writes).
+        first_branches: the evaluation at (noise, t0), if it was computed before.
 
     Returns:
         The golden noise, and the branches at (noise, t0), which sampling from ``noise`` can start from. Both branches

@@ -31,7 +31,7 @@ def mix(noise: Tensor, fresh: Tensor, gamma: Tensor) -> Tensor:
 
 
 def choose(gradient: Tensor, noise: Tensor, candidates: Tensor, gamma: Tensor) -> Tensor:
-    """Return the index, ``(1,)``, of the candidate with the largest <g, v> / ||v||^2; the first where none can be told.
+    """Return the index, ``(1,)``, of the candidate with the largest <g, v> / ||v||^2; the first where all are equal.
 
     Args:
         gradient: ``(C, *grid)``, of one sample, up to a positive factor.

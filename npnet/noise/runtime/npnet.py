@@ -25,7 +25,7 @@ so that what is linear in the noise cancels. Our choice."""
 
 
 def read_network(method: Network, backbone: BackboneTraits | LoadedBackbone) -> NoiseNetwork:
-    """Read the network that ``method`` names, on the CPU; ``backbone`` may be a description, to see whether it can be.
+    """Read the network that ``method`` names, on the CPU; a description as ``backbone`` is enough for a check.
 
     Raises:
         UserError: no network is given for a backbone that ships none, its files are no network, or it was trained for
@@ -48,8 +48,8 @@ class LoadedNetwork(LoadedMethod[Network]):
         method: its description.
         backbone: loaded.
         scorers: none are used.
-        network: one that is in hand already, on the backbone's device; by default it is read from where ``method``
-            says.
+        network: a network that is loaded already, on the backbone's device; by default the one that ``method`` names is
+            read.
 
     Raises:
         UserError: see ``read_network``.

@@ -50,7 +50,7 @@ class LoadedReNO(LoadedSearch[ReNO]):
         return search.result(noise)
 
     def _prepared(self, gradient: Tensor) -> Tensor:
-        """Return the gradient as the optimiser gets it; one that is 0 or not finite is 0."""
+        """Return the gradient for the optimiser; 0 where it is 0 or not finite."""
         gradient = clip_gradient(gradient, self.method.gradient_clip)
         if self.method.projection not in ("gradient", "both"):
             return gradient

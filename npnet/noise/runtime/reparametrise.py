@@ -23,7 +23,7 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def pull_back(mean: Tensor, log_variance: Tensor, limit: float, max_steps: int) -> tuple[Tensor, Tensor]:
-    """Scale each sample's parameters down until its divergence is at most ``limit``, and no further than needed.
+    """Scale each sample's parameters down, no more than needed, so that its divergence is at most ``limit``.
 
     InitNO does this in a loop without a cap, by Adam on the divergence with an eps of 1e-3; the gradient of a mean over
     d dimensions is far below that eps, so the loop may never end. The divergence grows along every ray from 0, so the

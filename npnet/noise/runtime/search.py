@@ -1,4 +1,4 @@
-"""The loop that searches share: score a noise by its picture, keep the best one, stay within a budget."""
+"""The loop of all searches: score a noise by its picture, keep the best one, and stay within a budget."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Search:
     """The state of one search over a batch: the best noise so far, and what was spent.
 
     Args:
-        noise: ``(B, C, *grid)`` that was given; it is the result until something scores.
+        noise: the given noise, ``(B, C, *grid)``; it is the result until another one scores.
         budget: see ``Budget``.
         who: the method's name, for the progress lines.
         num_rounds: that there will be at most, for the progress lines.

@@ -20,7 +20,7 @@ NO_NOUN = frozenset(_NO_NOUN.split())
 
 
 def subject_words(prompt: str) -> list[tuple[int, int]]:
-    """Return where in the text the subjects stand, as (start, end) characters.
+    """Return the places of the subjects in the text, as (start, end) characters.
 
     A subject is the last word of each run of words that are not in ``NO_NOUN``: "a red circle to the left of a blue
     square" has circle and square. On all 376 prompts of Noise Diffusion's data (simple and complex cases) this finds

@@ -1,4 +1,4 @@
-"""The nearest noise whose spectrum is that of white Gaussian noise, block by block (arXiv 2602.08646).
+"""Projection onto noise with the spectrum of white Gaussian noise, block by block (arXiv 2602.08646).
 
 A sample's d numbers are taken as one row. Their unitary Fourier transform has d / 2 independent complex values
 y_0 = (x_0 + i x_{d/2}) / sqrt(2), y_k = x_k, which are CN(0, 1) where the numbers are N(0, 1). Each block of B

@@ -1,7 +1,7 @@
-"""How far noise is from N(0, I): what a method's noise has that white noise has not.
+"""Measures of how far noise is from white noise, N(0, I).
 
-Every measure is of each sample, over its channels. A value that departs from white noise is not a fault in itself: a
-network that helps must depart from it somewhere, and where says what kind of help it is.
+Every measure is computed for each sample, over its channels. A value that differs from that of white noise is not a
+fault in itself. A network that helps must change the noise somehow, and these measures show in which way.
 """
 
 from __future__ import annotations
