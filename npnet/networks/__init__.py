@@ -1,4 +1,4 @@
-"""The learned map noise x prompt -> golden noise: the contract, NPNet, its parts, and how it is stored."""
+"""Networks that map noise and a prompt to golden noise: the contract, NPNet and its parts, and how they are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an NPNet is built from, checked without torch: the keys of its YAML, and of a stored ``config.json``."""
+"""The arguments of an NPNet, checked without torch: the keys of its YAML and of a stored ``config.json``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLACES = ("npnet.NPNet", "npnet.networks.NPNet", "npnet.networks.npnet.NPNet")
 
 
 class Levels:
-    """A rule: as many levels as a network may have, and at least one."""
+    """A rule: at least one level, and no more than a network may have."""
 
     def holds(self, value: Any) -> bool:
         """See ``bounds.Rule.holds``."""
@@ -40,7 +40,7 @@ class Levels:
 
 
 class SwinName:
-    """A rule: a name that timm can have for a Swin transformer."""
+    """A rule: a name that timm could give a Swin transformer."""
 
     def holds(self, value: Any) -> bool:
         """See ``bounds.Rule.holds``."""
@@ -53,7 +53,7 @@ class SwinName:
 
 @dataclass(frozen=True)
 class SwinSizes:
-    """An explicit trunk, in words of timm's ``SwinTransformer``."""
+    """A Swin trunk, with the arguments of timm's ``SwinTransformer``."""
 
     img_size: Size | tuple[Size, Size]
     embed_dim: Size
@@ -71,7 +71,7 @@ class SwinSizes:
 
 @dataclass(frozen=True)
 class UNetSizes:
-    """A U-Net trunk: channels of each level, and how many cells enter the first one as one."""
+    """A U-Net trunk: the channels of each level, and the size of the patches that enter the first level."""
 
     widths: Annotated[tuple[Annotated[int, AtLeast(GROUPS), MultipleOf(GROUPS), AtMost(8192)], ...], Levels()]
     patch_size: Annotated[int, AtLeast(1), AtMost(64)] = 1
@@ -104,7 +104,7 @@ class NPNetArguments:
     """The arguments of ``NPNet``, which says what each means.
 
     Raises:
-        FieldError: names the argument that may not be.
+        FieldError: names the argument that is not allowed.
     """
 
     latent_channels: Size = 4

@@ -1,7 +1,7 @@
 """The contract of networks: source noise and a prompt in, golden noise out.
 
-A member is one class and one YAML; it may live in a package of your own (``network._target_=my_pkg.MyNet``, or a YAML
-of ``--config-dir``). What training, the noise method and the comparison ask of it stands here and nowhere else.
+A network is one class and one YAML file. It may live in a package of your own (``network._target_=my_pkg.MyNet``, or a
+YAML file in ``--config-dir``). Training, the noise method and the comparison use only what this class states.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Decompose = Callable[[Tensor], Sequence[Tensor]]
 class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initial-noise", "golden-noise"]):
     """The base of every network.
 
-    A subclass hands its constructor's arguments to ``super().__init__`` as plain JSON values, and gets from it saving,
-    loading, fine-tuning and the comparison. Arguments that it names ``latent_channels``, ``latent_size``,
-    ``prompt_embed_dim``, ``prompt_length`` and ``pooled_embed_dim`` are set by training to the sizes of the data.
+    A subclass passes its constructor's arguments to ``super().__init__`` as plain JSON values. It then has saving,
+    loading, fine-tuning and the comparison. Training sets the arguments ``latent_channels``, ``latent_size``,
+    ``prompt_embed_dim``, ``prompt_length`` and ``pooled_embed_dim``, where a subclass has them, to the sizes of the
+    data.
 
     Args:
-        config: the constructor's arguments by name; with them, and the weights, the network can be built again.
+        config: the constructor's arguments by name. With them and the weights, the network can be built again.
 
     Attributes:
         config: the same.
-        trained_for: what the pairs were made with that trained it (``training.export.purpose``); empty where it is not
-            known.
+        trained_for: how the training pairs were made (``training.export.purpose``); empty where this is not known.
     """
 
     spatial_axes: ClassVar[int] = 2
@@ -61,7 +61,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         pooled_prompt_embeds: Tensor | None = None,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
-        """Return golden noise, of the shape, dtype and device of ``noise``.
+        """Return golden noise with the shape, dtype and device of ``noise``.
 
         Each sample depends on its own noise and prompt only; in ``eval()`` mode the result is deterministic. A network
         whose ``decomposer`` is not None also takes ``decomposition=``, what that function returned for this noise.
@@ -83,14 +83,14 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
 
     @classmethod
     def reads_prompt(cls, arguments: Mapping[str, Any]) -> bool:
-        """Say whether a network of these constructor arguments needs prompt embeddings; asked before it is built."""
+        """Say whether a network with these constructor arguments needs prompt embeddings, before it is built."""
         return True
 
     @property
     def sizes(self) -> dict[str, int]:
-        """What noise and embeddings must have: ``latent_channels``, and those of ``EMBED_SIZES`` that it is tied to.
+        """The required sizes of noise and embeddings: ``latent_channels``, and those of ``EMBED_SIZES`` that it reads.
 
-        The default takes them from ``config``, as far as they are there and not 0.
+        The default takes them from ``config``, where they are given and not 0.
         """
         return {name: self.config[name] for name in ("latent_channels", *EMBED_SIZES) if self.config.get(name)}
 
@@ -106,20 +106,20 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         return misfit(self.sizes, latent_shape, embed_dims, backbone, self.spatial_axes, can_go)
 
     def decomposer(self) -> Decompose | None:
-        """Return how the noise is decomposed ahead of ``forward``, in a loader's processes; None where it is not."""
+        """Return the function that decomposes noise ahead of ``forward``, in a loader's workers, or None."""
         return None
 
     def gates(self) -> dict[str, Tensor]:
-        """Return what training logs of the weights by name, such as gates; each is reduced to its mean."""
+        """Return the weights that training logs, by name, such as gates; the mean of each is logged."""
         return {}
 
     def load(self) -> Self:
-        """Fetch pretrained weights of a part, where the configuration asks for them; called once before training."""
+        """Load pretrained weights of a part, where the configuration asks for them. Called once before training."""
         return self
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build a network from stored arguments; its weights follow."""
+        """Build a network from stored arguments; its weights are loaded afterwards."""
         return cls(**config)
 
     def save_pretrained(  # type: ignore[override]  # the mix-in's own upload has no place in what is written here
@@ -135,8 +135,8 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         ``push_to_hub(repo_id)`` uploads the same files.
 
         Args:
-            save_directory: made where it does not exist; older weights in it are replaced, a model card is kept.
-            dtype: of the stored weights; half precision halves the file, and loading makes float32 of it again.
+            save_directory: created if it does not exist. Older weights in it are replaced; a model card is kept.
+            dtype: of the stored weights. Half precision halves the file; loading converts it to float32 again.
             config: has no effect; ``push_to_hub`` passes it.
             model_card_kwargs: values for the model card's template.
         """
@@ -150,20 +150,20 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, *, torch_dtype: torch.dtype | None = None, **options: Any
     ) -> Self:
-        """Load a network, on the CPU and in ``eval()`` mode; nothing but the checkpoint is downloaded.
+        """Load a network, on the CPU and in ``eval()`` mode; only the checkpoint is downloaded.
 
-        What the checkpoint says never chooses a class: it is loaded by the class that this is called on.
+        The checkpoint is always loaded by the class on which this method is called, whatever class it names.
 
         Args:
             pretrained_model_name_or_path: a directory that ``save_pretrained`` wrote, or a Hub repository of that form
                 (``owner/name``).
             torch_dtype: of the weights, float32 by default.
-            **options: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``force_download`` for the Hub; the
-                arguments of ``switches`` to switch a part off, None keeps what was trained.
+            **options: for the Hub, ``revision``, ``token``, ``cache_dir``, ``local_files_only`` and ``force_download``;
+                and the arguments in ``switches``, which switch a part off (None keeps the trained form).
 
         Raises:
-            FileNotFoundError: no such directory, file or repository, or a file is missing in it.
-            ValueError: it is of another class, or keys or shapes are not those of this one; the message names them.
+            FileNotFoundError: the directory, file or repository does not exist, or a file is missing in it.
+            ValueError: it belongs to another class, or keys or shapes do not match; the message names them.
             TypeError: an unknown option.
         """
         parts = {name for name, _ in cls.switches}
@@ -193,7 +193,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
     def start_from(self, source: str | Path, **hub_options: Any) -> Start:
         """Take the weights of a network trained for another backbone, for fine-tuning.
 
-        Everything must match but ``text_weights``: where these do not fit as a whole they stay newly initialised.
+        All weights must match, except ``text_weights``: if these do not all fit, they stay newly initialised.
 
         Args:
             source: as for ``from_pretrained``.
@@ -201,7 +201,7 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
 
         Raises:
             FileNotFoundError: as ``from_pretrained``.
-            ValueError: something other than the text's weights does not match.
+            ValueError: weights other than those of the text term do not match.
         """
         config, tensors = self._read(source, hub_options)
         trained_for = config.pop(PURPOSE, None)
@@ -230,11 +230,11 @@ class NoiseNetwork(nn.Module, ModelHubMixin, library_name="npnet", tags=["initia
         return f"from {cls.__module__} import {cls.__qualname__}"
 
     def _stored_config(self) -> dict[str, Any]:
-        """Return what ``config.json`` holds: the arguments, and the class's place for whoever reads it."""
+        """Return the content of ``config.json``: the arguments, and the place of the class for readers."""
         return {CLASS: self.place(), **self.config}
 
     def _check_start(self, config: Mapping[str, Any], source: str | Path) -> None:
-        """Refuse a start whose weights mean something else here, though they have the same shapes."""
+        """Refuse weights that have the same shapes but mean something else here."""
 
     @classmethod
     def _read(cls, source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,7 +1,7 @@
 """How a network is stored: a directory, or a Hub repository, of ``config.json`` and ``model.safetensors``.
 
 ``config.json`` holds the constructor's arguments, ``model.safetensors`` the state dict, in float32 or half precision.
-Every key and shape must fit: nothing is ever left at random values in silence. Nothing that is read chooses a class.
+Every key and shape must match, so that no weight stays random unnoticed. Nothing in a file chooses a class.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_CONFIG_BYTES = 1_000_000
 
 
 def save(network: nn.Module, directory: Path, config: Mapping[str, Any], dtype: torch.dtype) -> None:
-    """Write ``model.safetensors`` and ``config.json``; each appears whole or not at all, with the umask's mode.
+    """Write ``model.safetensors`` and ``config.json``; each is written whole or not at all, with the umask's mode.
 
     Raises:
         ValueError: ``dtype`` is not floating.
@@ -56,7 +56,7 @@ def read(source: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, 
 
     Raises:
         FileNotFoundError: no such directory or repository, or a file is missing in it.
-        ValueError: a file is damaged, or of another kind.
+        ValueError: a file is damaged or of another kind.
     """
     path = Path(source)
     if path.is_file():
@@ -128,7 +128,8 @@ def _download(source: str | Path, hub_options: Mapping[str, Any]) -> list[Path]:
 def build(cls: Any, config: Mapping[str, Any], source: str | Path, tensors: Mapping[str, Tensor]) -> Any:
     """Build a network of ``cls`` from stored arguments, without a draw from the caller's random stream.
 
-    A stranger's arguments may ask for any amount of memory, so the shapes of the stored ``tensors`` are compared first.
+    A stranger's arguments could ask for any amount of memory, so the shapes of the stored ``tensors`` are compared
+    first.
 
     Raises:
         ValueError: an argument is unknown, the class refuses one, or the tensors are not those of the network.
@@ -141,7 +142,7 @@ def build(cls: Any, config: Mapping[str, Any], source: str | Path, tensors: Mapp
     kinds = (TypeError, ValueError, RuntimeError, MemoryError, OverflowError)
     with reworded(kinds, ValueError, f"{source}: {CONFIG_FILE}: "), torch.random.fork_rng(devices=[]):
         empty = None
-        with suppress(*kinds), torch.device("meta"):  # a class of one's own may need real numbers
+        with suppress(*kinds), torch.device("meta"):  # a user's class may need real numbers
             empty = cls.from_config(config)
     if empty is not None:
         require_match(empty, tensors, source)

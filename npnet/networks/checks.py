@@ -1,4 +1,4 @@
-"""What a network may be given: one line says what was got and what is expected."""
+"""Checks of a network's inputs; an error says in one line what was given and what is expected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_prompt(
     pooled_prompt_embeds: Tensor | None,
     prompt_mask: Tensor | None,
 ) -> None:
-    """Check what the text term is given for a ``batch`` of noise.
+    """Check the prompt embeddings for a ``batch`` of noise.
 
     Raises:
         ValueError: embeddings are missing, are of another width or length, or do not have a row for each sample.
@@ -66,7 +66,8 @@ def check_decomposition(
     """Check that ``parts`` (U, S, Vh) can be the thin SVD of ``noise``, laid out as a matrix of shape ``matrix``.
 
     Raises:
-        ValueError: shapes differ, or the noise is not of the trained size, where each window needs its own SVD.
+        ValueError: shapes differ, or the noise has another size than the trained one, so that each window needs its own
+            SVD.
     """
     if list(noise.shape[-2:]) != list(trained_size):
         here, there = tuple(noise.shape[-2:]), tuple(trained_size)

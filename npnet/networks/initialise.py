@@ -1,4 +1,4 @@
-"""Fine-tuning's start, as a function."""
+"""The start of fine-tuning, as a function."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def initialise_from(network: NoiseNetwork, source: str | Path, **hub_options: An
 
     Raises:
         FileNotFoundError: as ``NoiseNetwork.from_pretrained``.
-        ValueError: something other than the text's weights does not match.
+        ValueError: weights other than those of the text term do not match.
     """
     return list(network.start_from(source, **hub_options).fresh)

@@ -1,4 +1,4 @@
-"""The class that a user names for a network, such as ``my_pkg.MyNet``; what a downloaded folder says is not asked."""
+"""The class that a user names for a network, such as ``my_pkg.MyNet``; the class in a folder is never used."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from npnet.networks.npnet import NPNet
 
 
 def network_class(place: str | None, key: str = "network") -> type[NoiseNetwork]:
-    """Return the class of a place, ``package.module.Class``; None stands for NPNet.
+    """Return the class at ``package.module.Class``; None stands for NPNet.
 
     Raises:
-        FieldError: nothing of that name can be imported, or it is no network.
+        FieldError: the name cannot be imported, or is not a network.
     """
     if place is None:
         return NPNet

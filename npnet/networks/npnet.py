@@ -36,29 +36,30 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
     Args:
         latent_channels: C of the noise.
-        latent_size: (h, w) the network is trained for; other sizes are served by windows, see ``npnet.networks.sizes``.
+        latent_size: (h, w) of the training; other sizes are cut into windows, see ``npnet.networks.sizes``.
         text_term: ``ada_group_norm`` (the paper's), ``spatial`` (any prompt length, masks, pooled embeddings) or
             ``off`` (no prompt is needed).
         prompt_embed_dim: D of the prompt embeddings.
-        prompt_length: L of the prompt embeddings; only ``ada_group_norm`` is tied to it.
+        prompt_length: L of the prompt embeddings; only ``ada_group_norm`` depends on it.
         pooled_embed_dim: P of the pooled embeddings, 0 for none; only ``spatial`` uses them.
         singular_value_branch: ``attention``, ``no_attention``, ``off`` (the noise instead) or ``left_out`` (nothing).
         singular_vector_signs: ``canonical`` or ``lapack`` (the released weights), see ``npnet.networks.svd``.
         residual_branch: False leaves it out.
-        trunk: the residual branch's Swin, a timm name or ``npnet.networks.arguments.SwinSizes``; or a U-Net, to which
-            the next three do not apply: ``arguments.UNetSizes``, or ``unet`` for sizes that suit the latents.
-        pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint that is
-            loaded instead makes it unnecessary.
+        trunk: the network of the residual branch. For a Swin transformer, a timm name or
+            ``npnet.networks.arguments.SwinSizes``. For a U-Net, ``arguments.UNetSizes``, or ``unet`` for sizes that
+            suit the latents; the next three arguments then have no effect.
+        pretrained_trunk: start from timm's weights, as the paper does. ``load()`` downloads them; a checkpoint replaces
+            them.
         feature_layout: ``official`` or ``spatial``, see ``npnet.networks.residual``.
         position_map: add a learnable position map to the Swin's input.
         alpha_init: raw alpha at the start; 0 closes the text term's gate, 2 opens it to 0.76.
         beta_init: beta at the start.
 
     Attributes:
-        config: every constructor argument as a plain value, save ``pretrained_trunk``, of no use once trained.
+        config: every constructor argument as a plain value, except ``pretrained_trunk``.
 
     Raises:
-        ValueError: a value is not among those allowed, or sizes do not fit.
+        ValueError: a value is not allowed, or sizes do not fit.
     """
 
     text_weights = TEXT
@@ -105,25 +106,25 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         prompt_mask: Tensor | None = None,
         decomposition: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return golden noise, equations 6 to 9 of the paper, in float32 inside whatever dtype comes in.
+        """Return golden noise, equations 6 to 9 of the paper; computed in float32 for any input dtype.
 
         Each sample depends on its own noise and prompt only. In ``eval()`` mode the result is deterministic. (Weights
-        that were cast to half precision compute their corrections in it; the noise they are added to stays float32.)
+        in half precision compute their corrections in half precision; the noise to which these are added stays
+        float32.)
 
         Args:
             noise: ``(B, C, h, w)`` initial noise, N(0, 1), before the scheduler's ``init_noise_sigma``.
             prompt_embeds: ``(B, L, D)``, the conditional half only; not needed with ``text_term=off``.
             pooled_prompt_embeds: ``(B, P)``, needed where the network was built with ``pooled_embed_dim``.
             prompt_mask: ``(B, L)``, 1 (True) for real tokens; ``ada_group_norm`` ignores it.
-            decomposition: U, S, Vh that ``decompose`` returned for this noise, to keep the SVD out of this call; any
-                floating dtype.
+            decomposition: U, S, Vh from ``decompose`` for this noise, to avoid the SVD here; any floating dtype.
 
         Returns:
             ``(B, C, h, w)`` on the noise's device and in its dtype.
 
         Raises:
             ValueError: the noise or the embeddings are not what the network was built for, or the noise is not finite.
-            RuntimeError: ``pretrained_trunk`` was asked for and neither ``load()`` nor a checkpoint brought weights.
+            RuntimeError: ``pretrained_trunk`` is True, and neither ``load()`` nor a checkpoint has loaded the weights.
         """
         if self._trunk_to_load is not None:
             raise RuntimeError("pretrained_trunk was asked for: call load(), or load a checkpoint, before forward")
@@ -168,7 +169,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         return partial(svd.decompose, signs=self.config["singular_vector_signs"])
 
     def gates(self) -> dict[str, Tensor]:
-        """See ``NoiseNetwork.gates``: at 0 the text term and the residual branch are closed."""
+        """See ``NoiseNetwork.gates``: at 0 the text term and the residual branch have no effect."""
         return {name: gate for name, gate in (("alpha", self.alpha), ("beta", self.beta)) if gate is not None}
 
     @classmethod
@@ -178,7 +179,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
     @property
     def sizes(self) -> dict[str, int]:
-        """See ``NoiseNetwork.sizes``: without a text term it is tied to no embeddings, the spatial one to no length."""
+        """See ``NoiseNetwork.sizes``: without a text term there are no embeddings; the spatial one takes any length."""
         return npnet_sizes(self.config)
 
     def load(self) -> Self:
@@ -190,7 +191,7 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """See ``NoiseNetwork.from_config``: stored weights take the place of pretrained ones."""
+        """See ``NoiseNetwork.from_config``: stored weights replace pretrained ones."""
         return cls(**{**config, "pretrained_trunk": False})
 
     @classmethod
@@ -203,16 +204,16 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
             pretrained_model_name_or_path: a directory that ``save_pretrained`` wrote, a Hub repository of that form
                 (``owner/name``), or an official ``.pth`` file (SDXL, DreamShaper, Hunyuan-DiT).
             torch_dtype: of the weights, float32 by default.
-            **options: ``text_term="off"`` drops the text term; the network then needs no embeddings and serves any
-                backbone with the same latents, as table 7 of the paper does. ``singular_value_branch="no_attention"``
-                applies a network without its attention: the form that the published SDXL training script builds, from
-                the same keys, while its inference code builds ``attention``; ``"off"`` drops the branch. None keeps
-                what was trained. Else ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``force_download``
-                for the Hub.
+            **options: ``text_term="off"`` drops the text term. The network then needs no embeddings and works with any
+                backbone that has the same latents, as in table 7 of the paper. ``singular_value_branch="no_attention"``
+                applies a network without its attention. The published SDXL training script builds this form from the
+                same keys, while the inference code builds ``attention``. ``"off"`` drops the branch, and None keeps the
+                trained form. For the Hub: ``revision``, ``token``, ``cache_dir``, ``local_files_only`` and
+                ``force_download``.
 
         Raises:
-            FileNotFoundError: no such directory, file or repository, or a file is missing in it.
-            ValueError: it is of another class, or keys or shapes are not those of an NPNet; the message names them.
+            FileNotFoundError: the directory, file or repository does not exist, or a file is missing in it.
+            ValueError: it belongs to another class, or keys or shapes do not match; the message names them.
             TypeError: an unknown option.
         """
         return super().from_pretrained(pretrained_model_name_or_path, torch_dtype=torch_dtype, **options)

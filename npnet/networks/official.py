@@ -1,9 +1,9 @@
-"""The published ``.pth`` checkpoints (xie-lab-ml/Golden-Noise-for-Diffusion-Models), read into our names.
+"""Reader of the published ``.pth`` checkpoints (xie-lab-ml/Golden-Noise-for-Diffusion-Models).
 
-One dictionary of five entries: ``unet_svd``, ``unet_embedding``, ``embeeding`` (sic) are state dicts, ``alpha`` and
-``beta`` tensors of shape (1,). SDXL and DreamShaper have the same shapes; Hunyuan-DiT differs in the width of the text,
-which is read from ``embeeding``. The Swin's keys are those of timm >= 0.8; files written with 0.8 to 0.9.5 carry
-seventeen buffers that later versions compute, older layouts are refused.
+A file is one dictionary with five entries: ``unet_svd``, ``unet_embedding`` and ``embeeding`` (sic) are state dicts;
+``alpha`` and ``beta`` are tensors of shape (1,). SDXL and DreamShaper have the same shapes; Hunyuan-DiT differs in the
+width of the text, which is read from ``embeeding``. The Swin's keys are those of timm >= 0.8. Files written with 0.8 to
+0.9.5 hold seventeen buffers that later versions compute. Older layouts are refused.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_official(path: Path, network: Callable[..., nn.Module]) -> tuple[dict[s
         The constructor arguments of its network, with LAPACK's signs, and float32 weights under our names.
 
     Raises:
-        ValueError: it is not such a file, or a key is missing, not known or of another shape; the message names it.
+        ValueError: it is not such a file, or a key is missing, unknown or of another shape; the message names it.
     """
     tensors = _flatten(_load(path), path)
     if any(name.startswith(OLD_LAYOUT) for name in tensors):

@@ -50,12 +50,13 @@ class ResidualBranch(nn.Module):
         channels: C of the noise.
         latent_size: ``(h, w)`` of the noise.
         trunk: a timm Swin's name, or ``img_size``, ``patch_size``, ``embed_dim``, ``depths``, ... of one.
-        feature_layout: how the trunk's features (B, H, W, F) become latents. ``official``: as the published code
-            does it, which hands them to NCHW operations unpermuted, so that H is mixed by ``to_latents`` as if it were
-            channels, W becomes the rows and F the columns, of which the nearest resize keeps as many as the latents
-            are wide. ``spatial``: permuted; ``to_latents`` mixes all F features of a place.
-        position_map: add a learnable map, (C, h, w) and zero at first, to the input: a Swin only knows relative
-            positions, and constants over space (all that AdaGroupNorm makes of a prompt) cannot tell it where it is.
+        feature_layout: how the trunk's features (B, H, W, F) become latents. ``official`` follows the published code,
+            which passes them to NCHW operations without a permutation. So ``to_latents`` mixes H as if it were
+            channels, W becomes the rows and F the columns, and the nearest resize keeps as many columns as the latents
+            are wide. ``spatial`` permutes them, so that ``to_latents`` mixes all F features of a position.
+        position_map: add a learnable map (C, h, w), zero at the start, to the input. A Swin only knows relative
+            positions, and what AdaGroupNorm makes from a prompt is constant over space, so neither tells it the
+            absolute position.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class ResidualBranch(nn.Module):
     def _choose_attention(self) -> None:
         """Use fused attention in the trunk for inference alone.
 
-        timm leaves it off for Swin. Without gradients it is 1.0 to 1.3 times as fast on a CPU, by the processor; with
-        them it is not, because the position bias, passed as a mask, then needs one. Asked at every call: a trainer may
-        set ``training`` without calling ``train()``, and a resumed run must compute what an undisturbed one does.
+        timm leaves it off for Swin. On a CPU it is 1.0 to 1.3 times as fast without gradients, depending on the
+        processor. With gradients it is not faster, because the position bias, which is passed as a mask, then needs a
+        gradient. The choice is made at every call: a trainer may set ``training`` without calling ``train()``, and a
+        resumed run must compute the same as an undisturbed one.
         """
         for module in self.trunk.modules():
             if isinstance(module, WindowAttention):
@@ -102,7 +104,7 @@ class ResidualBranch(nn.Module):
         if self.feature_layout == "spatial":
             latents = self.to_latents(features.permute(0, 3, 1, 2))
             return F.interpolate(latents, size=(height, width), mode="bilinear", align_corners=False)
-        # rows repeat after the convolution and only the columns that survive the resize enter it
+        # only the columns that the resize keeps enter the convolution; rows are repeated after it
         columns = nearest_index(features.shape[-1], width, features.device)
         rows = nearest_index(features.shape[-2], height, features.device)
         return self.to_latents(features[..., columns])[:, :, rows]

@@ -1,18 +1,18 @@
-"""Any latent size: the rule by which a network trained for one size is applied to another.
+"""How a network that was trained for one latent size is applied to another.
 
-Two branches are tied to the size they were trained for (the SVD by its matrix, the Swin by its positions). Resizing the
-noise to that size and back would make neighbours equal or correlated and the variance wrong (0.54 to 0.66 by bilinear
-resizing), and a diffusion model does not forgive noise that is not white. So nothing is resized:
+Two branches depend on the size for which they were trained: the SVD through its matrix, the Swin through its positions.
+Resizing the noise to that size and back would make neighbours equal or correlated, and the variance wrong (0.54 to 0.66
+after bilinear resizing). A diffusion model draws bad pictures from noise that is not white. So nothing is resized:
 
 1. the noise is padded at the bottom and right with fresh white noise to a whole number of windows of the trained size;
-2. the windows, which do not overlap, pass through the network, each with the sample's own prompt;
+2. the windows, which do not overlap, go through the network, each with the prompt of its sample;
 3. they are put back together and the padding is cut off.
 
 Every value of the output belongs to exactly one window, so variance and whiteness are those of the trained network. The
 padding comes from a fixed seed, the same for every sample: the result depends neither on the batch nor on the call.
-Noise smaller than a window is one padded window. Example: 128 x 128 weights on a 768 x 1344 picture's 96 x 168 latents
-run on two windows. The spatial text term is computed for the picture as a whole and then cut, so that a prompt's layout
-is not repeated in each window.
+Noise that is smaller than a window becomes one padded window. For example, weights for 128 x 128 latents need two
+windows for the 96 x 168 latents of a 768 x 1344 picture. The spatial text term is computed for the whole picture and
+then cut, so that the layout of a prompt is not repeated in each window.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network that starts from another one's weights took from them."""
+"""What a network took from the weights of another one at the start of training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from npnet.fit import optimised_metrics
 
 @dataclass(frozen=True)
 class Start:
-    """What was made of another network's weights.
+    """What was used of another network's weights.
 
     Attributes:
-        fresh: own weights that were left newly initialised.
-        dropped: the other's weights that have no place here.
-        trained_for: what the other network says of its training; a stranger's, so nothing is built from it.
+        fresh: weights of this network that stay newly initialised.
+        dropped: weights of the other network that are not used.
+        trained_for: what the other network says about its training. It may come from a stranger, so nothing is built
+            from it.
     """
 
     fresh: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What lies where a network should be, asked without torch and before anything is loaded."""
+"""Checks of the files where a network should be, without torch and before anything is loaded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def check(source: str, field: str, own: str | None) -> None:
     """Refuse a file or folder of this machine from which no network can be loaded.
 
     Args:
-        source: of the network; where nothing lies there it may be a hub id, and is not judged.
+        source: of the network. A path that does not exist may be a hub id and is not checked.
         field: the key that names it.
         own: the place of a class of the user's own, whose arguments only it knows; None for ``NPNet``.
 
     Raises:
-        FieldError: says why; where it is a training run, or a part of one, also where the run's network lies.
+        FieldError: says why. For a training run, or a part of one, it also says where the run's network is.
     """
     path = local_path(source)
     if found := _fault(path, own):

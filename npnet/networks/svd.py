@@ -4,18 +4,20 @@ Symbols of the paper: x_T = U Sigma V^T is ``Decomposition``; phi, the sum of th
 + ``spectrum``; g is ``attention``; f is ``head``. The noise of one sample becomes one matrix by laying its channels out
 as tiles: 4 channels as 2 x 2, 16 as 4 x 4.
 
-**Signs.** A pair of singular vectors (u_i, v_i) is determined up to a common sign, and the branch is not invariant to
-it (flipping pairs at random moved the output of the reference weights by 8 % of the branch's effect). Two conventions:
+**Signs.** A pair of singular vectors (u_i, v_i) is determined only up to a common sign, and the branch depends on it:
+with random signs, the output of the reference weights changed by 8 % of the branch's effect. There are two conventions:
 
-* ``lapack``: the signs LAPACK's float32 SVD returns on the CPU. The released weights were trained with whatever their
-  library returned, so nothing better is known for them.
-* ``canonical``: sum(u_i ** 3) >= 0. For our own training: the result is the same whoever computed the decomposition.
-  An odd function of u_i must vanish somewhere, so no rule is free of near ties. Of 800,000 random vectors disturbed by
-  1e-4 of their entries' size (rounding is a thousandth of that) the sum of cubes changed sign for 40, the largest entry
-  for 61, the plain sum for 24; but the plain sum is rounding for noise whose rows were centred.
+* ``lapack``: the signs LAPACK's float32 SVD returns on the CPU. The released weights were trained with whatever signs
+  their library returned, so there is no better choice for them.
+* ``canonical``: sum(u_i ** 3) >= 0. For training here: the result does not depend on the library that computed the
+  decomposition.
+  An odd function of u_i must vanish somewhere, so no rule is free of near ties. In a test, 800,000 random vectors were
+  disturbed by 1e-4 of the size of their entries (rounding is a thousandth of that). The sum of cubes changed its sign
+  for 40 of them, the largest entry for 61, and the plain sum for 24. But the plain sum is nothing but rounding for
+  noise with centred rows.
 
-The decomposition always runs on the CPU in float32: it needs no gradient, belongs into the data loader's workers when
-training, and one backend for training and inference leaves no room for other signs.
+The decomposition always runs on the CPU in float32: it needs no gradient, the data loader's workers do it in training,
+and one backend for training and inference gives the same signs in both.
 """
 
 from __future__ import annotations
@@ -89,8 +91,8 @@ def canonical_signs(decomposition: Sequence[Tensor]) -> Decomposition:
 def decompose(noise: Tensor, signs: Signs = "canonical") -> Decomposition:
     """Return the SVD of the tiled noise, computed by LAPACK in float32 on the CPU, outside autograd.
 
-    ``NPNet.decompose`` calls it with the network's own convention; call it in a data loader's workers to keep the SVD
-    out of the training step.
+    ``NPNet.decompose`` calls it with the network's own convention; call it in the workers of a data loader, so that the
+    training step needs no SVD.
 
     Args:
         noise: ``(C, h, w)`` or ``(B, C, h, w)``, any floating dtype, finite.
@@ -133,8 +135,8 @@ class SingularValueBranch(nn.Module):
     Args:
         channels: C of the noise.
         latent_size: ``(h, w)`` of the noise.
-        with_attention: False is the form the paper's SDXL training script builds: ``head`` on every token, then the
-            mean. Its inference code builds the form with attention.
+        with_attention: False gives the form of the paper's SDXL training script: ``head`` on every token, then the
+            mean. The paper's inference code has the form with attention.
     """
 
     def __init__(self, channels: int, latent_size: Sequence[int], with_attention: bool = True) -> None:

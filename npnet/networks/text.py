@@ -1,8 +1,9 @@
-"""The text term e: what the prompt says, as latents (paper, Eq. 7: e = sigma(x_T, E(c))), in two forms.
+"""The text term e turns the prompt into latents (paper, Eq. 7: e = sigma(x_T, E(c))); it has two forms.
 
-``AdaGroupNormText`` is the paper's and all that the released weights can use. It boils a prompt down to a scale and a
-shift for each channel, constant over space. ``SpatialText`` gives each prompt a map; on the built-in Shapes model it is
-the form that learns. Both condition every sample on its own prompt (the released training used the batch's first).
+``AdaGroupNormText`` is the paper's form, and the only one that the released weights can use. It reduces a prompt to a
+scale and a shift for each channel, constant over space. ``SpatialText`` gives each prompt a map. On the built-in Shapes
+model, only this form learns from the prompt. Both condition every sample on its own prompt (the released training code
+used the first prompt of the batch for all).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class AdaGroupNormText(nn.Module):
 
     Args:
         channels: C of the noise.
-        prompt_length: L; the form is tied to it.
+        prompt_length: L, which is fixed.
         prompt_embed_dim: D.
     """
 
@@ -70,9 +71,9 @@ def index_features(length: int, device: torch.device) -> Tensor:
 class SpatialText(nn.Module):
     """Gather the tokens by learned queries, masked, and map the result to a coarse map of the latents.
 
-    Each query weighs a token by what it says and by where it stands in the prompt; both sums run over any number of
-    tokens, so the form is tied neither to a prompt length nor to a latent size. It does the work of the two layers on
-    flattened embeddings that the study of Shapes used, in 1.0 M parameters instead of 40 M at SDXL's width.
+    Each query weights a token by its content and by its place in the prompt. Both sums run over any number of tokens,
+    so this form depends neither on the prompt length nor on the latent size. It replaces the two layers on flattened
+    embeddings that an earlier study of Shapes used, with 1.0 M parameters instead of 40 M at SDXL's width.
 
     Args:
         channels: C of the noise.
@@ -98,8 +99,8 @@ class SpatialText(nn.Module):
     ) -> Tensor:
         """Return the coarse map of each prompt, ``(B, C, GRID, GRID)``.
 
-        Tokens whose mask is 0 have no weight at all; a prompt without any real token speaks through its pooled
-        embedding alone.
+        Tokens whose mask is 0 have no weight. A prompt without any real token has an effect only through its pooled
+        embedding.
         """
         tokens = self.norm(prompt_embeds)
         index = index_features(tokens.shape[1], tokens.device).to(tokens.dtype)
@@ -126,7 +127,7 @@ class SpatialText(nn.Module):
         """Return e for each window, ``(B * number, C, *window)``: the map resized smoothly to the whole latents."""
         coarse = self.coarse_map(prompt_embeds, pooled_prompt_embeds, prompt_mask)
         if windows.size != (GRID, GRID):
-            # in float32: on a CPU there is no such interpolation of bfloat16
+            # in float32, because the CPU cannot interpolate bfloat16 in this way
             smooth = F.interpolate(coarse.float(), windows.size, mode="bicubic", align_corners=False, antialias=True)
             coarse = smooth.to(coarse.dtype)
         return windows.split_map(coarse)

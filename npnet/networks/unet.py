@@ -1,11 +1,11 @@
-"""The residual branch as a small U-Net that reads the noise and the prompt's map side by side.
+"""The residual branch as a small U-Net, with the noise and the text term as separate channels.
 
-What golden noise adds, K (w_l - w_w)(eps_c - eps_0) for re-denoise sampling, is a difference of two outputs of a
-denoiser at ``noise``: mostly of low frequency, and two thirds of it depend on the noise, half of that on noise and
-prompt together. A U-Net of convolutions has the right form for it. It gets the noise and the text term as separate
-channels (the paper adds them up), so that what it says about the noise can depend on the prompt; its last convolution
-starts at zero, so that it learns a difference; and it is tied to no size: noise of any size passes whole, without
-windows. ``docs/network_study.md`` compares it with the Swin.
+Re-denoise sampling adds K (w_l - w_w)(eps_c - eps_0) to the noise. This is a difference of two outputs of a denoiser at
+``noise``, and is mostly of low frequency. Two thirds of it depend on the noise, and half of that on noise and prompt
+together. A convolutional U-Net suits such a function. It gets the noise and the text term as separate channels (the
+paper adds them up), so that its answer to the noise can depend on the prompt. Its last convolution starts at zero, so
+that it learns a difference. It depends on no size: noise of any size goes through whole, without windows.
+``docs/network_study.md`` compares it with the Swin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def normalisation(width: int) -> nn.GroupNorm:
 
 
 def positions(height: int, width: int, like: Tensor) -> Tensor:
-    """Return the planes of ``NUM_POSITIONS``, ``(1, NUM_POSITIONS, height, width)``, the same on every grid's scale."""
+    """Return position features ``(1, NUM_POSITIONS, height, width)``, which scale with the grid."""
     planes = []
     for frequency in (1, 2):
         for wave in (torch.cos, torch.sin):
@@ -66,7 +66,7 @@ class UNetBranch(nn.Module):
     Args:
         channels: C of the noise.
         widths: channels of each level, each half as high and wide as the one before; multiples of 8.
-        patch_size: p x p cells enter and leave the first level as one, for large latents.
+        patch_size: p x p cells enter and leave the first level as one position, for large latents.
     """
 
     def __init__(self, channels: int, widths: list[int], patch_size: int = 1) -> None:
@@ -84,7 +84,7 @@ class UNetBranch(nn.Module):
         _start_at_zero(self.exit)
 
     def forward(self, noise: Tensor, text: Tensor | None = None) -> Tensor:
-        """Map noise ``(B, C, h, w)`` and the text term of the same shape (None: nothing is said) to a residual."""
+        """Map noise ``(B, C, h, w)`` and the text term of the same shape (or None) to a residual."""
         seen = torch.cat([noise, torch.zeros_like(noise) if text is None else text], 1)
         height, width = noise.shape[-2:]
         right, below = -width % self.patch_size, -height % self.patch_size
