@@ -1,10 +1,10 @@
-"""Diffusion models behind one interface: descriptions here, which need no torch, and their runtimes in ``runtime``.
+"""Diffusion models behind one interface: the descriptions here need no torch; their runtimes are in ``runtime``.
 
-Where diffusers has a pipeline for a further model, its description is a ``PipelineBackbone`` and its runtime two small
-classes; ``hunyuan.py`` and ``runtime/hunyuan.py`` are an example. Where it has none (TRELLIS), one file states a
-``Backbone`` with its schedule, and the parts that a ``runtime.loaded.LoadedBackbone`` is composed of;
-``tests/voxels.py`` is an example on a 3-D grid. A class outside the project is named by its YAML's ``_target_``;
-``--config-dir`` says where that YAML lies.
+To add a model that has a diffusers pipeline, write a ``PipelineBackbone`` as its description and two small classes as
+its runtime; ``hunyuan.py`` and ``runtime/hunyuan.py`` are an example. To add a model without one (TRELLIS), write one
+file with a ``Backbone``, its schedule, and the parts of a ``runtime.loaded.LoadedBackbone``; ``tests/voxels.py`` is an
+example on a 3-D grid. The ``_target_`` in a YAML file names the class, which may be outside the project;
+``--config-dir`` names the folder of the YAML.
 """
 
 from npnet.backbones.base import Backbone

@@ -1,6 +1,6 @@
-"""A diffusion model, described: what a YAML of ``conf/backbone`` builds. It knows sizes, levels and costs, no weights.
+"""The description of a diffusion model, from a YAML in ``conf/backbone``: sizes, levels and costs without weights.
 
-``load`` returns the model itself, a ``LoadedBackbone``; the package ``runtime`` explains the words of the contract.
+``load`` returns the model itself, a ``LoadedBackbone``. The package ``runtime`` explains the terms of the contract.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone(BackboneTraits):
-    """The description of a model; a family writes ``schedule``, ``latent_shape``, ``embed_dims`` and names its runtime.
+    """The description of a model. A family defines ``schedule``, ``latent_shape``, ``embed_dims`` and its ``runtime``.
 
-    The runtime is called with the description and a device (see ``load``). The fields are those of ``BackboneTraits``.
+    ``load`` calls the runtime with the description and a device. The fields are those of ``BackboneTraits``.
     """
 
     def load(self, device: str | None = None) -> LoadedBackbone:
         """Load the weights.
 
         Args:
-            device: instead of the field; None is the field.
+            device: instead of the field ``device``; None uses the field.
         """
         return self.runtime_class()(self, device)

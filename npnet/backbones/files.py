@@ -1,6 +1,6 @@
-"""The files of a diffusers pipeline, looked at before anything is loaded: what is there, and what is missing.
+"""Checks of the files of a diffusers pipeline before anything is loaded.
 
-Nothing here imports torch. What is no pipeline's own lies in ``npnet.weights``.
+Nothing here imports torch. What is not specific to pipelines is in ``npnet.weights``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_pipeline(
         source: a directory or a hub id.
         revision: of the hub repository.
         needed: see ``Needed``.
-        replaced: parts that come from elsewhere, so that they need not be there.
+        replaced: parts that come from another place and may be missing here.
 
     Raises:
         FieldError: says what is missing.
@@ -51,8 +51,8 @@ def check_part(field: str, source: str | None, classes: Sequence[str]) -> None:
 
     Args:
         field: for the error line.
-        source: a directory, a ``.safetensors`` file, or either on the hub; None is nothing to check.
-        classes: of diffusers; what the part may be.
+        source: a directory, a ``.safetensors`` file, or either on the hub; None needs no check.
+        classes: the classes of diffusers that are allowed.
 
     Raises:
         FieldError: says what is wrong with it.
@@ -130,13 +130,13 @@ def read_index(field: str, source: object, index: Path, needed: Needed | None = 
 
 
 def null_parts(field: str, source: object, index: Path, optional: Collection[str] = ()) -> list[str]:
-    """Return the parts that a ``model_index.json`` says are none, ``[null, null]``: an SD 3 that was saved without T5.
+    """Return the parts that a ``model_index.json`` marks as none, ``[null, null]``, as for an SD 3 saved without T5.
 
     Args:
         field: for the error line.
         source: of the pipeline.
         index: the file.
-        optional: parts that are none as well where it does not name them.
+        optional: parts that also count as none where the file does not name them.
 
     Raises:
         FieldError: the file is damaged.
@@ -146,7 +146,7 @@ def null_parts(field: str, source: object, index: Path, optional: Collection[str
 
 
 def small_file(source: str, name: str, field: str, revision: str | None = None) -> dict[str, Any] | None:
-    """Return a JSON file of a pipeline where it is on this machine, or None.
+    """Return a JSON file of a pipeline, or None where it is not on this machine.
 
     Args:
         source: a directory or a hub id.

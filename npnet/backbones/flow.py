@@ -1,7 +1,7 @@
 """Flow-matching transformers through diffusers: Stable Diffusion 3 and 3.5, and FLUX.1.
 
-The levels are those of the checkpoint's own scheduler, 1000 sigma. Where its shift depends on the picture's size
-(FLUX), it is that of the configured ``height`` and ``width``.
+The levels are those of the checkpoint's own scheduler, 1000 sigma. Where the shift depends on the size of the picture
+(FLUX), the configured ``height`` and ``width`` decide it.
 """
 
 from __future__ import annotations
@@ -72,16 +72,16 @@ class StableDiffusion3(PipelineBackbone):
 class Flux(PipelineBackbone):
     """FLUX.1 [dev] and [schnell].
 
-    [dev] is distilled from guided sampling: it has no unconditional branch, and ``guidance_scale`` is a number the
-    network reads. [schnell] reads none. With ``true_cfg`` both branches are evaluated, ``guidance_scale`` mixes them as
-    in every other family, and the network reads ``embedded_guidance``.
+    [dev] is distilled from guided sampling: it has no unconditional branch, and the network reads ``guidance_scale`` as
+    a number. [schnell] reads no number. With ``true_cfg`` both branches are evaluated, ``guidance_scale`` mixes them as
+    in the other families, and the network reads ``embedded_guidance``.
 
     Args:
         path: see ``PipelineBackbone``, whose other keys there are too.
         shift: of the schedule towards noise; the default is the checkpoint's.
         max_sequence_length: T5 tokens of a prompt; the default is the published one.
         true_cfg: evaluate an unconditional branch (of the empty prompt) too.
-        embedded_guidance: what the network reads where ``guidance_scale`` is not it.
+        embedded_guidance: the number that the network reads with ``true_cfg``.
     """
 
     kind: ClassVar[Kind] = "flow"
@@ -134,7 +134,7 @@ class Flux(PipelineBackbone):
 
 
 def size_shift(config: Mapping[str, Any], tokens: int, num_inference_steps: int) -> float:
-    """Return mu, linear in the number of image tokens, of 16 x 16 pixels each; the number of steps changes nothing."""
+    """Return mu, linear in the number of image tokens (16 x 16 pixels each); the number of steps has no effect."""
     few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return low + (high - low) * (tokens - few) / (many - few)
@@ -152,7 +152,7 @@ def shifted_schedule(
     """Return the schedule of a published configuration.
 
     Args:
-        published: in the words of diffusers.
+        published: a scheduler configuration of diffusers.
         shift: instead of the published one.
         spacing: see ``FlowSchedule``.
         height: of the picture in pixels, for a shift that follows its size.
@@ -169,7 +169,7 @@ def shifted_schedule(
 
 
 def linear_sigmas(num_inference_steps: int) -> Sequence[float]:
-    """Return what the pipelines of FLUX and later models pass to their schedulers."""
+    """Return the sigmas that the pipelines of FLUX and later models pass to their schedulers."""
     return list(np.linspace(1.0, 1 / num_inference_steps, num_inference_steps))
 
 

@@ -66,10 +66,10 @@ def empirical_shift(config: Mapping[str, Any], tokens: int, num_inference_steps:
     """Return FLUX.2's mu: linear in the number of steps between two lines in the number of image tokens.
 
     The lines are those of 10 and of 200 steps (Black Forest Labs' ``compute_empirical_mu``, as diffusers has it); from
-    4,300 tokens on it is the second one, whatever the number of steps.
+    4,300 tokens on, only the second line is used, for any number of steps.
 
     Args:
-        config: not read; see ``size_shift``.
+        config: not used; see ``size_shift``.
         tokens: of the picture, 16 x 16 pixels each.
         num_inference_steps: at least 1.
     """

@@ -15,7 +15,7 @@ CLIP_LENGTH = 77
 
 @dataclass(frozen=True)
 class HunyuanDiT(PipelineBackbone):
-    """Hunyuan-DiT; the keys are those of ``PipelineBackbone``. Sizes are taken as they are, without binning."""
+    """Hunyuan-DiT; the keys are those of ``PipelineBackbone``. Sizes are used as given, without binning."""
 
     layout: ClassVar[Layout] = Layout(
         pipeline="HunyuanDiTPipeline",

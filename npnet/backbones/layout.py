@@ -1,4 +1,4 @@
-"""What a family's pipeline consists of, and the sizes of a checkpoint by the configurations of its parts."""
+"""The parts of a family's pipeline, and the sizes of a checkpoint from the configurations of its parts."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ Side32 = Annotated[int, PositiveMultiple(32)]
 
 @dataclass(frozen=True)
 class Layout:
-    """What diffusers calls the parts of a family's pipeline, and what its published checkpoints say.
+    """The names of a pipeline's parts in diffusers, and facts of its published checkpoints.
 
     Attributes:
         pipeline: the pipeline's class in diffusers.
         denoiser_class: of its network.
         denoiser: the network's name in the pipeline.
         scheduler: the published scheduler configuration, used where the checkpoint's own is not on this machine.
-        vae_classes: that may stand in the VAE's place, the published one's first.
-        text_parts: the text components that the family cannot do without.
-        optional_parts: text components that the family can do without; diffusers wants to be told that they are none.
-        patch_size: latent cells that the network reads as one, along a side.
+        vae_classes: allowed classes of the VAE, the published one first.
+        text_parts: text components that the family needs.
+        optional_parts: text components that may be missing; diffusers must be told that they are none.
+        patch_size: latent cells along a side of one token.
         float32_parts: components that are kept in float32.
         ays: the family's Align Your Steps, where it has them.
     """
@@ -74,8 +74,8 @@ class Facts:
         pooled_embed_dim: P; 0 where there is none.
         vae_factor: pixels of a latent cell, along a side.
         frame_factor: frames of a latent one.
-        largest_side: in pixels, where the network has positions for so many only.
-        vae_channels: of the VAE, where one latent cell holds several of its cells; None is C.
+        largest_side: in pixels, where the network has a limited number of positions.
+        vae_channels: of the VAE, where one latent cell holds several cells of the VAE; None stands for C.
     """
 
     latent_channels: int
@@ -89,7 +89,7 @@ class Facts:
 
 
 def find(configs: Configs, part: str, name: str, published: Any) -> Any:
-    """Return a value of a part's configuration; where it is not stated, the published one."""
+    """Return a value of a part's configuration, or the published one where it is missing."""
     value = configs(part).get(name)
     return published if value is None else value
 

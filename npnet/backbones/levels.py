@@ -1,7 +1,7 @@
 """The numbers of a noise schedule as diffusers computes them, float32 rounding included; no torch, no diffusers.
 
-A published scheduler configuration, in the words of diffusers, is what every function here reads. A test holds each
-result equal to diffusers' own.
+Every function here reads a published scheduler configuration of diffusers. A test compares each result with that of
+diffusers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ UNUSUAL = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "in
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a scheduler configuration states itself.
+    """Return only what a scheduler configuration itself states.
 
-    A scheduler that diffusers built holds the defaults of its class too, and lists them: another class reads the same
-    checkpoint with defaults of its own, so they are left out.
+    A scheduler of diffusers also holds the defaults of its class, and lists them. They are left out, because another
+    class reads the same checkpoint with its own defaults.
     """
     defaults = config.get("_use_default_values") or ()
     kept = {key: value for key, value in config.items() if key not in defaults and not key.startswith("_")}
@@ -42,7 +42,7 @@ def alphas_cumprod(config: Mapping[str, Any]) -> list[float]:
     """Return the table of a_t of a variance-preserving checkpoint, rounded to float32 as diffusers holds it.
 
     Raises:
-        UserError: the checkpoint's ``beta_schedule`` is none of diffusers' schedulers that we know.
+        UserError: the checkpoint's ``beta_schedule`` is not one that is known here.
     """
     betas = _betas(config)
     if config.get("rescale_betas_zero_snr", False):
@@ -69,7 +69,7 @@ def dpm_solver_levels(config: Mapping[str, Any], table: Sequence[float], num_inf
 
     Args:
         config: the published scheduler configuration.
-        table: what ``alphas_cumprod`` made of it.
+        table: the result of ``alphas_cumprod`` for it.
         num_inference_steps: at least 1.
     """
     count = len(table)
@@ -91,7 +91,7 @@ def flow_sigmas(
     mu: float | None = None,
     given: Sequence[float] | None = None,
 ) -> list[float]:
-    """Return sigma at each evaluation of a flow-matching checkpoint, from noise downwards, the end left out.
+    """Return sigma at each evaluation of a flow-matching checkpoint, from noise downwards, without the end.
 
     Args:
         config: of ``FlowMatchEulerDiscreteScheduler``, or of a multistep solver with ``use_flow_sigmas`` (Wan's).
@@ -100,7 +100,7 @@ def flow_sigmas(
         given: the unshifted sigmas that the family's pipeline passes instead of the scheduler's own.
 
     Raises:
-        UserError: the checkpoint's schedule is of a kind that is not computed here.
+        UserError: the kind of the checkpoint's schedule is not supported.
     """
     for key in UNUSUAL:
         if config.get(key):

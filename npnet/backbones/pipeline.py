@@ -1,4 +1,4 @@
-"""The description that all families of diffusers share: the keys of their YAMLs, and sizes read from small files."""
+"""The description that all families of diffusers share: their keys, and sizes read from small files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LOADING = "npnet.backbones.runtime.pipeline"
 
 @dataclass(frozen=True)
 class PipelineBackbone(Backbone):
-    """A family that diffusers has a pipeline for; it states its ``layout`` and ``facts_of``, and names its runtime.
+    """A family with a diffusers pipeline; it defines its ``layout``, ``facts_of`` and runtime.
 
     Args:
         path: a diffusers directory, or a hub id.
         height: picture height in pixels; the default is the published size.
         width: picture width in pixels.
         revision: of the hub repository.
-        variant: of the weight files (``fp16``), or none.
+        variant: of the weight files (``fp16``), or None.
         spacing: see ``schedules``.
         denoiser: other weights of the same layout (a DPO U-Net): a directory, ``owner/name/subfolder`` on the hub, or
             a ``.safetensors`` file of either.
@@ -91,10 +91,10 @@ class PipelineBackbone(Backbone):
 
     @abstractmethod
     def facts_of(self, configs: Configs) -> Facts:
-        """Return the checkpoint's sizes; what ``configs`` leaves out is as the family publishes it."""
+        """Return the checkpoint's sizes; values missing in ``configs`` are the family's published ones."""
 
     def make_schedule(self, published: Mapping[str, Any]) -> Schedule:
-        """Return the schedule that a scheduler configuration, in the words of diffusers, stands for."""
+        """Return the schedule of a scheduler configuration of diffusers."""
         return VariancePreservingSchedule(published, self.spacing, self.layout.ays)
 
     def published_schedule(self) -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ class PipelineBackbone(Backbone):
         return self.variant
 
     def replaced(self) -> tuple[str, ...]:
-        """Return the parts of the pipeline that are loaded whole from elsewhere."""
+        """Return the parts of the pipeline that are loaded from another place."""
         whole = self.denoiser and not self.denoiser.endswith(".safetensors")
         return (*([self.layout.denoiser] if whole else []), *(["vae"] if self.vae else []))
 
@@ -135,13 +135,13 @@ class PipelineBackbone(Backbone):
         return self.make_schedule(self.published_schedule() if found is None else found)
 
     def facts(self) -> Facts:
-        """Return the checkpoint's sizes, as far as this machine knows them without the weights."""
+        """Return the checkpoint's sizes, as far as they are known here without the weights."""
         return self.facts_of(cache(self.part_config))
 
     def part_config(self, part: str) -> Mapping[str, Any]:
-        """Return the configuration of a part where it is on this machine.
+        """Return the configuration of a part, if it is on this machine.
 
-        The tokenizers of language models state a length of 31 digits, which is refused: their families never ask.
+        The tokenizers of language models state a length of 31 digits, which is refused; their families do not need it.
         """
         name = "tokenizer_config.json" if part.startswith("tokenizer") else "config.json"
         return files.small_file(self.source, f"{part}/{name}", "path", self.revision) or {}
@@ -186,14 +186,14 @@ class PipelineBackbone(Backbone):
         return imported(f"{LOADING}:load")(self, device)
 
     def adopt(self, pipeline: Any, device: str | None = None) -> LoadedBackbone:
-        """Use a pipeline of this family that was built elsewhere (own parts, adapters, tiny models in tests).
+        """Use a pipeline of this family that already exists (with own parts or adapters, or a tiny model in tests).
 
         Args:
             pipeline: of diffusers.
             device: see ``Backbone.load``.
 
         Raises:
-            FieldError: its denoiser has another dtype than the description, its VAE other latents, or a side does not
-                fit.
+            FieldError: the dtype of its denoiser or the latents of its VAE differ from the description, or a side does
+                not fit.
         """
         return imported(f"{LOADING}:adopt")(self, pipeline, device)

@@ -1,4 +1,4 @@
-"""Qwen-Image through diffusers: flow matching on ``(B, 16, h, w)``, under guidance that keeps each token's length."""
+"""Qwen-Image through diffusers: flow matching on ``(B, 16, h, w)``, with guidance that keeps each token's length."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELLS = 4
 
 @dataclass(frozen=True)
 class QwenImage(PipelineBackbone):
-    """Qwen-Image; ``guidance_scale`` is the ``true_cfg_scale`` of its pipeline, the unwanted prompt a blank.
+    """Qwen-Image; ``guidance_scale`` is its pipeline's ``true_cfg_scale``, and the negative prompt is a blank.
 
     Args:
         path: see ``PipelineBackbone``, whose other keys there are too.

@@ -1,6 +1,6 @@
-"""The paper's samplers for variance-preserving families, by name, and which of them a model takes.
+"""The names of the paper's samplers for variance-preserving families, and which of them a model supports.
 
-``default`` (a family's own deterministic step) is ``LoadedBackbone.sample``'s; the others are diffusers' schedulers.
+``default`` is the family's own deterministic step (``LoadedBackbone.sample``); the others are diffusers' schedulers.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class HasSchedule(Protocol):
 
 
 def check_sampler(name: str, backbone: HasSchedule | None = None, num_inference_steps: int | None = None) -> None:
-    """Refuse an unknown sampler name, or one that ``backbone`` cannot use, or not for so many steps.
+    """Refuse a sampler that is unknown, or that ``backbone`` cannot use, with this number of steps.
 
     Args:
         name: ``default``, ``scm``, or one of ``SAMPLERS``.
         backbone: a description or a loaded model.
-        num_inference_steps: None judges the name alone.
+        num_inference_steps: None checks only the name.
 
     Raises:
         UserError: says what is allowed.
@@ -65,7 +65,7 @@ def check_sampler(name: str, backbone: HasSchedule | None = None, num_inference_
         return
     if name in ("default", SCM):
         schedule.steps(num_inference_steps)
-    else:  # only diffusers' own scheduler can tell; a run with it needs diffusers anyway
+    else:  # only diffusers' own scheduler knows; a run with it needs diffusers anyway
         imported("npnet.backbones.runtime.samplers:make_schedule")(name, schedule, num_inference_steps)
 
 

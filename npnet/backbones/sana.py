@@ -1,8 +1,8 @@
 """SANA-Sprint through diffusers: flow matching on ``(B, 32, h, w)``, a latent cell 32 pixels wide.
 
-Its own words are TrigFlow's: x_t = cos(t) x_0 + sin(t) epsilon, t from pi / 2 to 0. Divided by cos(t) + sin(t) that is
-flow matching at sigma = sin(t) / (cos(t) + sin(t)), which is what the network is told and sees, and it puts out the
-velocity (Chen et al. 2025, SANA-Sprint, section 3.1).
+The model is defined in TrigFlow: x_t = cos(t) x_0 + sin(t) epsilon, with t from pi / 2 to 0. Divided by cos(t) +
+sin(t), this is flow matching at sigma = sin(t) / (cos(t) + sin(t)). The network gets this sigma and these latents, and
+returns the velocity (Chen et al. 2025, SANA-Sprint, section 3.1).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIDDLE = 1.3
 class SanaSprint(PipelineBackbone):
     """SANA-Sprint, 0.6B and 1.6B: 1 to 4 steps, and a network that reads ``guidance_scale`` as a number.
 
-    Its published sampler, ``sampler=scm``, draws noise between steps. Sizes are taken as they are, without binning.
+    Its published sampler, ``sampler=scm``, draws noise between steps. Sizes are used as given, without binning.
 
     Args:
         path: see ``PipelineBackbone``, whose other keys there are too.

@@ -1,7 +1,8 @@
 """Noise schedules: levels, coefficients and steps, as pure numbers.
 
-``VariancePreservingSchedule``: whole levels 0 to 999 with alpha^2 + sigma^2 = 1, the DDIM step. ``FlowSchedule``:
-levels 1000 sigma with alpha = 1 - sigma, the Euler step. A model with a rule of its own writes a further ``Schedule``.
+``VariancePreservingSchedule`` has whole levels from 0 to 999 with alpha^2 + sigma^2 = 1, and the DDIM step.
+``FlowSchedule`` has levels 1000 sigma with alpha = 1 - sigma, and the Euler step. A model with another rule defines its
+own ``Schedule``.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class Step(NamedTuple):
 
 
 class Schedule(ABC):
-    """Which levels there are, what they mean, and which of them sampling visits.
+    """The noise levels, their coefficients, and the levels that sampling visits.
 
     Args:
         kind: ``variance_preserving``, where predictions are epsilon, or ``flow``, where they are velocities.
-        predicts: what the network itself puts out where it is not that: ``v_prediction``.
-        published: the checkpoint's scheduler configuration in the words of diffusers, of which other samplers are made;
-            None where there is no such thing.
+        predicts: what the network itself predicts, if that differs: ``v_prediction``.
+        published: the checkpoint's scheduler configuration in diffusers, from which other samplers are made; None where
+            there is none.
     """
 
     def __init__(self, kind: Kind, predicts: str | None = None, published: Mapping[str, Any] | None = None) -> None:
@@ -55,14 +56,14 @@ class Schedule(ABC):
 
     @abstractmethod
     def spaced(self, num_inference_steps: int) -> list[Step]:
-        """Return the steps for a number that is whole and at least 1; see ``steps``."""
+        """Return the steps for a valid number of steps; see ``steps``."""
 
     def steps(self, num_inference_steps: int) -> list[Step]:
         """Return the sampler's steps, from noise to the end; consecutive except where the family's spacing is not.
 
         Raises:
-            FieldError: of ``num_inference_steps``: no whole number of at least 1, more than the schedule has, or
-                another than the spacing fixes.
+            FieldError: of ``num_inference_steps``: not a whole number of at least 1, more than the schedule has, or not
+                the number that the spacing fixes.
         """
         return self.spaced(checked(Count, num_inference_steps, "num_inference_steps"))
 
@@ -79,7 +80,7 @@ class Schedule(ABC):
         return ratio, end.sigma - ratio * start.sigma
 
     def fixed_levels(self) -> list[float] | None:
-        """Return the levels that are visited whatever the number of steps, or None."""
+        """Return the levels that the spacing fixes, or None."""
         return None
 
 
@@ -88,8 +89,8 @@ class VariancePreservingSchedule(Schedule):
 
     ``steps`` follows diffusers' ``DDIMScheduler`` exactly: a step lands on the level ``t - 1000 // steps``, and below
     zero on the end, where a is ``alphas_cumprod[0]`` when ``set_alpha_to_one`` is false (as SD and SDXL publish it).
-    With ``dpm_solver``, ``ays`` and lists of levels a step lands on the next level, and the end is clean; so is the end
-    of a checkpoint that is published with an Euler scheduler and trailing levels (turbo).
+    With ``dpm_solver``, ``ays`` and lists of levels, a step lands on the next level, and the end is clean. The end is
+    also clean for a checkpoint that is published with an Euler scheduler and trailing levels (turbo).
 
     Args:
         published: the checkpoint's scheduler configuration.
@@ -114,8 +115,8 @@ class VariancePreservingSchedule(Schedule):
         self.table = levels.alphas_cumprod(config)
         fixed = ays if spacing == "ays" else None if isinstance(spacing, str) else spacing
         self._fixed = None if fixed is None else [float(level) for level in fixed]
-        pndm = config.get("_class_name") == "PNDMScheduler"  # the one class whose default is another
-        # few-step checkpoints: with 1 to 4 steps, what DDIM would leave of the noise shows in the picture
+        pndm = config.get("_class_name") == "PNDMScheduler"  # the only class with another default
+        # few-step checkpoints: with 1 to 4 steps, the noise that DDIM leaves would be visible in the picture
         turbo = str(config.get("_class_name")).startswith("Euler") and stated.get("timestep_spacing") == "trailing"
         ends_clean = (
             spacing == "dpm_solver"
@@ -133,7 +134,7 @@ class VariancePreservingSchedule(Schedule):
         """See ``Schedule.coefficients``.
 
         Raises:
-            ValueError: the level is not a whole one, or is outside the table.
+            ValueError: the level is not a whole number, or is outside the table.
         """
         if timestep < 0:
             product = self._end
@@ -176,8 +177,8 @@ class FlowSchedule(Schedule):
     """x_t = (1 - sigma) x_0 + sigma epsilon, velocity epsilon - x_0; the level is 1000 sigma, pure noise is 1000.
 
     Args:
-        sigmas: from a number of steps to sigma at each evaluation, from noise (1, or nearly) downwards; the end, 0, is
-            left out.
+        sigmas: a function from the number of steps to the sigmas of all evaluations, from noise (about 1) downwards,
+            without the end, 0.
         spacing: None, or a list of levels that replaces them.
         published: see ``Schedule``.
     """

@@ -56,7 +56,7 @@ class Shapes(PipelineBackbone):
         return xl_facts(configs)
 
     def check_prompts(self, prompts: Iterable[str]) -> None:
-        """See ``Backbone.check_prompts``: the words of the Shapes grammar are all the model knows."""
+        """See ``Backbone.check_prompts``: the model knows only the words of the Shapes grammar."""
         for prompt in dict.fromkeys(prompts):
             with reworded(ValueError, UserError, "backbone=shapes: "):
                 parse(prompt)

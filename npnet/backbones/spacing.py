@@ -1,4 +1,4 @@
-"""Which levels sampling visits: the key ``backbone.spacing``.
+"""The levels that sampling visits: the key ``backbone.spacing``.
 
 | value | levels |
 |---|---|
@@ -26,7 +26,7 @@ Spacing = str | Sequence[float] | None
 
 
 def check_spacing(spacing: Spacing, kind: Kind, ays: bool, who: str) -> None:
-    """Refuse a spacing that a family does not have.
+    """Refuse a spacing that a family does not support.
 
     Args:
         spacing: None, a name or a list of levels.
@@ -35,7 +35,7 @@ def check_spacing(spacing: Spacing, kind: Kind, ays: bool, who: str) -> None:
         who: the family's name.
 
     Raises:
-        FieldError: says what was got and what is allowed.
+        FieldError: says what was given and what is allowed.
     """
     if isinstance(spacing, str):
         if kind == "flow":

@@ -122,13 +122,13 @@ class StableDiffusionXL(PipelineBackbone):
 
 @dataclass(frozen=True)
 class StableDiffusionXLControlNet(PipelineBackbone):
-    """SDXL with a ControlNet: every picture follows one control image, or each its own.
+    """SDXL with a ControlNet: all pictures follow one control image, or each has its own.
 
     Args:
         path: see ``PipelineBackbone``, whose other keys there are too.
         controlnet: a directory or hub id.
-        control_image: the file of the picture that steers every sample. A caller that wants one for each sample puts
-            ``extras["control_image"]``, ``(B, 3, H, W)`` in [0, 1], into the conditioning instead.
+        control_image: the file of the control image for all samples. To use one for each sample, put
+            ``extras["control_image"]``, ``(B, 3, H, W)`` in [0, 1], into the conditioning.
         controlnet_conditioning_scale: weight of its residuals.
     """
 

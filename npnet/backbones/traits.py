@@ -1,4 +1,4 @@
-"""What is known of a diffusion model without its weights: sizes, levels, costs, capabilities."""
+"""The properties of a diffusion model that need no weights: sizes, levels, costs and capabilities."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneTraits(Description, ABC):
-    """What is known of a model without its weights, and all that the model itself asks of its description.
+    """The properties of a model that need no weights; the loaded model uses nothing else of its description.
 
     Args:
         settings: the published values of this model, for the commands' defaults: ``guidance_scale``,
-            ``inversion_guidance_scale``, ``num_inference_steps`` (``collect`` and ``evaluate``), ``sampler`` (where
-            pictures are compared or made for a person; pairs are made with the default one); and how many pairs or
-            pictures are computed at once, ``batch_size`` (the same two).
+            ``inversion_guidance_scale``, ``num_inference_steps`` (``collect`` and ``evaluate``), ``sampler`` (for
+            evaluations and generated pictures; pairs use the default one), and ``batch_size``, the number of pairs or
+            pictures that are computed at once (``collect`` and ``evaluate``).
         device: ``auto`` (a GPU when there is one), or a torch device.
         dtype: of the network; the step arithmetic is always float32.
     """
@@ -77,11 +77,11 @@ class BackboneTraits(Description, ABC):
 
     @abstractmethod
     def schedule(self) -> Schedule:
-        """Return levels, coefficients and steps, as far as this machine knows them without the weights."""
+        """Return levels, coefficients and steps, as far as they are known without the weights."""
 
     @abstractmethod
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """Return ``(C, *grid)`` of one sample; the default size is the configured one."""
+        """Return ``(C, *grid)`` of one sample, by default at the configured size."""
 
     @abstractmethod
     def embed_dims(self) -> dict[str, int]:
@@ -97,15 +97,15 @@ class BackboneTraits(Description, ABC):
         return None
 
     def check_device(self) -> None:
-        """Refuse a device that is not here, or that cannot compute in ``dtype``; this imports torch.
+        """Refuse a device that this machine lacks, or that cannot compute in ``dtype``; this imports torch.
 
         Raises:
-            UserError: says what is here.
+            UserError: lists the devices of this machine.
         """
         imported("npnet.backbones.runtime.devices:placement")(self)
 
     def device_note(self) -> list[str]:
-        """Return the line of a dry run for a device that is asked for by name and is not here."""
+        """Return a dry run's line about a named device that this machine lacks."""
         if self.device in ("auto", "cpu", "meta"):
             return []
         try:
@@ -116,14 +116,14 @@ class BackboneTraits(Description, ABC):
         return []
 
     def check_prompts(self, prompts: Iterable[str]) -> None:
-        """Refuse prompts that the model has no words for.
+        """Refuse prompts with words that the model does not know.
 
         Raises:
             UserError: names the first such prompt.
         """
 
     def require(self, needed: Sequence[str], who: str) -> None:
-        """Refuse ``who`` (``noise.LABEL``) where this family lacks a capability it needs.
+        """Refuse ``who`` (``noise.LABEL``) if this family lacks a capability that it needs.
 
         Raises:
             UserError: names the method, the backbone and what is missing.
@@ -145,5 +145,5 @@ class Capable(Protocol):
 
 
 def num_branches(backbone: Capable, guidance_scale: float) -> int:
-    """Return the denoiser forwards of a latent at a step: 2 where it is guided by an unconditional branch, else 1."""
+    """Return the denoiser forwards for one latent at a step: 2 with an unconditional branch, else 1."""
     return 2 if guidance_scale != 1 and "unconditional_branch" in backbone.capabilities else 1

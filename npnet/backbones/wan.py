@@ -19,7 +19,7 @@ FRAME_MULTIPLE = 4
 
 
 class OneMoreThanMultiple(Rule):
-    """A whole multiple of ``limit`` and one more."""
+    """A whole multiple of ``limit``, plus one."""
 
     words = "that is one more than a multiple of"
 
@@ -39,12 +39,12 @@ Frames = Annotated[int, OneMoreThanMultiple(FRAME_MULTIPLE)]
 class Wan(PipelineBackbone):
     """Wan 2.1, 1.3B and 14B; Wan 2.2's two-stage models are refused.
 
-    The checkpoint's scheduler is a second-order UniPC; our step is its first-order one (Euler) at the same levels, so
-    that ``move`` can be undone.
+    The checkpoint's scheduler is a second-order UniPC. Here the step is the first-order one (Euler) at the same levels,
+    so that ``move`` can be undone.
 
     Args:
         path: see ``PipelineBackbone``, whose other keys there are too.
-        num_frames: of a video, a multiple of 4 and one more.
+        num_frames: of a video, a multiple of 4 plus one.
         shift: of the schedule towards noise; the default is the checkpoint's.
         max_sequence_length: umT5 tokens of a prompt; the default is the published one.
     """

@@ -18,8 +18,8 @@ from npnet.fields import Count, Positive
 class ZImage(PipelineBackbone):
     """Z-Image and Z-Image-Turbo.
 
-    ``guidance_scale`` is in the convention of all families here: 1 is no guidance. Diffusers' pipeline of this family
-    counts one less, so that its 4 is 5 here.
+    ``guidance_scale`` has the convention of all families here: 1 means no guidance. Diffusers' pipeline of this family
+    counts one less, so its 4 is 5 here.
 
     Args:
         path: see ``PipelineBackbone``, whose other keys there are too.

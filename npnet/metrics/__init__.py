@@ -1,4 +1,4 @@
-"""Preference metrics: descriptions, which need no torch; see ``base`` for the contract, ``runtime`` for what scores."""
+"""Metrics. The descriptions here need no torch; ``base`` states the contract, and ``runtime`` computes the scores."""
 
 from npnet.metrics.aes import AES
 from npnet.metrics.base import Metric, SoftmaxPreference, load_metrics

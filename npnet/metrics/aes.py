@@ -1,4 +1,4 @@
-"""AES (LAION's improved aesthetic predictor, v2): how beautiful a picture is, whatever the prompt."""
+"""AES (LAION's improved aesthetic predictor, v2): how beautiful a picture is, without regard to the prompt."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HEAD = ("sac+logos+ava1-l14-linearMSE.pth", "model.safetensors")
 
 @dataclass(frozen=True)
 class AES(Metric):
-    """A head on the unit-length embedding of OpenAI's CLIP ViT-L/14, about 4 to 7; higher is better, prompt-free.
+    """A head on the unit-length embedding of OpenAI's CLIP ViT-L/14; about 4 to 7, higher is better, uses no prompt.
 
     Checkpoint ``sac+logos+ava1-l14-linearMSE.pth`` of christophschuhmann/improved-aesthetic-predictor, from a copy on
-    the hub; its five layers have no activations between them, and the dropout of its training is off. The model below
-    is shared with ``clipscore`` where that names the same one. Half precision on a GPU, as OpenAI's code runs it; the
-    head in float32. Pictures: shortest side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation.
+    the hub. Its five layers have no activations between them, and the dropout of its training is off. If ``clipscore``
+    names the same CLIP, both share it. CLIP runs in half precision on a GPU, as in OpenAI's code, and the head in
+    float32. Pictures: shortest side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation.
 
     Args:
         path: the head's file, or a local folder or hub id that holds it.

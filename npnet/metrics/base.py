@@ -1,6 +1,6 @@
-"""The contract of metrics: a description says which score is wanted, its scorer gives it; nothing here needs torch.
+"""The contract of metrics: a description names a score, and its scorer computes it. Nothing here needs torch.
 
-The scorer's half is ``npnet.metrics.runtime.base``.
+The contract of scorers is ``npnet.metrics.runtime.base``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric(MetricTraits):
-    """One preference metric; a member is a description here, a scorer in ``runtime/`` and a YAML in ``conf/metric/``.
+    """The description of a metric. A new one is a file here, a scorer in ``runtime/`` and a YAML in ``conf/metric/``.
 
-    Scores are on the published scale and higher is better; papers often print ``display_scale`` times them. A metric of
-    one's own may put description and scorer into one file, with ``runtime`` the scorer's class itself.
+    Scores are on the published scale, and higher is better. Papers often print them times ``display_scale``. A metric
+    of your own may have description and scorer in one file; ``runtime`` is then the scorer's class itself.
     """
 
     def load(self, device: torch.device | str = "cpu") -> Scorer:
-        """Load the weights onto ``device`` and return what scores with them; a call more loads once more.
+        """Load the weights onto ``device`` and return the scorer; every call loads them again.
 
         Raises:
             UserError: files are missing or damaged, or do not fit.
@@ -45,9 +45,9 @@ class SoftmaxPreference(Metric):
 
 
 def load_metrics(metrics: Mapping[str, Metric], device: torch.device | str) -> dict[str, Scorer]:
-    """Load each metric, by its label; the labels stay in their order.
+    """Load each metric, by its label, in the same order.
 
     Raises:
-        UserError: names the label, and what is wrong with which of its keys.
+        UserError: names the label, the key, and what is wrong.
     """
     return load_each("metric", metrics, device)

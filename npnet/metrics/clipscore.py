@@ -16,14 +16,14 @@ class CLIPScore(Metric):
     """2.5 max(cosine, 0) of OpenAI's CLIP, in [0, 2.5], about 0.6 to 0.9; papers print it times 100.
 
     Checkpoint ``openai/clip-vit-base-patch32``, which the Golden Noise comparison uses (no "A photo depicts" before
-    the prompt); with ``path=openai/clip-vit-large-patch14`` the model is the one ``aes`` loads, and is loaded once.
-    Half precision on a GPU, as OpenAI's code runs it. Pictures: shortest side to 224 by PIL's bicubic filter, middle
-    square, CLIP's normalisation. Text: 77 tokens.
+    the prompt); with ``path=openai/clip-vit-large-patch14``, ``aes`` and this metric share one model. It runs in half
+    precision on a GPU, as in OpenAI's code. Pictures: shortest side to 224 by PIL's bicubic filter, middle square,
+    CLIP's normalisation. Text: 77 tokens.
 
     Args:
         path: local folder or hub id of the model with its tokenizer.
         prefix: put before every prompt (``"A photo depicts "`` in the CLIPScore paper).
-        weight: what the cosine is multiplied with.
+        weight: the factor of the cosine.
     """
 
     runtime = "npnet.metrics.runtime.clipscore:CLIPScoreScorer"

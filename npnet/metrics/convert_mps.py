@@ -1,9 +1,9 @@
-"""Turn MPS's published file, a pickled module, into safetensors, reading its tensors only.
+"""Convert MPS's published file, a pickled module, to safetensors; only its tensors are read.
 
     npnet convert-mps MPS_overall_checkpoint.pth MPS_overall_checkpoint.safetensors
 
-No code that the file names is imported or run: PyTorch's restricted reader lists the names, an inert class stands in
-for each of them, and the tensors are collected from the tree of those stand-ins.
+No code that the file names is imported or run. PyTorch's restricted reader lists the names, an inert class replaces
+each of them, and the tensors are collected from the resulting tree.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def read_module(path: Path) -> dict[str, Tensor]:
     """Return the parameters and saved buffers of a pickled module, by their dotted names.
 
     Raises:
-        UserError: no such file, not a PyTorch file, or no module in it.
+        UserError: the file does not exist, is not a PyTorch file, or holds no module.
     """
     kinds = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError)
     with (

@@ -1,13 +1,13 @@
 """How different the pictures of one prompt are: Vendi score and mean pairwise distance in a space of features.
 
-A space turns pictures into feature vectors (``spaces``): pixels, a vision model's embedding, what a judge reads. What
-is a large distance depends on the space, so figures of one space are compared with one another only, and best as a
-share of what fresh standard noise gives.
+A space turns pictures into feature vectors (``spaces``): pixels, the embedding of a vision model, or what a judge
+reads. Each space has its own scale, so compare figures only within one space, best as a share of the figure for
+standard noise.
 
 The Vendi score (Friedman and Dieng, "The Vendi Score", TMLR 2023, arXiv 2210.02410) of n pictures is the exponential
-of the entropy of the eigenvalues of K / n, where K holds their similarities, 1 on the diagonal: 1 where all are the
-same, n where no two have anything in common. Both measures see the pictures there are; from few seeds of a prompt
-they are biased, alike for every method with as many.
+of the entropy of the eigenvalues of K / n, where K holds their similarities, 1 on the diagonal: It is 1 where all
+pictures are the same, and n where no two have anything in common. Both measures are biased for few seeds of a prompt,
+in the same way for every method with the same number of seeds.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     npnet fid FOLDER_A FOLDER_B weights=inception.safetensors
 
 Pictures are resized to 299 x 299 channel by channel with PIL's antialiased bicubic filter **in floating point**, cut to
-[0, 255] and not rounded; features are the 2048 numbers of Inception-v3's last pool; the distance is that of two normal
-distributions with the features' means and covariances. Lower is better. A set's size matters: compare sets of equal
-size, the published ones being of 10 000 to 50 000 pictures; below 2048 the covariance has no full rank.
+[0, 255] and not rounded. The features are the 2048 numbers of Inception-v3's last pool. The distance is that of two
+normal distributions with the means and covariances of the features. Lower is better. FID depends on the number of
+pictures, so compare sets of equal size. Published sets have 10,000 to 50,000 pictures; below 2048 the covariance does
+not have full rank.
 
 The weights are pytorch-fid's ``pt_inception-2015-12-05-6726825d.pth``, a file of plain tensors, as it is or as
 safetensors. clean-fid runs the original graph as TorchScript; its features and these differ by rounding.
@@ -47,7 +48,7 @@ class FIDSettings(Description):
     """The keys of ``fid``.
 
     Attributes:
-        first: a folder of pictures, or what else ``images=`` reads.
+        first: a folder of pictures, or another source that ``images=`` reads.
         second: the other one.
         weights: of Inception: safetensors, or pytorch-fid's .pth.
         device: what computes the features.
@@ -63,7 +64,7 @@ def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of two sets of features; C divided by N - 1.
 
     The trace of the root is the sum of the singular values of R_a R_b^T, where R^T R = C comes from a QR decomposition
-    of the centred features: real and not negative, whatever the rank, so no small number has to be added and no
+    of the centred features: it is real and not negative for any rank, so that no small number must be added and no
     imaginary part dropped.
 
     Args:

@@ -3,13 +3,14 @@
     npnet geneval results.jsonl
     npnet geneval results.jsonl images=DIR
 
-The published figures come from a detector in GenEval's own environment (Mask2Former of MMDetection, and CLIP), whose
-file the first command sums up. The second one runs a detector of transformers by the same rules, writes a file of the
-same form, which names the detector, and sums that up: its figures do not compare with published ones.
+The published figures come from a detector in GenEval's own environment (Mask2Former of MMDetection, and CLIP). The
+first command summarises the file of that detector. The second command runs a detector of transformers by the same
+rules, and writes and summarises a file of the same form, which names the detector. Its figures cannot be compared with
+published ones.
 
-A file has one JSON object a line and picture, with ``filename``, ``tag`` (the task), ``prompt``, ``correct`` and
-``metadata``. The overall score is the mean of the tasks' accuracies, as published: the tasks weigh the same, though
-they have 80 to 100 prompts each.
+A file has one line for each picture, a JSON object with ``filename``, ``tag`` (the task), ``prompt``, ``correct`` and
+``metadata``. The overall score is the mean of the tasks' accuracies, as published: all tasks have the same weight,
+although they have 80 to 100 prompts each.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class GenEvalSettings(Description):
 
     Attributes:
         results: the detector's output file, JSON lines; with images= it is written.
-        images: pictures in GenEval's layout, where a detector is to run here.
+        images: pictures in GenEval's layout, to run a detector here.
         metadata: GenEval's evaluation_metadata.jsonl, for pictures in another layout, such as those of evaluate.py.
         detector: of transformers: instance segmentation, or boxes alone.
         clip: reads the colours.
@@ -101,7 +102,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     """Return the records of a detector's output file.
 
     Raises:
-        UserError: no such file, or a line that is not a record of GenEval.
+        UserError: the file does not exist, or a line is not a record of GenEval.
     """
     return read_records(Path(path), f"geneval: {path}", _fault, ["detector"])
 

@@ -3,14 +3,14 @@
     npnet geneval2 results.jsonl benchmark=geneval2_data.jsonl images=DIR
     npnet geneval2 results.jsonl
 
-The list of prompts and questions is the user's own copy of ``geneval2_data.jsonl``: its license, CC BY-NC 4.0, does not
-let it be shipped. One JSON object a line: ``prompt``, ``atom_count`` (how many things the prompt asks for),
+The list of prompts and questions is your own copy of ``geneval2_data.jsonl``. It is not shipped here because of its
+license (CC BY-NC 4.0). Each line is a JSON object: ``prompt``, ``atom_count`` (how many things the prompt asks for),
 ``vqa_list`` (pairs of a question and its answer) and ``skills`` (one for each pair).
 
-Soft-TIFA's score of a question is the probability of its answer under a vision-language model. Of a picture, AM is the
-mean of its questions' scores and GM their geometric mean. The benchmark's figure is 100 times the mean over pictures,
-one picture a prompt in the published figures; GM is the published headline. Skills are scored by all their questions,
-atom counts by GM.
+Soft-TIFA's score of a question is the probability of its answer under a vision-language model. For each picture, AM is
+the mean and GM the geometric mean of the scores of its questions. The figure of the benchmark is 100 times the mean
+over pictures, with one picture for each prompt in the published figures. GM is the published headline. Skills are
+scored over all their questions, atom counts by GM.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class GenEval2Settings(Description):
         images: the pictures, in one of the layouts that evaluate.py reads, or a .json of prompt and file.
         benchmark: your copy of geneval2_data.jsonl.
         model: an image-text model of transformers; with url=, as the server calls it.
-        url: of an OpenAI-compatible server (vLLM, SGLang), up to /v1, that tells the probabilities of tokens.
+        url: of an OpenAI-compatible server (vLLM, SGLang), up to /v1, that returns the probabilities of tokens.
         key_variable: the environment variable that holds the server's API key.
         device: what computes.
     """
@@ -95,7 +95,7 @@ class GenEval2:
         atom_counts: ``gm`` of the prompts that ask for so many things.
         prompts: how many prompts have a picture.
         missing: prompts of the list without a picture.
-        model: what answered, as the records name it.
+        model: the model that answered, as named in the records.
     """
 
     gm: Mean
@@ -111,7 +111,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file that ``npnet geneval2`` wrote.
 
     Raises:
-        UserError: no such file, a line that is no such record, or two models in it.
+        UserError: the file does not exist, a line is not such a record, or the file holds two models.
     """
     return read_records(path, f"geneval2: {path}", _fault, ["model", "benchmark"])
 

@@ -1,4 +1,4 @@
-"""GenEval 2's list of prompts and questions, from the user's copy, and how its answers are spelled."""
+"""GenEval 2's list of prompts and questions, read from the user's copy, and the spellings of its answers."""
 
 from __future__ import annotations
 

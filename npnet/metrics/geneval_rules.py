@@ -1,10 +1,10 @@
-"""GenEval's rules (Ghosh et al. 2023): whether what was detected in a picture is what its prompt asks for.
+"""GenEval's rules (Ghosh et al. 2023): do the detected objects in a picture match its prompt?
 
 A task includes objects (a class, how many, of which colour, where) and excludes others. As published:
 
 - detections above 0.3 confidence count, above 0.9 in the task ``counting``; of a class the 16 most confident ones;
-- of an included class that has at least its count, the most confident ones up to the count are looked at: as many as
-  the count must have the colour, and every one must stand where it should to every one of the object it refers to;
+- of an included class with at least its count, only the most confident ones up to the count are used: that many must
+  have the colour, and each must have the right position relative to every object it refers to;
 - of an excluded class there must be fewer than its count.
 """
 
@@ -69,7 +69,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Task:
-    """A prompt's task; ``record`` is what the metadata file says of it, as it stands there."""
+    """A prompt's task; ``record`` is its unchanged entry in the metadata file."""
 
     tag: str
     prompt: str
@@ -138,7 +138,7 @@ def faults(task: Task, found: Objects, read_colours: ReadColours) -> list[str]:
     Args:
         task: of the picture's prompt.
         found: the detections that count, see ``counted``.
-        read_colours: asked only where there are enough objects of a class that has a colour.
+        read_colours: called only where there are enough objects of a class with a colour.
     """
     wrong: list[str] = []
     groups: list[Sequence[Found] | None] = []

@@ -24,7 +24,7 @@ MARK = re.compile(r"<\|\w+\|>")
 class HPSv3(Metric):
     """The mean of the preference that the model states; higher is better.
 
-    It has no bounds; the authors report means of text-to-image models from -0.24 to 10.55.
+    The score has no bounds. The authors report means from -0.24 to 10.55 for text-to-image models.
 
     Checkpoint ``HPSv3.safetensors`` of ``MizzenAI/HPSv3``, MIT license, 8 billion weights; bfloat16 on a GPU with the
     head in float32, as published, float32 elsewhere. The head gives mean and log-deviation of a Gaussian at the mark
@@ -33,9 +33,9 @@ class HPSv3(Metric):
     Pictures: both sides to multiples of 28 whose product is at most 200704 and near it (448 x 448 for a square), by
     PIL's bicubic filter, CLIP's normalisation. Differentiable.
 
-    The question is long and its very words decide the score. It is not in this package: it is read, without being
-    executed, from the published code, whose package of 69 kB is fetched once. The notes of a run say where a question
-    is another one.
+    The question is long, and its exact words decide the score. It is not part of this package. It is read, without
+    being executed, from the published code, a package of 69 kB that is downloaded once. If the question differs from
+    the published one, the notes of a run say so.
 
     Args:
         path: the checkpoint's file, or a local folder or hub id that holds it.

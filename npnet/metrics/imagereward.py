@@ -17,7 +17,7 @@ class ImageReward(Metric):
 
     Checkpoint ``ImageReward.pt`` (v1.0) of ``THUDM/ImageReward``, BLIP large, in float32 as published. Pictures:
     shortest side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation. Text: 35 tokens of BERT, which is
-    short: much of a long prompt is not read.
+    short: most of a long prompt is not read.
 
     Args:
         path: the checkpoint's file, or a local folder or hub id that holds it. A folder may state other sizes in

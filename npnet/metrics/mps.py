@@ -26,10 +26,10 @@ class MPS(SoftmaxPreference):
 
     Checkpoint ``MPS_overall_checkpoint.pth`` of Kwai-Kolors/MPS, a fine-tuned CLIP ViT-H/14 in half precision (float32
     on the CPU). The published file is a pickled module, which is never executed: ``npnet convert-mps`` converts it.
-    Pictures: shortest side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation. Text: 77 tokens, all
-    of them, filling too. Words unlike the condition are hidden from the picture: those whose likeness, divided by the
-    largest, is at most ``threshold``. The authors divide by the largest of the whole batch; here by the largest of the
-    same prompt, which is what their code does when it is given one pair.
+    Pictures: shortest side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation. Text: all 77 tokens,
+    with the padding. Words that differ from the condition are hidden from the picture: those whose similarity, divided
+    by the largest one, is at most ``threshold``. The authors divide by the largest value of the whole batch. Here it is
+    the largest value of the same prompt, which is what their code does for a single pair.
 
     Args:
         path: the converted file, or a local folder or hub id that holds one. A folder may state another architecture
@@ -37,7 +37,7 @@ class MPS(SoftmaxPreference):
         tokenizer_path: local folder or hub id; None: beside the model.
         threshold: 0.01 in the model's own code and in the Golden Noise comparison, 0.3 in the authors' scripts for
             HPD v2 and ImageReward.
-        condition: what is asked about.
+        condition: the words that state what is judged.
     """
 
     runtime = "npnet.metrics.runtime.mps:MPSScorer"

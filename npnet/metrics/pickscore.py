@@ -1,4 +1,4 @@
-"""PickScore (Kirstain et al. 2023): what people picked on a text-to-image site."""
+"""PickScore (Kirstain et al. 2023): the choices of people on a text-to-image site."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class PickScore(SoftmaxPreference):
 
     Checkpoint ``yuvalkirstain/PickScore_v1``, a fine-tuned CLIP ViT-H/14, in float32 as published. Pictures: shortest
     side to 224 by PIL's bicubic filter, middle square, CLIP's normalisation. Text: 77 tokens. ``compare`` is the
-    published rule, the softmax over the two scores. Some packages print the score divided by 26 or 100: not this scale.
+    published rule, the softmax over the two scores. Some packages divide the score by 26 or 100; here it is not
+    divided.
 
     Args:
         path: local folder or hub id of the model.

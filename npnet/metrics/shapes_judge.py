@@ -11,7 +11,8 @@ from npnet.metrics.shapes_metric import ShapesMetric
 class ShapesJudge(ShapesMetric):
     """1 where both colours, both shapes and the relation are as the prompt says, else 0.
 
-    No learned part, nothing in common with the scorer, and never used to select: the independent referee.
+    It has no learned part and nothing in common with the scorer, and it is never used to select. So it is an
+    independent judge.
     """
 
     runtime = "npnet.metrics.runtime.shapes_judge:ShapesJudgeScorer"

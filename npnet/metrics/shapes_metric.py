@@ -1,4 +1,4 @@
-"""What the two metrics of the built-in model have in common: they know its words and its size, and nothing else."""
+"""The base of the two metrics of the built-in model, which know only its words and its picture size."""
 
 from __future__ import annotations
 

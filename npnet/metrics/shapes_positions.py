@@ -12,8 +12,8 @@ from npnet.metrics.spaces import FeatureSpace
 class ShapesPositions(FeatureSpace):
     """The centres of both objects in the prompt's order, in pixels, as the judge reads them.
 
-    A picture that is not right has no place in this space: where an object is missing or has another colour, what is
-    read as its centre may lie anywhere, and would count as diversity.
+    A picture that is not right is left out of this space. Where an object is missing or has another colour, its
+    measured centre could lie anywhere, and would count as diversity.
 
     Args:
         width: of the Vendi score's Gaussian kernel, in pixels; our choice.

@@ -1,4 +1,4 @@
-"""The Shapes model's preference model: selects pairs, and is differentiable."""
+"""The preference model of Shapes, which selects pairs and is differentiable."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from npnet.weights.sources import check_local
 class ShapesScorer(ShapesMetric):
     """Cosine similarity of a dual encoder of Shapes pictures and prompts, in [-1, 1].
 
-    It plays the part that HPSv2 plays on real models, so on Shapes it is the metric that selects: whatever was
-    collected or searched with it is marked as optimised for it.
+    It takes the place that HPSv2 has on real models, so on Shapes it is the metric that selects. Results that were
+    collected or searched with it are marked as optimised for it.
     """
 
     runtime = "npnet.metrics.runtime.shapes_scorer:ShapesScorerScorer"

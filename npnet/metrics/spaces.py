@@ -1,7 +1,7 @@
-"""Spaces of features, in which the pictures of one prompt are told apart: descriptions, which need no torch.
+"""Spaces of features, which measure how different the pictures of one prompt are; these descriptions need no torch.
 
-A space turns a picture into numbers; ``diversity`` says how different the pictures of a prompt are by them. What is a
-large distance depends on the space, so every figure names its space. ``runtime.features`` computes.
+A space turns a picture into numbers, and ``diversity`` compares these numbers. Each space has its own scale, so every
+figure names its space. ``runtime.features`` computes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureSpace(Description):
-    """A named space of features; a member is a description, a runtime and a YAML in ``conf/diversity/``."""
+    """The description of a space of features; a new one also has a runtime, and a YAML in ``conf/diversity/``."""
 
     domain: ClassVar[str] = "any"
     """The backbones whose pictures it reads: ``any``, or the ``domain`` that a backbone states."""
@@ -35,7 +35,7 @@ class FeatureSpace(Description):
 
     @property
     def kernel_width(self) -> float | None:
-        """Return the width of the Gaussian kernel of the Vendi score; None: the cosine of two features is taken."""
+        """The width of the Gaussian kernel of the Vendi score; None uses the cosine of two features."""
         return None
 
     def is_smoke(self) -> bool:
@@ -43,7 +43,7 @@ class FeatureSpace(Description):
         return False
 
     def load(self, device: torch.device | str = "cpu") -> LoadedSpace:
-        """Load what computes the features onto ``device``.
+        """Load the model that computes the features onto ``device``.
 
         Raises:
             UserError: files are missing or damaged, or do not fit.
@@ -72,7 +72,7 @@ class Pixels(FeatureSpace):
 
 @dataclass(frozen=True)
 class PretrainedSpace(FeatureSpace):
-    """A space of a published model; a member says which by the default of its ``path``, a local folder or hub id."""
+    """A space of a published model, named by the default of ``path`` (a local folder or hub id)."""
 
     has_weights = True
 
@@ -89,10 +89,10 @@ class PretrainedSpace(FeatureSpace):
 
 @dataclass(frozen=True)
 class CLIPImages(PretrainedSpace):
-    """CLIP's embedding of the picture, of unit length: what is shown more than how.
+    """CLIP's embedding of the picture, of unit length. It depends more on what is shown than on how.
 
     Args:
-        path: local folder or hub id; the default is the model that ``clipscore`` loads, and is loaded once.
+        path: local folder or hub id; the default is the model of ``clipscore``, and both then share it.
     """
 
     runtime = "npnet.metrics.runtime.features:CLIPSpace"
@@ -104,8 +104,8 @@ class CLIPImages(PretrainedSpace):
 class DINOv2(PretrainedSpace):
     """DINOv2's class token of the picture (Oquab et al. 2023, arXiv 2304.07193), of unit length.
 
-    It was trained without texts, so that pose, place and texture count beside what is shown. The whole picture is read:
-    shortest side to 224 by a bicubic filter and the middle square, where the authors' transform cuts an eighth away.
+    It was trained without texts, so pose, place and texture count as well as content. Pictures: shortest side to 224 by
+    a bicubic filter, then the middle square. (The transform of the authors cuts an eighth off.)
 
     Args:
         path: local folder or hub id.
@@ -120,6 +120,6 @@ def load_spaces(spaces: Mapping[str, FeatureSpace], device: torch.device | str) 
     """Load each space, by its label.
 
     Raises:
-        UserError: names the label, and what is wrong with which of its keys.
+        UserError: names the label, the key, and what is wrong.
     """
     return load_each("diversity", spaces, device)

@@ -1,21 +1,21 @@
-"""How sure a comparison is: means, winning rates and paired differences, with intervals and tests over prompts.
+"""The statistics of a comparison: means, winning rates and paired differences, with intervals and tests over prompts.
 
-Pictures of one prompt resemble each other, so the unit that is drawn again is the **prompt** with all its pictures
-(a cluster), never the single picture. Where there is one prompt only, its pictures are drawn instead, and the interval
-then speaks of that prompt alone.
+Pictures of one prompt resemble each other. So the bootstrap resamples **prompts** with all their pictures (clusters),
+never single pictures. Where there is only one prompt, its pictures are resampled, and the interval holds for that
+prompt alone.
 
-- Intervals are 95 % percentile intervals of a bootstrap over prompts, every statistic a ratio of cluster sums; the
-  quantiles are widened for few prompts as Hesterberg (2015, "What teachers should know about the bootstrap", section
-  4.4, expanded percentile interval) does, without which 10 prompts would cover about 90 %. A rate of 0 or 1 has no
-  spread to draw from and gets Wilson's interval on the number of prompts.
-- ``p_value`` is a sign-flip permutation test over prompts of the mean paired difference, two-sided: under "the two
-  methods are exchangeable" the sum of a prompt's differences may as well have the other sign. All sign patterns are
-  visited up to ``EXACT_CLUSTERS`` prompts, random ones above.
-- The winning rate is strict: a tie is no win. With a metric that ties often (right or wrong), a method can be better
-  with a winning rate far below one half, so "better" is said from the paired difference or the sign test alone.
+- Intervals are 95 % percentile intervals of a bootstrap over prompts. Every statistic is a ratio of cluster sums. For
+  few prompts, the quantiles are widened (expanded percentile interval: Hesterberg 2015, "What teachers should know
+  about the bootstrap", section 4.4). Without this, an interval from 10 prompts would cover about 90 %. A rate of 0 or 1
+  has no spread to resample, and gets Wilson's interval for the number of prompts.
+- ``p_value`` is a sign-flip permutation test over prompts of the mean paired difference, two-sided: if the two methods
+  are exchangeable, the sum of a prompt's differences could as well have the other sign. Up to ``EXACT_CLUSTERS``
+  prompts, all sign patterns are used; above, random ones.
+- The winning rate is strict: a tie is not a win. If a metric often ties (right or wrong), a better method can have a
+  winning rate far below one half. So a method is called better only because of the paired difference or the sign test.
 - A score that is NaN or infinite is left out of the sums and counted as ``missing``.
 
-Draws come from numpy generators of fixed, named seeds: the same scores give the same numbers.
+Draws come from numpy generators with fixed, named seeds, so the same scores give the same numbers.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def means(scores: ArrayLike, prompts: Sequence[str], num_resamples: int = NUM_RE
         num_resamples: of prompts, for the intervals.
 
     Raises:
-        ValueError: the lengths differ, or there is no picture.
+        ValueError: the lengths differ, or there are no pictures.
     """
     rows, index = _rows_and_clusters(scores, prompts)
     rows = rows.mean(axis=1) if rows.ndim == 3 else rows
@@ -125,8 +125,8 @@ def compare(
     """Compare M rows of scores with M rows of another method's on the same N pairs (same prompt, same noise).
 
     Args:
-        scores: ``(M, N)``, or ``(N,)`` for one row; or ``(M, S, N)``, S of each pair (training seeds), whose
-            differences, wins and losses are averaged before anything else, so that a pair counts once.
+        scores: ``(M, N)``, or ``(N,)`` for one row; or ``(M, S, N)``, S for each pair (training seeds), whose
+            differences, wins and losses are averaged first, so that a pair counts once.
         others: the other method's, of the same shape.
         prompts: the N pairs' prompts; equal texts form one cluster.
         num_resamples: of prompts, for the intervals, and of sign patterns, for the test.
@@ -181,8 +181,8 @@ def compare(
 def sign_test(wins: int, losses: int) -> float:
     """Return the two-sided p-value of the exact sign test; ties are left out, and without a decision it is 1.
 
-    ``compare`` counts decided prompts (more pairs won than lost, or fewer): with one pair for each prompt these are
-    the decided pairs, with more it keeps the test honest.
+    ``compare`` counts decided prompts (more pairs won than lost, or fewer): with one pair for each prompt, these are
+    the decided pairs; with more, pairs of one prompt must not count as independent.
     """
     return float(stats.binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
 
@@ -206,7 +206,7 @@ def sign_flip_test(cluster_sums: ArrayLike, num_resamples: int = NUM_RESAMPLES) 
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Return p-values corrected for looking at several metrics (Holm 1979); NaN stays NaN and is not counted."""
+    """Return p-values corrected for several metrics (Holm 1979); NaN stays NaN and is not counted."""
     values = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(values.shape, np.nan)
     known = np.flatnonzero(~np.isnan(values))

@@ -1,4 +1,4 @@
-"""What is known of a metric without its weights: what it reads, on which scale it scores, how a pair is preferred."""
+"""The properties of a metric that need no weights: what it reads, its scale, and its rule for a pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from npnet.description import Description
 
 @dataclass(frozen=True)
 class MetricTraits(Description):
-    """What is known of a metric without its weights, and all that its scorer asks of its description."""
+    """The properties of a metric that need no weights; a scorer uses nothing else of its description."""
 
     differentiable: ClassVar[bool] = False
     """Gradients flow from the score to the pictures."""
@@ -33,7 +33,7 @@ class MetricTraits(Description):
     """Prompts that it can read, for the laws."""
 
     def check_prompt(self, prompt: str) -> None:
-        """Refuse a prompt that the metric has no words for.
+        """Refuse a prompt with words that the metric does not know.
 
         Raises:
             ValueError: says what it expects.
@@ -42,14 +42,14 @@ class MetricTraits(Description):
     def preference(self, score_a: Any, score_b: Any) -> Any:
         """Return the probability that b is preferred, from the two scores: 1, 0.5 or 0 by their order.
 
-        Metrics that publish a rule of their own (PickScore, MPS: softmax over the pair) use that instead.
+        Metrics with a published rule of their own (PickScore, MPS: softmax over the pair) use that rule instead.
 
         Args:
             score_a: ``(N,)``, an array or a tensor.
             score_b: the same.
 
         Returns:
-            ``(N,)``, of the kind that was given.
+            ``(N,)``, an array or a tensor like the scores.
         """
         return preference_by_order(score_b, score_a)
 
@@ -60,7 +60,7 @@ def preference_by_order(a: Any, b: Any) -> Any:
 
 
 def notes(smoke: bool, truncated: Collection[str], text_length: int | None) -> list[str]:
-    """Return what a reader of scores should know: random weights, and prompts that were cut.
+    """Return notes for readers of the scores: random weights, and prompts that were cut.
 
     Args:
         smoke: the weights are random.

@@ -1,4 +1,4 @@
-"""A vision-language model that serves behind an OpenAI-compatible address (vLLM, SGLang, llama.cpp, a hosted one)."""
+"""A vision-language model behind an OpenAI-compatible address (vLLM, SGLang, llama.cpp or a hosted one)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 @dataclass(frozen=True)
 class VLMJudge(Metric):
-    """The number that the model answers, 0 to ``highest``; higher is better. One request for each picture.
+    """The number that the model answers, from 0 to ``highest``; higher is better. Each picture is one request.
 
-    The pictures leave this machine where the address is not on it. The model answers at temperature 0; whether the same
-    picture gets the same number twice is up to the server. Scores of two models, or questions, do not compare: the
-    notes of a run name the model by the server's own word and the question by its digest.
+    If the address is on another machine, the pictures are sent there. The model answers at temperature 0, but the
+    server decides whether the same picture always gets the same number. Scores of different models or questions cannot
+    be compared, so the notes of a run name the model, as the server states it, and the digest of the question.
 
     Args:
         url: of the API, up to ``/v1``.
@@ -33,9 +33,9 @@ class VLMJudge(Metric):
         question: with the prompt in place of ``{}``; it must ask for one number.
         highest: the largest number that the question allows.
         key_variable: the environment variable that holds the API key; None sends no key.
-        parallel: requests under way at once.
+        parallel: requests in progress at once.
         timeout_seconds: for one answer.
-        attempts: at one answer, where the server is busy or cannot be reached.
+        attempts: to get one answer, where the server is busy or cannot be reached.
     """
 
     runtime = "npnet.metrics.runtime.vlm_judge:VLMJudgeScorer"
@@ -59,14 +59,14 @@ class VLMJudge(Metric):
         return hashlib.sha256(self.question.encode()).hexdigest()
 
     def number_of(self, reply: str) -> float | None:
-        """Return the number that a reply is; None where it is something else, or out of bounds."""
+        """Return the number in a reply; None where it is something else, or out of bounds."""
         found = NUMBER.fullmatch(THOUGHT.sub("", reply).strip())
         number = float(found[1]) if found else None
         return number if number is not None and number <= self.highest else None
 
 
 def check_address(url: str) -> None:
-    """Refuse what is no address of an OpenAI-compatible server.
+    """Refuse an address that cannot be one of an OpenAI-compatible server.
 
     Raises:
         FieldError: of ``url``.

@@ -1,4 +1,4 @@
-"""A diffusers pipeline in the hands of a description: what a family's three parts are made from."""
+"""A diffusers pipeline together with its description, from which a family makes its three parts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from npnet.backbones.pipeline import PipelineBackbone
 
 @dataclass(frozen=True)
 class Adopted:
-    """A pipeline, and where and for what it runs.
+    """A pipeline, its description, and where it runs.
 
     Attributes:
-        description: what was asked for.
+        description: of the model.
         pipeline: of diffusers, its modules on the device.
         device: of the latents.
         dtype: of the network.
-        loaded_from_path: False of a pipeline built elsewhere, whose text encoders may be any: its embeddings are not
-            cached.
-        borrowed: the pipeline is somebody else's: its modules stay where they are.
+        loaded_from_path: False for a pipeline that existed already. Its text encoders may be any, so its embeddings are
+            not cached.
+        borrowed: the pipeline belongs to the caller, so its modules stay on their devices.
     """
 
     description: PipelineBackbone
@@ -55,7 +55,7 @@ class Adopted:
 
 
 def configs(pipeline: Any) -> dict[str, Mapping[str, Any]]:
-    """Return the configurations of a pipeline's parts, as their files would say them."""
+    """Return the configurations of a pipeline's parts, in the form of their files."""
     found: dict[str, Mapping[str, Any]] = {}
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module):

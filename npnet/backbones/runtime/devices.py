@@ -1,4 +1,4 @@
-"""Where a model runs, and in which floating-point format."""
+"""The device and the floating-point format of a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def placement(description: Backbone, device: str | None = None) -> tuple[torch.d
         device: instead of the description's; None is its own.
 
     Raises:
-        UserError: the device is not here, or cannot compute in the format.
+        UserError: this machine lacks the device, or the device cannot compute in the format.
     """
     resolved = resolve_device(device or description.device)
     return resolved, resolve_dtype(description.dtype, resolved)

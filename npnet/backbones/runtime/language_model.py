@@ -1,4 +1,4 @@
-"""Prompts through a language model, whose hidden states stand in for the output of a CLIP or a T5."""
+"""Encode prompts with a language model, whose hidden states replace the output of a CLIP or a T5."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A diffusion model, reduced to the operations that noise methods need, written once for every family.
+"""A diffusion model, reduced to the operations that noise methods need. One class serves all families.
 
-The words are explained in ``npnet.backbones.runtime``. Nothing here enters ``no_grad`` by itself; callers do.
+``npnet.backbones.runtime`` explains the terms. Nothing here enters ``no_grad`` by itself; callers do.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class LoadedBackbone(Scheduled):
     """A model with its weights, composed of a schedule, a text encoder, a denoiser and a decoder.
 
     Args:
-        description: what was loaded.
+        description: of the loaded model.
         text_encoder: prompts to tensors.
         denoiser: the network.
-        decoder: None where the family makes no pictures.
+        decoder: None where the family has no pictures.
         device: of the latents.
         dtype: of the network; the step arithmetic is always float32.
-        schedule: by default the description's; so are the ``sizes``.
-        sizes: what knows the shapes.
+        schedule: by default that of the description, as for ``sizes``.
+        sizes: the object that knows the shapes.
         pipeline: the diffusers pipeline that the parts come from, or None.
     """
 
@@ -82,7 +82,7 @@ class LoadedBackbone(Scheduled):
         self.description.require(needed, who)
 
     def latent_shape(self, *size: int | None, **sides: int | None) -> tuple[int, ...]:
-        """Return ``(C, *grid)`` of one sample at a height and width (video: and frames); by default the configured."""
+        """Return ``(C, *grid)`` of one sample at a height and width (and frames), by default the configured."""
         return self._sizes.latent_shape(*size, **sides)
 
     def embed_dims(self) -> dict[str, int]:
@@ -91,7 +91,7 @@ class LoadedBackbone(Scheduled):
 
     @property
     def cost(self) -> Cost:
-        """What was spent so far."""
+        """The forwards and backwards that were spent so far."""
         return self.meter.cost
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
@@ -104,13 +104,13 @@ class LoadedBackbone(Scheduled):
         return self.text_encoder.encode(prompts)
 
     def with_guidance(self, conditioning: Conditioning, guidance_scale: float) -> Conditioning:
-        """Return what the denoiser is given at ``guidance_scale``; families with embedded guidance put it in here."""
+        """Return the denoiser's input at ``guidance_scale``; families with embedded guidance add it here."""
         return self.denoiser.with_guidance(conditioning, guidance_scale)
 
     def evaluate(
         self, latents: Tensor, label: float, conditioning: Conditioning, unconditional: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Run the denoiser and count it: the network's own (conditional, unconditional) output, unconverted."""
+        """Run and count the denoiser; return the network's own (conditional, unconditional) output, unconverted."""
         both = unconditional and "unconditional_branch" in self.capabilities
         output = self.denoiser.model_output(latents, label, conditioning, both)
         forwards = len(output)
@@ -130,13 +130,13 @@ class LoadedBackbone(Scheduled):
         label: float | None = None,
         unconditional: bool = True,
     ) -> Branches:
-        """Evaluate the denoiser once and return its branches unmixed, so one evaluation serves any guidance scale.
+        """Evaluate the denoiser once and return both branches, which can be mixed with any guidance scale.
 
         Args:
             latents: ``(B, C, *grid)`` at level ``timestep``.
             timestep: the level of ``latents``.
             conditioning: B prompts.
-            label: what the network is told; the default is ``timestep``.
+            label: the timestep that the network gets; the default is ``timestep``.
             unconditional: evaluate the unconditional half too; ignored where the family has none.
         """
         conditional, rest = self.evaluate(latents, timestep if label is None else label, conditioning, unconditional)
@@ -150,7 +150,7 @@ class LoadedBackbone(Scheduled):
         """Mix the branches by ``guidance_scale`` (diffusers convention).
 
         Raises:
-            ValueError: guidance other than 1 is asked of branches that hold the conditional half alone.
+            ValueError: ``guidance_scale`` is not 1, but the branches hold only the conditional half.
         """
         if num_branches(self, guidance_scale) == 1:
             return branches.conditional
@@ -192,10 +192,10 @@ class LoadedBackbone(Scheduled):
             sampler: ``default`` is the family's deterministic step, ``move``; see ``backbones.samplers``.
             timesteps: the levels to visit instead of the family's spacing (default sampler only).
             generators: one for each sample, for the stochastic samplers.
-            first_branches: the first evaluation of the batch's leading samples, where it was made.
+            first_branches: the first evaluation of the first samples of the batch, if it was computed before.
 
         Raises:
-            UserError: the sampler is unknown, or not for this family or this number of steps.
+            UserError: the sampler is unknown, or does not support this family or this number of steps.
         """
         latents, conditioning = noise.to(self.device, torch.float32), self.with_guidance(conditioning, guidance_scale)
         if sampler != "default":

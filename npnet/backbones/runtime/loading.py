@@ -1,4 +1,4 @@
-"""From a directory or a hub id to a diffusers pipeline; what the libraries raise on the way becomes one line."""
+"""Load a diffusers pipeline from a directory or a hub id; errors of the libraries become one line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced:
     """Load a description's pipeline on the CPU.
 
     Args:
-        description: says the class, the source, its revision and the variant of its weight files; a directory without
+        description: names the class, the source, its revision and the variant of its weight files; a directory without
             such files is loaded as it is.
         dtype: of the weights, but for the family's float32 parts.
         **replaced: components to use instead of the published ones.
@@ -49,7 +49,7 @@ def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced:
         index = fetch(source, [INDEX], "path", description.revision)
         read_index("path", source, index, description.needed())
         options, place = {"variant": variant, "revision": description.revision}, source
-    # diffusers misses a part that the index says is none, unless it is told so
+    # diffusers looks for a part that the index marks as none, unless it is told so
     absent = dict.fromkeys(null_parts("path", source, index, layout.optional_parts))
     dtypes = {"default": dtype, **dict.fromkeys(layout.float32_parts, torch.float32)}
     pipeline_class = getattr(diffusers, layout.pipeline)
@@ -68,7 +68,7 @@ def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced:
 
 @contextlib.contextmanager
 def without_loading_bars() -> Iterator[None]:
-    """Keep diffusers' and transformers' loading bars off the screen; bars of a download stay, and settings too."""
+    """Hide the loading bars of diffusers and transformers; download bars and settings stay."""
     loggers = (diffusers.utils.logging, transformers.utils.logging)
     were_on = [logger.is_progress_bar_enabled() for logger in loggers]
     downloads_shown = not hub.are_progress_bars_disabled()
@@ -126,7 +126,7 @@ def weight_file(field: str, source: str) -> Path:
     """Return a file of weights, from the hub where it is one of it (``owner/name/folder/FILE``).
 
     Raises:
-        FieldError: it cannot be had.
+        FieldError: the file cannot be found or downloaded.
     """
     if is_local(source):
         return local_path(source)
@@ -148,17 +148,17 @@ def memory_option() -> dict[str, bool]:
 
 
 def guarded(field: str, source: str, load: Callable[[], Any], is_quiet: bool = False) -> Any:
-    """Call ``load`` without bars, and turn what diffusers, transformers and the hub raise into one line.
+    """Call ``load`` without bars, and turn errors of diffusers, transformers and the hub into one line.
 
     Args:
         field: for the error line.
         source: what the field holds.
         load: does it.
-        is_quiet: leave out what the libraries remark.
+        is_quiet: hide the remarks of the libraries.
 
     Raises:
-        FieldError: it cannot be loaded, or a library has made up weights that the file does not hold, which it only
-            remarks.
+        FieldError: it cannot be loaded, or the file lacks weights. The libraries initialise those, and only remark on
+            it.
     """
     remarks = Remarks()
     try:
@@ -182,7 +182,7 @@ def guarded(field: str, source: str, load: Callable[[], Any], is_quiet: bool = F
 
 
 def check_whole(field: str, source: str, model: Any, where: str = "") -> None:
-    """Refuse a model with weights that its file did not hold, which diffusers leaves empty, or that are no numbers.
+    """Refuse a model whose file lacked weights (diffusers leaves them empty), or whose weights are not finite.
 
     Raises:
         FieldError: names the first such weight.
@@ -197,7 +197,7 @@ def check_whole(field: str, source: str, model: Any, where: str = "") -> None:
 
 
 def check_tokenizers(source: str, pipeline: Any) -> None:
-    """Refuse a tokenizer that knows nothing but its marks: transformers returns one where its files are missing.
+    """Refuse a tokenizer that knows only its marks; transformers returns one where its files are missing.
 
     Raises:
         FieldError: names the tokenizer.

@@ -1,4 +1,4 @@
-"""A LoRA of the denoiser, added into its weights once: nothing is left to compute at sampling time."""
+"""A LoRA of the denoiser, added to its weights once, so that sampling has no extra cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fuse(pipeline: Any, denoiser_name: str, source: str, scale: float) -> None:
         scale: 1 is the LoRA as it was trained.
 
     Raises:
-        FieldError: it cannot be read, belongs to another model, or holds what would not be applied.
+        FieldError: it cannot be read, belongs to another model, or holds parts that would not be applied.
     """
     layers, others = read(pipeline, denoiser_name, source)
     if others:
@@ -60,20 +60,21 @@ def fuse(pipeline: Any, denoiser_name: str, source: str, scale: float) -> None:
 def read(pipeline: Any, denoiser_name: str, source: str) -> tuple[Layers, list[str]]:
     """Return the layers of the denoiser, and the names of the other models that the file changes.
 
-    Diffusers' own converters bring the layouts in use (kohya, old and new diffusers, peft) to one. Alpha is saved
-    beside a layer (kohya), or in the file's metadata (peft: what diffusers' training scripts write); where it is saved
-    nowhere, it is the rank. The converters drop what they do not know, so the file's own keys are held against what
-    came out of them.
+    The converters of diffusers bring the layouts in use (kohya, old and new diffusers, peft) into one form. Alpha is
+    stored beside a layer (kohya) or in the metadata of the file (peft, as diffusers' training scripts write it). Where
+    it is not stored, it equals the rank. The converters drop what they do not know, so their result is compared with
+    the keys of the file.
 
     Raises:
-        FieldError: it cannot be read, or holds what would not be applied (DoRA, biases, an alpha of unknown meaning).
+        FieldError: it cannot be read, or holds parts that would not be applied (DoRA, biases, an alpha of unknown
+            meaning).
     """
     file = weight_file(source)
     tensors = read_tensors(file, "lora")
     damaged = next((key for key, value in tensors.items() if not torch.isfinite(value.float()).all()), None)
     if damaged is not None:
         raise FieldError("lora", source, f"{damaged} holds NaN or infinity")
-    # gradients say which of the file's tensors reach the layers, through whatever a converter does to them
+    # gradients show which tensors of the file reach the layers, whatever a converter does to them
     raw = {key: value.float().requires_grad_(not key.endswith(".alpha")) for key, value in tensors.items()}
     with torch.enable_grad():
         state, alphas, saved = _converted(pipeline, denoiser_name, source, raw, _metadata(file, source))
@@ -96,7 +97,7 @@ def weight_file(source: str) -> Path:
     """Return the file of a LoRA: the one that is named, or the one of its directory or repository.
 
     Raises:
-        FieldError: it cannot be had.
+        FieldError: the file cannot be found or downloaded.
     """
     if is_local(source):
         path = local_path(source)

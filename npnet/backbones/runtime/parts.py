@@ -44,10 +44,10 @@ class Denoiser(ABC):
         self._prepared: dict[bool, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
 
     def once(self, make: Callable[[], T], *key: Hashable) -> T:
-        """Return what ``make`` makes, made at the first call with ``key``: a step copies nothing from the host.
+        """Return the result of ``make``, computed once for each ``key``, so that steps copy nothing from the host.
 
         Args:
-            make: makes tensors that nobody changes.
+            make: makes tensors that are never changed.
             key: all that they depend on.
         """
         if key not in self._constants:
@@ -58,7 +58,7 @@ class Denoiser(ABC):
         return self._constants[key]
 
     def full(self, number: float, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return a tensor of one number on the device (a timestep, a guidance scale), made once."""
+        """Return a tensor with one number on the device (a timestep or a guidance scale), made once."""
         return self.once(lambda: torch.full(shape, number, device=self.device, dtype=dtype), number, shape, dtype)
 
     @abstractmethod
@@ -93,11 +93,11 @@ class Denoiser(ABC):
         """
         inputs = self._inputs(conditioning, unconditional)
         latents = torch.cat([latents, latents]) if unconditional else latents
-        # the end is no level that a network knows; 0 is the nearest
+        # the network does not know the end level; 0 is the nearest
         return self.denoise(latents.to(self.device, self.dtype), max(label, 0.0), inputs).float()
 
     def _inputs(self, conditioning: Conditioning, unconditional: bool) -> dict[str, Tensor]:
-        """Return the tensors that ``denoise`` is given, made once for a batch and not at each of its steps."""
+        """Return the inputs of ``denoise``, made once for a batch and not at each step."""
         given = conditioning.tensors()
         known, inputs = self._prepared.get(unconditional, ({}, {}))
         if known.keys() == given.keys() and all(known[name] is tensor for name, tensor in given.items()):
@@ -127,7 +127,7 @@ class Decoder(ABC):
 
 
 class Sizes(Protocol):
-    """What knows the shapes of a loaded model: a description, or a description with a checkpoint's own sizes."""
+    """The shapes of a loaded model: a description, or a description with the sizes of a checkpoint."""
 
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
         """See ``Backbone.latent_shape``."""
@@ -137,7 +137,7 @@ class Sizes(Protocol):
 
 
 class Meter:
-    """Counts what is spent, in one place: ``cost`` only grows."""
+    """The counter of forwards and backwards; ``cost`` only grows."""
 
     def __init__(self) -> None:
         self.cost = Cost()

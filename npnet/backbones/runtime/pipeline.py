@@ -1,4 +1,4 @@
-"""From a description to a loaded pipeline, and what families of diffusers share: the VAE, sizes, memory.
+"""Loading the pipeline of a description, and what all families of diffusers share: the VAE, sizes and memory.
 
 A family is ``Parts``: a text encoder with ``embed``, a denoiser with ``denoise``, and what its loading needs.
 """
@@ -82,20 +82,20 @@ def anything(description: PipelineBackbone, pipeline: Any) -> None:
 
 
 def without_safety_checker(description: PipelineBackbone, dtype: torch.dtype) -> dict[str, Any]:
-    """Leave out the safety checker, whose images no metric wants."""
+    """Leave out the safety checker, whose black pictures would distort the metrics."""
     return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a family is made of; a description's ``runtime`` names one.
+    """The parts of a family; the ``runtime`` of a description names them.
 
     Attributes:
         text_encoder: makes the text encoder.
         denoiser: makes the network's part.
         decoder: makes the decoder.
         options: further arguments of the pipeline.
-        check: refuses a pipeline that the family does not take, before anything is done with it.
+        check: refuses a pipeline that the family does not support, before it is used.
     """
 
     text_encoder: Callable[[Adopted], TextEncoder]
@@ -140,7 +140,7 @@ def adopt(
 
 
 def borrow(description: PipelineBackbone, pipeline: Any, device: torch.device, dtype: torch.dtype) -> LoadedBackbone:
-    """Use somebody else's pipeline and change nothing about it: no module is moved, frozen or set to another mode.
+    """Use a pipeline of the caller without changing it: no module is moved, frozen or set to another mode.
 
     Args:
         description: of its family.
@@ -176,7 +176,7 @@ def _composed(adopted: Adopted) -> LoadedBackbone:
 
 
 def _prepare(adopted: Adopted) -> None:
-    """Put the modules where they belong, frozen, in the memory layout that is asked for."""
+    """Move the modules to their devices, freeze them, and set the configured memory layout."""
     description, pipeline, module = adopted.description, adopted.pipeline, adopted.module
     pipeline.set_progress_bar_config(disable=True)
     if module.dtype != adopted.dtype:

@@ -1,4 +1,4 @@
-"""What diffusers and transformers remark while they load: weights that a file lacks are made up, and only told of."""
+"""The remarks of diffusers and transformers while they load: they initialise missing weights, and only remark on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MADE_UP = re.compile(r"are newly initialized[^\[]*\['([^']*)'")
 
 
 class Remarks(logging.Handler):
-    """Holds the libraries' remarks back, and reads in them which weights are missing."""
+    """Collects the libraries' remarks, and finds in them which weights are missing."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -27,7 +27,7 @@ class Remarks(logging.Handler):
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
-        """Take down the remarks of the block, also where the user has silenced the libraries."""
+        """Collect the remarks in the block, even where the user has silenced the libraries."""
         loggers = [logging.getLogger(name) for name in NAMES]
         before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
         for logger in loggers:
@@ -41,14 +41,14 @@ class Remarks(logging.Handler):
                 logger.setLevel(level)
 
     def repeat(self) -> None:
-        """Let the libraries say what was held back."""
+        """Show the collected remarks."""
         for record in self.records:
             logger = logging.getLogger(record.name)
             if logger.isEnabledFor(record.levelno):
                 logger.handle(record)
 
     def fault(self) -> str | None:
-        """Say which weight the files do not hold, None where they hold all."""
+        """Return a weight that the files lack; None where they hold all."""
         for text in (record.getMessage() for record in self.records):
             if found := IN_REPORT.search(text) or MADE_UP.search(text):
                 what = "of another shape" if found.groups()[-1] == "MISMATCH" else "missing"

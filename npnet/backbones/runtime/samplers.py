@@ -1,4 +1,4 @@
-"""Diffusers' schedulers around our guided prediction; ``npnet.backbones.samplers`` says which there are."""
+"""Sampling with diffusers' schedulers and our guided prediction; ``npnet.backbones.samplers`` lists them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from npnet.errors import reworded
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     """Build the diffusers scheduler ``name`` from a family's published scheduler configuration."""
-    # a key that only the published scheduler has is no concern of this one, and diffusers would warn of it
+    # a key that only the published scheduler has does not apply here, and diffusers would warn about it
     taken = {key: value for key, value in config.items() if key.startswith("_") or takes(_class(name), key)}
     return _class(name).from_config(taken)
 

@@ -1,4 +1,4 @@
-"""What a schedule alone decides: steps, moves, and what a prediction says of x_0, epsilon and velocity."""
+"""The arithmetic of a schedule: steps, moves, and the x_0, epsilon and velocity that a prediction implies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from npnet.backbones.spacing import Kind
 
 
 class Scheduled:
-    """The arithmetic of a model on its schedule; see ``npnet.backbones.runtime`` for the words.
+    """The arithmetic of a model on its schedule; ``npnet.backbones.runtime`` explains the terms.
 
     Args:
         schedule: of the model.
@@ -70,6 +70,6 @@ class Scheduled:
         return noise_pred - self.to_x0(noise_pred, latents, timestep)
 
     def move(self, latents: Tensor, noise_pred: Tensor, from_timestep: float, to_timestep: float) -> Tensor:
-        """Take the deterministic step in either direction; there and back with one ``noise_pred`` is the identity."""
+        """Take the deterministic step in either direction. There and back with one ``noise_pred`` changes nothing."""
         scale, shift = self.step_coefficients(from_timestep, to_timestep)
         return scale * latents + shift * noise_pred

@@ -56,7 +56,7 @@ class SDXLText(PipelineText):
 
 
 class SDXLDenoiser(PipelineDenoiser):
-    """A U-Net that is told the picture's sizes and the pooled text too."""
+    """A U-Net that also gets the sizes of the picture and the pooled text."""
 
     def denoise(self, latents: Tensor, label: float, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Denoiser.denoise``."""
@@ -64,7 +64,7 @@ class SDXLDenoiser(PipelineDenoiser):
         return self.module(latents, timestep, **self.conditions(latents, inputs), return_dict=False)[0]
 
     def conditions(self, latents: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what the U-Net is given beside latents and time: text, pooled text, and SDXL's six sizes."""
+        """Return the further inputs of the U-Net: text, pooled text, and SDXL's six sizes."""
         height, width = (side * self.vae_factor for side in latents.shape[-2:])
         count, dtype = len(latents), latents.dtype
         sizes = self.once(
@@ -131,12 +131,12 @@ class ControlNetDenoiser(SDXLDenoiser):
 
 
 def check_one_text(description: PipelineBackbone, pipeline: Any) -> None:
-    """Refuse what ``SDDenoiser`` cannot serve."""
+    """Refuse a U-Net that ``SDDenoiser`` cannot run."""
     _check_unet(description, pipeline, reads_sizes=False)
 
 
 def check_sizes_read(description: PipelineBackbone, pipeline: Any) -> None:
-    """Refuse what ``SDXLDenoiser`` cannot serve."""
+    """Refuse a U-Net that ``SDXLDenoiser`` cannot run."""
     _check_unet(description, pipeline, reads_sizes=True)
 
 
@@ -152,7 +152,7 @@ def with_controlnet(description: StableDiffusionXLControlNet, dtype: torch.dtype
 
 
 def _check_unet(description: PipelineBackbone, pipeline: Any, reads_sizes: bool) -> None:
-    """Refuse a U-Net that reads its guidance scale (an LCM), which is not passed, or that is of the other family."""
+    """Refuse a U-Net of the other family, or one that reads its guidance scale (an LCM), which is not passed."""
     key, source = ("denoiser", description.denoiser) if description.denoiser else ("path", description.source)
     if (pipeline.unet.config.addition_embed_type == "text_time") != reads_sizes:
         found = "no U-Net of SDXL's layout" if reads_sizes else "a U-Net of SDXL's layout"

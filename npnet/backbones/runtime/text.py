@@ -1,4 +1,4 @@
-"""Prompts to tensors through a pipeline: each once, in batches, from the disk where they were encoded before."""
+"""Encode prompts with a pipeline: each prompt once, in batches, or from the disk cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from npnet.weights.sources import cached_file
 
 
 class PipelineText(TextEncoder):
-    """The text half of a pipeline; a family writes ``embed``, and ``embed_nothing`` where it is not of "".
+    """The text encoders of a pipeline. A family defines ``embed``, and ``embed_nothing`` where it is not "".
 
     Args:
         adopted: the pipeline, and what it was adopted for.
@@ -40,7 +40,7 @@ class PipelineText(TextEncoder):
     """What the pipeline's ``encode_prompt`` returns, by the names of ``Conditioning``; what it returns after is not."""
 
     def named(self, calls: Sequence[Sequence[Tensor | None]]) -> dict[str, Tensor]:
-        """Name what ``encode_prompt`` returned to the pipeline itself.
+        """Name the tensors that ``encode_prompt`` returned to the pipeline.
 
         Args:
             calls: the results of its calls for one picture or batch, in order; one call encodes all in most families.
@@ -105,7 +105,7 @@ class PipelineText(TextEncoder):
         return {name: torch.stack([table[name].to(self.device) for table in tables]) for name in tables[0]}
 
     def identity(self) -> str:
-        """Return what decides the embeddings, as a text: the model, its revision, variant and text files, the dtype."""
+        """Return a text that identifies the embeddings: the model, its revision, variant, text files and dtype."""
         asked = self.description
         folder = local_path(asked.source)
         found = None if folder.is_dir() else cached_file(asked.source, INDEX, asked.revision)

@@ -1,4 +1,4 @@
-"""Wan 2.1's parts; the network is told whole timesteps, as its UniPC scheduler does."""
+"""Wan 2.1's parts; the network gets whole timesteps, as from its UniPC scheduler."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class ZImageText(LanguageModelText):
 
 
 class ZImageDenoiser(PipelineDenoiser):
-    """Z-Image's transformer; it is told 1 for data and 0 for noise, and predicts data minus noise.
+    """Z-Image's transformer. Its time is 1 for data and 0 for noise, and it predicts data minus noise.
 
     Args:
         adopted: a pipeline of Z-Image.

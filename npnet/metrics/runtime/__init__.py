@@ -1,1 +1,1 @@
-"""What ``Metric.load`` returns: scorers with their weights, and the models and pixels they are made of."""
+"""The scorers that ``Metric.load`` returns, with their models and their preprocessing."""

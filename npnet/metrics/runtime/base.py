@@ -19,7 +19,7 @@ class Meter:
     """What a scorer has done so far.
 
     Attributes:
-        calls: pictures scored: the cost of a search is measured, not declared.
+        calls: number of pictures scored, from which the cost of a search is measured.
         truncated: prompts that were cut at the scorer's ``text_length``.
     """
 
@@ -34,12 +34,12 @@ class Meter:
 
 
 class Scorer(ABC):
-    """A loaded metric: fixed weights, and a meter of what was done with them.
+    """A loaded metric: fixed weights, and a meter of its use.
 
     Attributes:
         metric: its description.
-        device: where it computes; pictures may lie elsewhere.
-        text_length: tokens that the text model reads, its own marks included; None where there is no such limit.
+        device: the device that computes; pictures may be on another one.
+        text_length: number of tokens that the text model reads, with its own marks; None where there is no limit.
         smoke: the weights are random, made for a test (the folder holds a file ``SMOKE``).
         meter: see ``Meter``.
     """
@@ -59,10 +59,10 @@ class Scorer(ABC):
 
     @abstractmethod
     def _score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Score checked pictures: ``(B, 3, H, W)`` -> ``(B,)`` float32."""
+        """Score pictures that were checked: ``(B, 3, H, W)`` -> ``(B,)`` float32."""
 
     def _score_pil(self, pictures: Sequence[Image], prompts: Sequence[str]) -> Tensor:
-        """Score RGB pictures as their authors would; by default as the tensors they hold."""
+        """Score RGB pictures with the authors' preprocessing; by default as tensors."""
         scores = [self._score(to_tensor(p)[None], [text]) for p, text in zip(pictures, prompts, strict=True)]
         return torch.cat(scores)
 
@@ -78,15 +78,15 @@ class Scorer(ABC):
             ``(B,)`` float32, higher is better, independent of the rest of the batch.
 
         Raises:
-            ValueError: pictures out of range or shape, or another number of prompts.
+            ValueError: pictures have a wrong range or shape, or the number of prompts differs.
         """
         return self._averaged(images, prompts, self._score)
 
     def score_pil(self, pictures: Sequence[Image], prompts: Sequence[str]) -> Tensor:
-        """Score PIL pictures of any sizes with the very preprocessing of the checkpoint's authors; see ``score``.
+        """Score PIL pictures of any sizes with exactly the preprocessing of the checkpoint's authors; see ``score``.
 
         Not differentiable. Most authors resize 8-bit pictures with PIL, which rounds to 1/255 at every stage; ``score``
-        resizes the same way in floating point without rounding. Members say how far the two lie apart.
+        resizes the same way in floating point without rounding. Each metric states how much the two differ.
         """
         require_as_many(len(pictures), prompts)
         self.meter.calls += len(pictures)
@@ -102,13 +102,13 @@ class Scorer(ABC):
         return self.metric.preference(score_a, score_b)
 
     def notes(self) -> list[str]:
-        """Return what a reader of the scores should know: random weights, texts cut at the model's length, remarks."""
+        """Return notes for readers of the scores: random weights, texts that were cut, and remarks."""
         return notes(self.smoke, self.meter.truncated, self.text_length) + self.remarks()
 
     def remarks(self) -> list[str]:
-        """Return what else decided the scores so far, such as the model that a server says it is; by default nothing.
+        """Return remarks on what else decided the scores, such as the model that a server names; by default none.
 
-        They are kept beside the scores and stand in the results of an evaluation.
+        They are stored with the scores and shown in the results of an evaluation.
         """
         return []
 

@@ -1,4 +1,4 @@
-"""A vision-language model behind an OpenAI-compatible address, asked about one picture at a time."""
+"""A client of a vision-language model behind an OpenAI-compatible address; each request has one picture."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ChatServer:
         model: as the server calls it.
         key_variable: the environment variable that holds the API key; None sends no key.
         timeout_seconds: for one answer.
-        attempts: at one answer, where the server is busy or cannot be reached.
+        attempts: to get one answer, where the server is busy or cannot be reached.
 
     Raises:
         FieldError: the environment variable of the key is not set.
-        UserError: the address cannot be reached, which is seen before a picture is made.
+        UserError: the address cannot be reached; it is tried before a picture is made.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ChatServer:
         return choice
 
     def refused(self, reason: str) -> UserError:
-        """Return the error that says why the server's answer is of no use."""
+        """Return the error that says why the server's answer cannot be used."""
         return UserError(f"the judge at {self.url}: {reason}")
 
     def _reach(self) -> None:

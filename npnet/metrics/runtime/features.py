@@ -1,4 +1,4 @@
-"""What computes the features of ``npnet.metrics.spaces``, in which pictures of one prompt are told apart."""
+"""The runtimes of ``npnet.metrics.spaces``: they compute features of pictures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """GenEval in this process: a detector of transformers, CLIP for colours, and the published rules.
 
 The published figures come from another detector, Mask2Former of MMDetection, which finds other objects at the same
-confidence. Records say which one made them.
+confidence. So the records name their detector.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GRAY = "#999"
 
 
 class ColourReader:
-    """CLIP, asked which of ``COLOURS`` an object has: the published words, their embeddings averaged."""
+    """CLIP as a classifier of the ``COLOURS`` of objects, with the published prompts, whose embeddings are averaged."""
 
     def __init__(self, source: str, device: torch.device | str = "cpu") -> None:
         self.trunk = load_clip(source, device, "clip")

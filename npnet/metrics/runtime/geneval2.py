@@ -1,4 +1,4 @@
-"""GenEval 2's questions, asked picture by picture: of an image-text model of transformers, or of a server."""
+"""GenEval 2's questions about each picture, answered by an image-text model of transformers or by a server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARALLEL = 8
 
 
 class Answerer:
-    """A model, asked for the probability of an answer's first token.
+    """A model that gives the probability of an answer's first token.
 
     Attributes:
         made_by: its name, class and the SHA-256 of its weights.
@@ -62,7 +62,7 @@ class Answerer:
 
 
 class ServedAnswerer:
-    """A model behind an OpenAI-compatible address, asked for its likeliest first tokens.
+    """A model behind an OpenAI-compatible address, which returns its likeliest first tokens.
 
     An answer that is not among the ``LIKELIEST`` has a probability of 0 here.
 

@@ -1,4 +1,4 @@
-"""The question of HPSv3, as its published code asks it: read from that code, which is not executed."""
+"""The question of HPSv3, read from its published code, which is not executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chance of an answer under any image-text model of transformers (LLaVA, InstructBLIP, Qwen-VL, ...)."""
+"""The probability of an answer under any image-text model of transformers (LLaVA, InstructBLIP, Qwen-VL, ...)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from npnet.weights.tokenizers import check_vocabulary
 
 
 def load_image_text(source: str, dtype: torch.dtype, field: str = "path") -> tuple[Any, Any]:
-    """Load a model and its processor by transformers, and refuse weights that transformers would make up.
+    """Load a model and its processor with transformers; missing weights are refused, not initialised.
 
     Raises:
-        FieldError: of ``field``: nothing usable is there, or keys are missing, unknown or of another shape.
+        FieldError: of ``field``: there is no usable model, or keys are missing, unknown or of another shape.
     """
     with reworded(Exception, partial(FieldError, field, source), "no image-text model of transformers: "):
         loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
@@ -32,7 +32,7 @@ def load_image_text(source: str, dtype: torch.dtype, field: str = "path") -> tup
 
 
 def require_whole(report: Mapping[str, Any], field: str, source: str) -> None:
-    """Refuse a model of which transformers reports weights that it made up, left out or could not fit.
+    """Refuse a model if transformers reports weights that it initialised, left out or could not fit.
 
     Raises:
         FieldError: names the keys.

@@ -1,7 +1,7 @@
-"""The Inception-v3 that FID is defined by, with the names of pytorch-fid's conversion of its weights.
+"""The Inception-v3 of FID, with the names of pytorch-fid's converted weights.
 
-It is torchvision's network with what differs in the original TensorFlow graph: average pools do not count their
-padding, and the last block pools by the maximum.
+It differs from torchvision's network as the original TensorFlow graph does: average pools do not count their padding,
+and the last block uses a maximum pool.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def load_inception(path: str | Path, device: torch.device | str = "cpu") -> Ince
     """Load the network from a safetensors file (or a PyTorch file of plain tensors) with pytorch-fid's names.
 
     Raises:
-        UserError: no such file, or not these weights.
+        UserError: the file does not exist, or does not hold these weights.
     """
     network = build_empty(Inception)
     with under("fid"):

@@ -1,4 +1,4 @@
-"""From pictures to the pixels a model reads, as each checkpoint's authors do it, for tensors and for PIL.
+"""The preprocessing of pictures, as the authors of each checkpoint do it, for tensors and for PIL pictures.
 
 Three ways of fitting a picture into a square exist among the published metrics:
 
@@ -6,10 +6,10 @@ Three ways of fitting a picture into a square exist among the published metrics:
 - ``pad``: the longest side to ``size``, then a black border (HPSv2);
 - ``square``: a border in the mean colour makes it square, then it is resized (CLIP-FlanT5, LLaVA).
 
-All resize by bicubic interpolation with antialiasing. Authors who resize with PIL work on 8-bit values, so ``pil``
-rounds to 1/255 after each of its two passes and cuts off what overshoots; ``tensor`` makes the same passes and cuts off
-too, and does not round, so gradients flow and the two differ by rounding alone: up to 1.1/255 in a pixel and 0.3/255 on
-average, before normalisation.
+All resize by bicubic interpolation with antialiasing. Authors who resize with PIL work on 8-bit values. So ``pil``
+rounds to 1/255 after each of its two passes and clips values outside the range. ``tensor`` makes the same passes and
+clips as well, but does not round, so that gradients flow. The two differ only by rounding: up to 1.1/255 in a pixel and
+0.3/255 on average, before normalisation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Preprocess:
     Attributes:
         size: side of the square that comes out, in pixels.
         fit: see the module's docstring.
-        middle: how an odd rest is split by ``crop``: ``round`` is torchvision's rule (OpenAI's CLIP, ImageReward),
+        middle: how ``crop`` splits an odd remainder: ``round`` is torchvision's rule (OpenAI's CLIP, ImageReward),
             ``floor`` that of transformers' processors (PickScore, MPS).
         eight_bit: the authors resize 8-bit pictures with PIL; false where they resize floating tensors (HPSv2), and
             ``pil`` then does what ``tensor`` does.

@@ -1,4 +1,4 @@
-"""What a space of features is once it is loaded."""
+"""The runtime of a space of features."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from npnet.description import Description
 
 
 class LoadedSpace(ABC):
-    """A loaded space: fixed weights.
+    """A loaded space of features, with fixed weights.
 
     Attributes:
         space: its description.
-        device: where it computes; pictures may lie elsewhere.
+        device: the device that computes; pictures may be on another one.
     """
 
     def __init__(self, space: Description, device: torch.device | str = "cpu") -> None:
@@ -31,6 +31,6 @@ class LoadedSpace(ABC):
             prompts: B texts, for a space that reads a picture by its prompt.
 
         Returns:
-            ``(B, D)`` float32, a row of NaN for a picture that has no place in the space. Where the space is
-            differentiable gradients flow from them to the pictures.
+            ``(B, D)`` float32. A picture without features has a row of NaN. Where the space is differentiable,
+            gradients flow from the features to the pictures.
         """

@@ -1,4 +1,4 @@
-"""The scorer of ``npnet.metrics.vlm_judge``: asks the server, picture by picture."""
+"""The scorer of ``npnet.metrics.vlm_judge``, which asks the server about each picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class VLMJudgeScorer(Scorer):
         self.server = ChatServer(metric.url, metric.model, metric.key_variable, metric.timeout_seconds, metric.attempts)
 
     def remarks(self) -> list[str]:
-        """See ``Scorer.remarks``: the model by the server's own word, and the question."""
+        """See ``Scorer.remarks``: the model, as the server names it, and the question."""
         models = ", ".join(sorted(self.server.answered_by)) or self.judge.model
         return [f"judged by {models}; SHA-256 of the question: {self.judge.question_sha256}"]
 

@@ -1,4 +1,4 @@
-"""The scorers of ``npnet.metrics.vqascore``: one of the published model, one of the models of transformers."""
+"""The scorers of ``npnet.metrics.vqascore``: one for the published model, and one for models of transformers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ClipFlanT5Scorer(PixelScorer):
 
 
 class ImageTextScorer(Scorer):
-    """An image-text model of transformers, asked picture by picture."""
+    """An image-text model of transformers, which answers for one picture at a time."""
 
     def __init__(self, metric: VQAScore, device: torch.device | str = "cpu") -> None:
         self.model, self.processor = load_image_text(metric.path, _dtype(device))
