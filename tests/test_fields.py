@@ -1,5 +1,6 @@
 """The one checker: what an annotation allows passes, anything else is one line that names key and value."""
 
+import gc
 import math
 import pickle
 from collections.abc import Mapping
@@ -180,3 +181,13 @@ def test_settings_are_built_from_their_nodes_and_name_what_is_missing():
 
 def test_a_runtime_is_found_by_its_place():
     assert imported("npnet.fields:checked") is checked
+
+
+def test_garbage_is_not_looked_for_while_a_module_is_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "quiet_module.py").write_text("import gc\n\nseen = gc.isenabled()\n")
+    assert imported("quiet_module:seen") is False
+    assert gc.isenabled()
+    with pytest.raises(ModuleNotFoundError):
+        imported("no_such_module:seen")
+    assert gc.isenabled()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from npnet.backbones.files import INDEX, null_parts, part_class, read_index
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.runtime.remarks import Remarks
+from npnet.description import imported
 from npnet.errors import FieldError, one_line
 from npnet.weights.files import local_path
 from npnet.weights.sources import fetch, hub_reason, is_local, split_hub_path
@@ -52,7 +53,7 @@ def load_pipeline(description: PipelineBackbone, dtype: torch.dtype, **replaced:
     # diffusers looks for a part that the index marks as none, unless it is told so
     absent = dict.fromkeys(null_parts("path", source, index, layout.optional_parts))
     dtypes = {"default": dtype, **dict.fromkeys(layout.float32_parts, torch.float32)}
-    pipeline_class = getattr(diffusers, layout.pipeline)
+    pipeline_class = imported(f"diffusers:{layout.pipeline}")
     pipeline = guarded(
         "path",
         source,
