@@ -1,10 +1,11 @@
-"""A pipeline that improves its own noise: two of its methods are replaced, on this one object."""
+"""A pipeline that improves its own noise: two of its methods, and its call, are replaced on this one object."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from npnet import seeding
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import UserError
 from npnet.pipelines.families import as_backbone, family_of, packed, unpacked
-from npnet.pipelines.prompts import overheard
+from npnet.pipelines.prompts import calls_of, overheard
 from npnet.records import Conditioning
 
 Improve = Callable[[Any, Tensor, Conditioning, LoadedBackbone, Sequence[int]], Tensor]
@@ -39,14 +40,22 @@ class Attached:
             raise UserError("golden noise is already attached to this pipeline; call detach() first")
         self.pipe, self.improve = pipe, improve
         self._encode, self._prepare = pipe.encode_prompt, pipe.prepare_latents
+        self._class = type(pipe)
+        self._given: dict[str, Any] = {}
         self._calls: list[tuple[Any, Any]] = []
         self._length: int | None = None
+        pipe.__class__ = told(self._class, self.begin)
         pipe.encode_prompt, pipe.prepare_latents = self.encode_prompt, self.prepare_latents
 
     def undo(self) -> None:
         """Give the pipeline its own methods back."""
         for name in REPLACED:
             vars(self.pipe).pop(name, None)
+        self.pipe.__class__ = self._class
+
+    def begin(self, given: Mapping[str, Any]) -> None:
+        """Note the arguments of a call, and forget what was encoded before: by a person, or for a call that failed."""
+        self._given, self._calls, self._length = dict(given), [], given.get("max_sequence_length")
 
     def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
         """Call the pipeline's own, and remember what it was asked and what it returned."""
@@ -70,6 +79,8 @@ class Attached:
         # families of the variance-preserving kind multiply what they draw by the scheduler's first level
         scale = 1.0 if backbone.description.kind == "flow" else float(self.pipe.scheduler.init_noise_sigma)
         noise = unpacked(self.pipe, latents, backbone.latent_shape()) / scale
+        if not calls:  # Z-Image's pipeline does not encode where it is given embeddings
+            calls = calls_of(family_of(self.pipe), self._given.get("prompt"), self._given)
         conditioning = overheard(backbone, calls, len(noise))
         better = self.improve(self.pipe, noise, conditioning, backbone, seeds_of(asked.get("generator"), noise))
         latents = packed(self.pipe, better * scale).to(latents)
@@ -83,3 +94,18 @@ def seeds_of(generator: Any, noise: Tensor) -> list[int]:
     if isinstance(generator, torch.Generator) and len(noise) == 1:
         return [generator.initial_seed()]
     return [seeding.named_seed(0, hashlib.sha256(row.float().cpu().numpy().tobytes()).hexdigest()) for row in noise]
+
+
+def told(cls: type, begin: Callable[[Mapping[str, Any]], None]) -> type:
+    """Return a pipeline's class whose call tells ``begin`` its arguments, and none when it has ended."""
+
+    @functools.wraps(cls.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        begin(inspect.signature(cls.__call__).bind(self, *args, **kwargs).arguments)
+        try:
+            return cls.__call__(self, *args, **kwargs)
+        finally:
+            begin({})
+
+    names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(cls.__name__, (cls,), {**names, "__call__": call})

@@ -110,7 +110,7 @@ class GoldenNoise:
         max_sequence_length: int | None = None,
         guidance_scale: float | None = None,
         num_inference_steps: int | None = None,
-        **embeds: Tensor,
+        **embeds: Any,
     ) -> Tensor:
         """Return golden noise as the pipeline takes it as ``latents``.
 
@@ -126,7 +126,7 @@ class GoldenNoise:
             max_sequence_length: see the pipeline.
             guidance_scale: of the sampling, for methods that need it.
             num_inference_steps: of the sampling, for methods that need it.
-            **embeds: instead of ``prompt``: ``prompt_embeds``, ``pooled_prompt_embeds``, ...; see ``Conditioning``.
+            **embeds: instead of ``prompt``: ``prompt_embeds`` and what belongs to it, as the pipeline names them.
 
         Returns:
             ``(B, C, *grid)``, of FLUX ``(B, tokens, 4 C)``, in the dtype and on the device of the pipeline; N(0, 1), so
@@ -138,7 +138,7 @@ class GoldenNoise:
         """
         sizes = {"height": height, "width": width, "num_frames": num_frames, "max_sequence_length": max_sequence_length}
         backbone = as_backbone(pipe, **sizes)
-        conditioning = asked(backbone, prompt, negative_prompt, embeds)
+        conditioning = asked(family_of(pipe), backbone, prompt, negative_prompt, embeds)
         rows = [row for row in range(len(conditioning)) for _ in range(num_images_per_prompt)]
         conditioning = conditioning[rows]
         seeds = [seed + index for index in range(len(rows))] if isinstance(seed, int) else list(seed)

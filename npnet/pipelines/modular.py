@@ -18,28 +18,24 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from npnet import backbones
-from npnet.backbones.pipeline import PipelineBackbone
 from npnet.errors import UserError
 from npnet.pipelines.attached import seeds_of
 from npnet.pipelines.families import as_argument, as_backbone, family_of
 from npnet.pipelines.golden import GoldenNoise
 from npnet.pipelines.methods import improve
-from npnet.pipelines.prompts import overheard
+from npnet.pipelines.prompts import ENCODED, calls_of, overheard
 from npnet.work import atomic
 
-PAIR = ("prompt_embeds", "negative_prompt_embeds")
-POOLED = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-MASK = "prompt_embeds_mask"
-ENCODED: dict[type[PipelineBackbone], tuple[tuple[str, ...], ...]] = {
-    backbones.StableDiffusionXL: ((*PAIR, *POOLED),),
-    backbones.StableDiffusion3: ((*PAIR, *POOLED),),
-    backbones.Flux: ((PAIR[0], POOLED[0]),),
-    backbones.Flux2Klein: ((PAIR[0],), (PAIR[1],)),
-    backbones.QwenImage: ((PAIR[0], MASK), (PAIR[1], f"negative_{MASK}")),
-    backbones.ZImage: (PAIR,),
-    backbones.Wan: (PAIR,),
-}
-"""Under which names a family's blocks leave what ``encode_prompt`` of its pipeline returns, for each of its calls."""
+FAMILIES = (
+    backbones.StableDiffusionXL,
+    backbones.StableDiffusion3,
+    backbones.Flux,
+    backbones.Flux2Klein,
+    backbones.QwenImage,
+    backbones.ZImage,
+    backbones.Wan,
+)
+"""Those whose blocks leave embeddings in the state under the names by which the plain pipeline takes them."""
 IN_FLOAT32 = (backbones.ZImage, backbones.Wan)
 """Those that draw their noise in float32, whatever the network computes in."""
 FROM_PICTURES = re.compile("Img2Img|WithStrength|ImageLatents|withImage")
@@ -88,7 +84,7 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
     @property
     def inputs(self) -> list[InputParam]:
         """What is read of the state, for diffusers."""
-        encoded = {name for calls in ENCODED.values() for names in calls for name in names} - {"prompt_embeds"}
+        encoded = {name for family in FAMILIES for names in ENCODED[family] for name in names} - {"prompt_embeds"}
         optional = ("latents", "prompt", "generator", "dtype", *SIZES)
         return [
             *(InputParam(name) for name in (*optional, *sorted(encoded))),
@@ -113,7 +109,7 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         """
         found = list(_places(blocks))
         if not found:
-            known = ", ".join(family.layout.pipeline.removesuffix("Pipeline") for family in ENCODED)
+            known = ", ".join(family.layout.pipeline.removesuffix("Pipeline") for family in FAMILIES)
             raise UserError(
                 f"{type(blocks).__name__}: no block that draws noise for a prompt; allowed: those of {known}"
             )
@@ -142,12 +138,11 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         family = family_of(components)
         sizes = {name: getattr(block, name) or getattr(components, f"default_{name}", None) for name in SIZES}
         backbone = as_backbone(components, **sizes)
-        calls = [[getattr(block, name) for name in names] for names in ENCODED[family]]
-        encoded = [(block.prompt, call) for call in calls if call[0] is not None]
+        embeds = {name: getattr(block, name) for names in ENCODED[family] for name in names}
         dtype = torch.float32 if family in IN_FLOAT32 else block.dtype or components.vae.dtype
         shape = (len(block.prompt_embeds), *backbone.latent_shape())
         noise = randn_tensor(shape, generator=block.generator, device=backbone.device, dtype=dtype)
-        conditioning = overheard(backbone, encoded, len(noise))
+        conditioning = overheard(backbone, calls_of(family, block.prompt, embeds), len(noise))
         method, seeds = self.golden.load(components, backbone, {}), seeds_of(block.generator, noise)
         better = improve(method, backbone, noise.float(), conditioning, seeds)
         return as_argument(components, better).to(noise)
@@ -179,7 +174,7 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
 
 def _places(blocks: Any) -> Iterator[tuple[Any, int]]:
     """Return the blocks of blocks, at any depth, in which noise is drawn for text alone, and where in them."""
-    named = {f"{family.layout.pipeline.removesuffix('Pipeline')}{PREPARES}" for family in ENCODED} | {
+    named = {f"{family.layout.pipeline.removesuffix('Pipeline')}{PREPARES}" for family in FAMILIES} | {
         f"Flux2{PREPARES}"
     }
     inside = list(blocks.sub_blocks.values())

@@ -13,7 +13,8 @@ from npnet.errors import UserError
 from npnet.metrics import ShapesScorer
 from npnet.networks import NoiseNetwork
 from npnet.paths import shapes_weights
-from npnet.pipelines.families import as_argument, as_backbone, packed, unpacked
+from npnet.pipelines.families import as_argument, as_backbone, family_of, packed, unpacked
+from npnet.pipelines.prompts import ENCODED
 from tests import tiny
 
 PIPELINES = {
@@ -33,6 +34,7 @@ UNGUIDED = ("flux", "flux2", "sana")
 SIZES = {"height": 64, "width": 96}
 STEPS, GUIDANCE = 3, 2.0
 CALL = {"guidance_scale": GUIDANCE, "num_inference_steps": STEPS, **SIZES}
+ROW = torch.zeros(1, 77, 32)
 KNOWN = ("height", "width", "num_frames", "max_sequence_length")
 
 
@@ -108,7 +110,9 @@ def sizes(name):
 
 
 def drawn(pipe, name, prompt, **more):
-    result = pipe(prompt=prompt, **{**arguments(name), **more})
+    given = {**arguments(name), "prompt": prompt, **more}
+    # Z-Image's pipeline writes its template into lists
+    result = pipe(**{key: list(value) if isinstance(value, list) else value for key, value in given.items()})
     return result[0] if isinstance(result[0], Tensor) else result.images
 
 
@@ -293,20 +297,53 @@ def test_latents_that_are_given_stay_as_they_are(attached):
     assert torch.equal(drawn(pipe, "sdxl", prompt, latents=noise), plain)
 
 
-def test_embeddings_stand_for_their_prompt(attached):
-    pipe = pipeline("sdxl")
-    embeds, negative, pooled, negative_pooled = pipe.encode_prompt("a red fox")
-    called = attached(pipe, prompt_embeds=embeds, pooled_prompt_embeds=pooled, seed=3, **SIZES)
-    assert torch.equal(called, attached(pipe, "a red fox", seed=3, **SIZES))
+def encoded(name, prompts, monkeypatch, **more):
+    """What a pipeline encodes for a call, by the names under which it takes it."""
+    pipe, calls = pipeline(name), []
+    encode = pipe.encode_prompt
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe, "encode_prompt", lambda *args, **keys: calls.append(encode(*args, **keys)) or calls[-1])
+        drawn(pipe, name, list(prompts), **more)
+    pairs = zip(ENCODED[family_of(pipe)], calls, strict=True)
+    return {key: value for names, found in pairs for key, value in zip(names, found, strict=False) if value is not None}
+
+
+def test_embeddings_stand_for_their_prompts(name, attached, monkeypatch):
+    pipe, prompts = pipeline(name), ["a red fox", "two boats"]
+    unwanted = {} if name in UNGUIDED else {"negative_prompt": ["grey", "blurred"]}
+    given = encoded(name, prompts, monkeypatch, **unwanted)
+    if name == "flux2":  # its pipeline makes a single row for both
+        given.pop("negative_prompt_embeds")
+    called = attached(pipe, seed=3, **given, **sizes(name))
+    assert torch.allclose(called, attached(pipe, prompts, seed=3, **sizes(name)), atol=1e-5)
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 4, 3, 4)]
     attached.attach(pipe)
-    given = {
-        "prompt_embeds": embeds,
-        "pooled_prompt_embeds": pooled,
-        "negative_prompt_embeds": negative,
-        "negative_pooled_prompt_embeds": negative_pooled,
-    }
-    made = drawn(pipe, "sdxl", None, generator=torch.Generator().manual_seed(3), **given)
-    assert torch.allclose(made, drawn(pipe, "sdxl", "a red fox", generator=torch.Generator().manual_seed(3)), atol=1e-5)
+    others = {"negative_prompt": None} if name == "qwen_image" else {}
+    made = drawn(pipe, name, None, generator=generators[:2], **others, **given)
+    assert torch.allclose(made, drawn(pipe, name, prompts, generator=generators[2:], **unwanted), atol=1e-5)
+
+
+def test_what_was_encoded_before_a_call_is_not_its_prompt(attached):
+    pipe, seed = pipeline("sdxl"), torch.Generator().manual_seed
+    attached.attach(pipe)
+    expected = drawn(pipe, "sdxl", "a red fox", generator=seed(3))
+    pipe.encode_prompt("another prompt")
+    with pytest.raises(ValueError, match="generators"):
+        drawn(pipe, "sdxl", "yet another", generator=[seed(0), seed(1)])
+    assert torch.equal(drawn(pipe, "sdxl", "a red fox", generator=seed(3)), expected)
+    attached.detach()
+    assert type(pipe) is StableDiffusionXLPipeline
+
+
+def test_embeddings_without_a_negative_prompt_are_guided_by_the_empty_one(monkeypatch):
+    pipe, golden = pipeline("sdxl"), GoldenNoise(method="inversion")
+    given = encoded("sdxl", ["a red fox"], monkeypatch)
+    alone = {key: value for key, value in given.items() if "negative" not in key}
+    expected = golden(pipe, "a red fox", seed=3, **CALL)
+    assert torch.allclose(golden(pipe, seed=3, **alone, **CALL), expected, atol=1e-5)
+    grey = golden(pipe, "a red fox", seed=3, negative_prompt="grey", **CALL)
+    assert torch.allclose(golden(pipe, seed=3, negative_prompt="grey", **alone, **CALL), grey, atol=1e-5)
+    assert not torch.allclose(grey, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -327,6 +364,8 @@ def test_embeddings_stand_for_their_prompt(attached):
         (lambda: GoldenNoise(Listening())(pipeline("sd"), "a", height=60), "height=60"),
         (lambda: GoldenNoise(Listening())(pipeline("sd"), "a", seed=[1, 2]), "one for each picture"),
         (lambda: GoldenNoise(Listening())(pipeline("sd")), "a prompt is needed"),
+        (lambda: GoldenNoise(Listening())(pipeline("sdxl"), prompt_embeds=ROW), "pooled_prompt_embeds is needed too"),
+        (lambda: GoldenNoise(Listening())(pipeline("sd"), prompt_embeds=ROW, mask=ROW), "mask: unknown; allowed"),
     ],
 )
 def test_a_mistake_is_one_line(make, said):

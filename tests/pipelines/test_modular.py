@@ -10,7 +10,7 @@ from diffusers.modular_pipelines import ModularPipelineBlocks
 from npnet import GoldenNoise
 from npnet.errors import UserError
 from npnet.networks import NPNet
-from npnet.pipelines.modular import ENCODED, GoldenNoiseBlock
+from npnet.pipelines.modular import FAMILIES, GoldenNoiseBlock
 from tests.pipelines.test_golden import STEPS, Listening, listening, pipeline, sizes
 
 BLOCKS = {
@@ -65,7 +65,7 @@ def name(request):
 
 
 def test_the_families_that_diffusers_has_in_this_form_are_served():
-    assert len(BLOCKS) == len(ENCODED)
+    assert len(BLOCKS) == len(FAMILIES)
 
 
 def test_a_block_draws_what_is_drawn_from_golden_latents_of_the_plain_pipeline(name):
