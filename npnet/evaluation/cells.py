@@ -1,10 +1,10 @@
-"""What was computed, on disk: a **cell** holds what one method did on some samples, by the metrics it had then.
+"""The results of an evaluation on disk: a **cell** holds the results of one method on some samples.
 
 Under ``output_dir``: ``cells/METHOD/CELL.json`` and beside them the kept pictures, ``SAMPLE.webp``. METHOD is the
-digest of all that decides a method's pictures, so that nothing is computed again that is there already, whatever it is
-called and whatever it is compared with. A cell carries a checksum of itself and of its pictures, so that nothing
-damaged or foreign is taken for a result. ``store`` finds cells; ``images/LABEL/KEY.webp`` shows the pictures of the
-present samples.
+digest of everything that decides a method's pictures. So no result is computed twice, even if the method has another
+label or is compared with other methods. A cell holds a checksum of itself and of its pictures, so that no damaged or
+foreign file counts as a result. ``store`` finds cells; ``images/LABEL/KEY.webp`` shows the pictures of the present
+samples.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Value = float | str | None
 
 
 class Damaged(ValueError):
-    """A cell that cannot be used; the text says why."""
+    """A cell that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class Noted:
-    """What a cell notes of a metric.
+    """A cell's notes on a metric.
 
     Attributes:
         truncated: prompts that were cut.
-        smoke: its weights are random.
+        smoke: whether its weights are random.
         text_length: tokens where prompts are cut; None where they never are.
         remarks: see ``Scorer.remarks``.
     """
@@ -55,11 +55,11 @@ class Noted:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What making the pictures of N samples came to.
+    """The cost of making the pictures of N samples.
 
     Attributes:
-        device: that computed.
-        first: its first batch also paid for starting up.
+        device: the device that computed.
+        first: whether its first batch also includes the start-up.
         cost: totals.
         batches: (number of samples, seconds) of each.
         peak_bytes: see ``MethodScores``.
@@ -78,16 +78,16 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one method did on N samples.
+    """The results of one method on N samples.
 
     Attributes:
         samples: their prompts and seeds, in order.
         scores: digest of a metric -> N scores.
-        metrics: digest of a metric -> what is noted.
+        metrics: digest of a metric -> its notes.
         versions: of what the numbers depend on.
-        drawn: of the pictures; None where the scores are those of kept pictures, of 8 bits.
-        values: name of a measure, with what decides it -> N values of the samples: what the method's noise is like, or
-            a picture's features, from which the measures of a prompt are made when the results are.
+        drawn: of the pictures; None where kept 8-bit pictures were scored.
+        values: name of a measure, with what decides it -> N values. They describe the noise of each sample, or are the
+            features of its picture, from which the diversity of a prompt is computed later.
     """
 
     samples: list[Key]
@@ -99,23 +99,23 @@ class Cell:
 
 
 def folder_of(output_dir: Path, method: str) -> Path:
-    """Return where the cells of a method, given by its digest, lie."""
+    """Return the folder of the cells of a method, given by its digest."""
     return Path(output_dir) / FOLDER / method[:DIGITS]
 
 
 def stored_picture(output_dir: Path, method: str, sample: Key) -> Path:
-    """Return where a kept picture lies: under a name that does not depend on the other samples."""
+    """Return the path of a kept picture, which does not depend on the other samples."""
     name = sha256(json.dumps(sample, ensure_ascii=False).encode(errors="surrogatepass"))
     return folder_of(output_dir, method) / f"{name[:DIGITS]}.webp"
 
 
 def picture_path(output_dir: Path, label: str, sample: Sample) -> Path:
-    """Return where a method's picture of a sample is shown."""
+    """Return the path under which a method's picture of a sample is shown."""
     return Path(output_dir) / "images" / label / f"{sample.key}.webp"
 
 
 def write_cell(folder: Path, cell: Cell) -> Path:
-    """Write a cell, the last act of computing it; its name says what it holds.
+    """Write a cell, as the last step of its computation; its name is a digest of what it holds, without the values.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -132,7 +132,7 @@ def read_cell(path: Path) -> Cell:
     """Read a cell, NaN where JSON holds null.
 
     Raises:
-        Damaged: it is unreadable, was changed, or does not hold a value for each sample.
+        Damaged: it cannot be read, was changed, or lacks a value for a sample.
     """
     kinds = (OSError, ValueError, KeyError, TypeError, AttributeError)
     with reworded(kinds, Damaged, "cannot be read (", ")", but=Damaged):

@@ -1,4 +1,4 @@
-"""Methods against each other, on the same samples: means, paired differences and winning rates, as plain values."""
+"""Compare methods on the same samples: means, paired differences and winning rates, as plain values."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def compare_methods(
 
 
 def _table(records: Mapping[str, Sequence[MethodScores]], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return all scores, ``(methods, metrics, training seeds, N)``; a method without several seeds is repeated."""
+    """Return all scores, ``(methods, metrics, training seeds, N)``; a method with one training seed is repeated."""
     parts = [np.array([[part.scores[name] for part in own] for name in names]) for own in records.values()]
     most = max(part.shape[1] for part in parts)
     return np.stack([np.broadcast_to(part, (len(names), most, part.shape[2])) for part in parts])
@@ -76,7 +76,7 @@ def _table(records: Mapping[str, Sequence[MethodScores]], names: Sequence[str]) 
 def _family(
     names: Sequence[str], comparisons: Sequence[statistics.Comparison], optimised: Collection[str]
 ) -> dict[str, Versus]:
-    """Return one method against another, for every metric, with p-values corrected across the metrics."""
+    """Compare one method with another on every metric, with p-values corrected for several metrics."""
     corrected = statistics.holm([comparison.p_value for comparison in comparisons])
     family: dict[str, Versus] = {}
     for name, comparison, p_value in zip(names, comparisons, corrected, strict=True):

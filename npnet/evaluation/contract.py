@@ -1,6 +1,6 @@
-"""The shape of ``results.json``, which other programs read; its keys are a contract (``schema_version``).
+"""The schema of ``results.json``, which other programs read; its keys are a contract (``schema_version``).
 
-Every value is plain: texts, numbers, lists and dictionaries. ``results`` makes it, the report reads it.
+Every value is a text, number, list or dictionary. ``results`` makes the file, and the report reads it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Preference(TypedDict):
 
 
 class Versus(TypedDict):
-    """A method against another one, on one metric."""
+    """The comparison of a method with another one, on one metric."""
 
     count: int
     num_prompts: int
@@ -58,7 +58,7 @@ class Versus(TypedDict):
 
 
 class CostEntry(TypedDict):
-    """What one picture cost."""
+    """The cost of one picture."""
 
     forwards: float
     backwards: float
@@ -94,7 +94,7 @@ class Average(TypedDict):
 
 
 class Spread(Average):
-    """A measure of diversity, one value for each prompt; the rest is against the method that ``Diversity`` names.
+    """A measure of diversity, one value for each prompt; shares and tests compare it with the method in ``Diversity``.
 
     ``share`` is the ratio of the means over the ``shared_prompts`` that have a value with both methods.
     """
@@ -107,14 +107,14 @@ class Spread(Average):
 
 
 class DiversityEntry(TypedDict):
-    """How different the pictures of one prompt are, in one space."""
+    """The diversity of the pictures of one prompt, in one space."""
 
     distance: Spread
     vendi: Spread
 
 
 class SpaceFacts(TypedDict):
-    """What a reader should know of a space; ``kernel_width`` is the Vendi score's, None where cosines are taken."""
+    """Facts about a space; ``kernel_width`` is that of the Vendi score, None where it uses cosines."""
 
     unit: str
     kernel_width: float | None
@@ -122,10 +122,10 @@ class SpaceFacts(TypedDict):
 
 
 class Diversity(TypedDict):
-    """What diversity was measured on; ``absent`` says why it was not.
+    """The basis of the diversity figures; ``absent`` says why there are none.
 
-    ``against`` is the method whose diversity that of the others is compared with. ``num_pictures`` are of a prompt, the
-    fewest and the most among the ``num_prompts`` that have several.
+    ``against`` is the method with which the others are compared. ``num_pictures`` are the smallest and largest number
+    of pictures of a prompt, among the ``num_prompts`` with several pictures.
     """
 
     spaces: dict[str, SpaceFacts]
@@ -136,7 +136,7 @@ class Diversity(TypedDict):
 
 
 class MethodResults(TypedDict):
-    """What is said of one method."""
+    """The results of one method."""
 
     metrics: dict[str, Entry]
     versus: dict[str, dict[str, Versus]]
@@ -150,7 +150,7 @@ class MethodResults(TypedDict):
 
 
 class MetricFacts(TypedDict):
-    """What a reader should know of a metric; ``zero_or_one``: it only ever said right (1) or wrong (0)."""
+    """Facts about a metric; ``zero_or_one``: all its scores are right (1) or wrong (0)."""
 
     display_scale: float
     zero_or_one: bool
@@ -175,10 +175,10 @@ class Results(TypedDict):
 
 
 def read_results(path: Path) -> Results:
-    """Return what ``evaluate.py`` left in ``results.json``.
+    """Return the content of a ``results.json``.
 
     Raises:
-        UserError: it cannot be read, or is of another shape; names the key.
+        UserError: it cannot be read or has another schema; names the key.
     """
     found = read_json(path)
     if not isinstance(found, dict) or "settings" not in found or "methods" not in found:
@@ -199,7 +199,7 @@ def read_results(path: Path) -> Results:
 
 
 def _fault(kind: Any, value: Any, where: str) -> str | None:
-    """Say what of a value is not of its kind, None where all is; a number may be null, which stands for NaN."""
+    """Say what part of a value has a wrong type, None where all is right; a null number stands for NaN."""
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)
         needed = {key for key, hint in hints.items() if get_origin(hint) is not NotRequired}

@@ -1,4 +1,4 @@
-"""What a dry run of an evaluation says of disk, FLOPs, memory and hours."""
+"""The lines of a dry run of an evaluation about disk, FLOPs, memory and hours."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from npnet.evaluation.plan import EvaluationPlan
 
 
 def describe(plan: EvaluationPlan) -> str:
-    """Return the lines; of the whole evaluation, whatever of it is there already.
+    """Return the lines for the whole evaluation, even where some of it is computed already.
 
     Raises:
-        FieldError: the GPU that is asked about lacks a figure.
+        FieldError: a figure of the GPU is missing.
     """
     settings, backbone, guidance = plan.settings, plan.settings.backbone, plan.settings.guidance_scale
     share, methods, pairs = settings.crew().share, settings.noise, settings.seeds.number(plan.prompts)

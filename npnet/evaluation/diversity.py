@@ -1,8 +1,9 @@
-"""How different the pictures of one prompt are, method by method, and what the methods' noise is like.
+"""The diversity of each method's pictures of a prompt, and statistics of its noise.
 
-From what the cells hold: the features of each picture, a few measures of each noise. A prompt has a value where all its
-pictures have features; methods are compared over the prompts that have one with both, so that a method gains nothing
-from the prompts that another one draws wrong. Of several training seeds each prompt has a value for each network.
+They are computed from the cells, which hold the features of each picture and a few measures of each noise. A prompt has
+a value where all its pictures have features. Two methods are compared over the prompts that have a value with both, so
+that a method gains nothing from prompts that another one draws wrong. With several training seeds, each prompt has one
+value for each network.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def add_diversity(
 
     Args:
         methods: by label; gets the entries.
-        columns: method label -> what each of its networks' cells hold, several for several training seeds.
+        columns: method label -> the content of its cells, one for each training seed.
         kernels: space -> see ``FeatureSpace.kernel_width``.
         prompts: the N samples' prompts.
         num_resamples: for the intervals.
@@ -69,14 +70,14 @@ def add_diversity(
 
 
 def reference(labels: Sequence[str]) -> str:
-    """Return the method whose diversity that of the others is compared with: standard noise, else the first."""
+    """Return the method with which the diversity of the others is compared: standard noise, or else the first."""
     return "standard" if "standard" in labels else labels[0]
 
 
 def facts(
     spaces: Mapping[str, SpaceFacts], labels: Sequence[str], prompts: Sequence[str], without: str = NO_SPACE
 ) -> Diversity:
-    """Return what is said of diversity beside the methods; ``without`` says why there is no space."""
+    """Return the facts about diversity; ``without`` says why there is no space."""
     numbers = sorted({len(own) for own in by_prompt(prompts).values()})
     absent = ONE_SEED if not numbers else None if spaces else without
     return {
@@ -103,7 +104,7 @@ def of_prompts(texts: Sequence[Value], places: Mapping[str, Sequence[int]], widt
 
 
 def _spreads(own: Floats, others: Floats, prompts: Sequence[str], num_resamples: int) -> list[Spread]:
-    """Return what is said of M rows of values against M others, both ``(M, networks, P)``."""
+    """Return the comparison of M rows of values with M others, both ``(M, networks, P)``."""
     known = np.isfinite(own).any(axis=1).sum(axis=1)
     shared = (np.isfinite(own) & np.isfinite(others)).any(axis=1).sum(axis=1)
     clusters = [*prompts] * own.shape[1]
@@ -134,7 +135,7 @@ def _spreads(own: Floats, others: Floats, prompts: Sequence[str], num_resamples:
 def _noise(
     columns: Mapping[str, Sequence[Columns]], prompts: Sequence[str], num_resamples: int
 ) -> dict[str, dict[str, Average]]:
-    """Return the mean of each measure of each method's noise; older cells hold none, which counts as missing."""
+    """Return the mean of each noise measure of each method; older cells have none, which counts as missing."""
     most = max(map(len, columns.values()))
     rows = [
         np.broadcast_to(

@@ -35,8 +35,8 @@ QUALITY = 95
 class EvaluationJob:
     """The ``npnet.work.job.Job`` of an evaluation; descriptions alone until ``setup``.
 
-    Its chunks follow from the samples alone, so that the workers of a job array divide them alike; in each, only what
-    is not in the cells yet is computed.
+    Its chunks depend only on the samples, so that all workers of a job array divide them in the same way. In each
+    chunk, only results that no cell holds are computed.
 
     Args:
         plan: of the evaluation.
@@ -62,7 +62,7 @@ class EvaluationJob:
         return len(self.chunk(chunk))
 
     def is_done(self, chunk: int) -> bool:
-        """See ``Job.is_done``; what is damaged is not done, and this was said."""
+        """See ``Job.is_done``; a damaged cell is not done, and a message has said so."""
         return not lacking(self.store, self.wanted, self.chunk(chunk))
 
     @property
@@ -118,7 +118,7 @@ class EvaluationJob:
         for label, record in records.items():
             making = Drawn(
                 device=str(evaluator.backbone.device),
-                first=label not in self._begun,  # its first batch also paid for starting up
+                first=label not in self._begun,  # its first batch also includes the start-up
                 cost=record.cost,
                 batches=record.batches,
                 peak_bytes=record.peak_bytes,
@@ -129,7 +129,7 @@ class EvaluationJob:
             self._write(work, label, record.scores, record.features, making, record.noise)
 
     def _score_pictures(self, work: Work) -> None:
-        """Score kept pictures by metrics, and read them in spaces, that were added later."""
+        """Score kept pictures by metrics, and compute features in spaces, that were added later."""
         for label in work.labels:
             scores: dict[str, list[float]] = {name: [] for name in work.metrics}
             features: dict[str, list[str]] = {name: [] for name in work.spaces}
@@ -180,7 +180,7 @@ class EvaluationJob:
 
 
 def write_picture(path: Path, picture: Tensor) -> str:
-    """Write a kept picture, of a video the frame in the middle, and return its SHA-256.
+    """Write a kept picture (the middle frame of a video), and return its SHA-256.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -188,12 +188,12 @@ def write_picture(path: Path, picture: Tensor) -> str:
     data = encode_webp(picture, QUALITY)
     atomic.make_folder(path.parent)
     with atomic.writing(path):
-        path.write_bytes(data)  # whole before the chunk says that it is done, which is enough
+        path.write_bytes(data)  # it is complete before the chunk counts as done, which is enough
     return sha256(data)
 
 
 def wins_of_batch(records: Mapping[str, MethodScores], start: int) -> dict[str, float]:
-    """Count, from sample ``start`` on, what the progress shows: ``LABEL METRIC`` -> wins against standard."""
+    """Count, from sample ``start`` on, the figures of the progress line: ``LABEL METRIC`` -> wins against standard."""
     standard = records.get("standard")
     if standard is None or not standard.scores:
         return {}

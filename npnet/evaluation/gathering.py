@@ -1,4 +1,4 @@
-"""The cells of an evaluation, put together again in the order of its samples."""
+"""Collect the cells of an evaluation in the order of its samples."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from npnet.records import Cost
 
 @dataclass(frozen=True)
 class Gathered:
-    """What one method did on all N samples.
+    """The results of one method on all N samples.
 
     Attributes:
         record: scores in the order of the samples; its traces are of one sample each.
-        costs: N of them; of samples that were computed together, their mean.
-        seconds: N, likewise.
+        costs: N costs; samples that were computed together have their mean.
+        seconds: N durations, likewise.
         devices: that computed.
         versions: of what the numbers depend on, each by name.
-        noted: metric label -> what its cells note.
-        from_pictures: metric label -> how many scores were made from kept pictures, of 8 bits.
+        noted: metric label -> the notes of its cells.
+        from_pictures: metric label -> the number of scores from kept 8-bit pictures.
         values: measure -> N values.
     """
 
@@ -41,17 +41,17 @@ class Gathered:
 def gather(
     store: Store, method: str, metrics: Mapping[str, str], samples: Sequence[Sample], measures: Sequence[str] = ()
 ) -> Gathered:
-    """Return what is there of a method, by its digest, on all samples.
+    """Return the results of a method, given by its digest, on all samples.
 
     Args:
         store: the cells.
         method: its digest.
         metrics: label -> digest.
         samples: in order.
-        measures: see ``Cell.values``; what is not there is None.
+        measures: see ``Cell.values``; missing values are None.
 
     Raises:
-        ValueError: something is missing.
+        ValueError: a result is missing.
     """
     keys = [(sample.prompt, sample.seed) for sample in samples]
     drawn = [store.drawn(method, key) for key in keys]

@@ -1,6 +1,6 @@
-"""What decides a number of an evaluation, as digests: of a metric, and of a method with all its pictures come from.
+"""Digests of everything that decides a number of an evaluation: of a metric, and of a method with its settings.
 
-How many samples are computed at once, or beside which, is in no digest: it changes values by rounding alone.
+The batch size and the order of samples are in no digest, because they change values only by rounding.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ NETWORK_FILES = ("config.json", "model.safetensors")
 
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is the same for every cell of a folder: the model, and how noise becomes a picture."""
+    """Return what all cells of a folder share: the model, and how noise becomes a picture."""
     backbone = {key: value for key, value in config["backbone"].items() if key != "device"}
     keys = ["num_inference_steps", "guidance_scale", "sampler", "seed", *(key for key in USUAL if key in config)]
     return {"backbone": backbone, **{key: config[key] for key in keys}}
 
 
 def metric_digest(node: Mapping[str, Any]) -> str:
-    """Return the digest of a metric: of its node, and of the size and age of the local files that it names."""
+    """Return the digest of a metric: of its configuration, and of the size and age of its local files."""
     return digest({"metric": dict(node), "files": local_files(node)})
 
 
 def space_digest(node: Mapping[str, Any]) -> str:
-    """Return the digest of a space of features, likewise."""
+    """Return the digest of a space of features, in the same way."""
     return digest({"space": dict(node), "files": local_files(node)})
 
 
@@ -45,12 +45,12 @@ def method_digest(
     backbone: Backbone,
     metrics: Mapping[str, str],
 ) -> str:
-    """Return the digest of a method with its settings, its network's content, and the metrics that it searches with.
+    """Return the digest of a method with its settings, the content of its network, and its search metrics.
 
     Args:
         setting: see ``setting_of``.
-        node: of the method, with the scorer that was settled.
-        method: what it describes.
+        node: of the method, with its scorer filled in.
+        method: the description built from it.
         backbone: the model.
         metrics: label -> digest.
     """
@@ -63,7 +63,7 @@ def method_digest(
 def network_contents(method: NoiseMethod, backbone: Backbone) -> list[str]:
     """Return the SHA-256 of a network's files on this machine; nothing for other methods and for hub ids.
 
-    A network trained anew under the same name is another one, and the same one under another name is not.
+    So a network that was trained again under the same name counts as another one, and a renamed one as the same.
     """
     network = method.applied_network
     given = getattr(method, "network_path", None) if network is None else network.folder(backbone)

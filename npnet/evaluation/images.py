@@ -1,4 +1,4 @@
-"""Scores of pictures that someone else made: what is asked, checked without torch; ``images_job`` scores them."""
+"""Scores of pictures from elsewhere: the settings, checked without torch; ``images_job`` scores the pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImagesSettings(WorkSettings):
         chunk_size: pictures in one resumable piece of work.
         num_resamples: of prompts, for the intervals.
         seed: of the run.
-        dry_run: say what would be done, and load and write nothing.
+        dry_run: only say what would be done.
     """
 
     images: Name
@@ -86,7 +86,7 @@ def score_images(cfg: DictConfig) -> None:
 
 
 def require_readable(label: str, metric: Metric, pictures: Sequence[Picture]) -> None:
-    """Refuse pictures that a metric cannot judge: it has no words for the prompt, or reads another size only."""
+    """Refuse pictures that a metric cannot judge, because of the words of the prompt or the size of the picture."""
     only = "" if metric.domain == "any" else f"judges pictures of backbone={metric.domain} only: "
     for picture in pictures:
         with reworded(ValueError, UserError, f"metric.{label} {only}", ": choose other metrics with metric=[...]"):

@@ -1,8 +1,9 @@
-"""Scores of pictures that someone else made, with a cache keyed by content: no picture is scored twice.
+"""Scores of pictures from elsewhere, with a cache keyed by content, so that no picture is scored twice.
 
-Under ``output_dir``: ``cache/*.json``, scores by metric and by the SHA-256 of picture and prompt (of the picture alone
-where the metric reads no prompt), each file whole or not at all; ``scores.jsonl``, a line a picture; ``results.json``,
-see ``images_results``. The same command again scores what is new in the folder, and nothing else.
+Under ``output_dir``: ``cache/*.json`` has the scores by metric and by the SHA-256 of picture and prompt (of the picture
+alone where the metric reads no prompt), each file written whole or not at all; ``scores.jsonl`` has one line for each
+picture; for ``results.json`` see ``images_results``. Run again, the same command scores only new pictures in the
+folder.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class ImagesJob:
 
     Args:
         settings: the command's keys.
-        nodes: the metrics as the configuration writes them, by label: the cache is keyed by them.
+        nodes: the configuration of the metrics by label, which are keys of the cache.
         pictures: with their prompts.
     """
 
@@ -131,7 +132,7 @@ def fingerprint(label: str, node: Mapping[str, Any]) -> str:
 
 
 def read_cache(output_dir: Path) -> tuple[Scores, dict[str, list[dict[str, Any]]]]:
-    """Return all scores of a folder's cache, and what its runs noted of each metric."""
+    """Return all scores of a folder's cache, and the notes of its runs on each metric."""
     scores: Scores = {}
     facts: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((Path(output_dir) / "cache").glob("*.json")):
@@ -144,7 +145,7 @@ def read_cache(output_dir: Path) -> tuple[Scores, dict[str, list[dict[str, Any]]
 
 
 def _write_if_new(path: Path, data: bytes) -> None:
-    """Leave a file alone that says the same already."""
+    """Write a file, unless it has the same content already."""
     if not path.is_file() or path.read_bytes() != data:
         atomic.write_bytes(path, data)
 

@@ -1,4 +1,4 @@
-"""Means of somebody else's pictures, in the schema of ``results.py`` under the one label ``images``, and the table."""
+"""Means of pictures from elsewhere, in the schema of ``results.py`` under the label ``images``, and the table."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def make_results(
     """Return means with 95 % intervals over prompts.
 
     Args:
-        asked: the keys that decide the results, plain values.
+        asked: the keys that decide the results, as plain values.
         pictures: in their order.
         metrics: by label.
         table: the scores.
-        facts: what the cache's runs noted of each metric.
+        facts: the notes of the cache's runs on each metric.
     """
     prompts = [picture.prompt for picture in pictures]
     note = rotation_note(sum(picture.is_rotated for picture in pictures))

@@ -1,4 +1,4 @@
-"""What of an evaluation is still to be computed: which methods, on which samples, by which metrics."""
+"""Find what an evaluation still has to compute: which methods, on which samples, by which metrics."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from npnet.text import count
 
 @dataclass(frozen=True)
 class Work:
-    """Methods that lack the same on the same samples.
+    """Methods that lack the same results on the same samples.
 
     Attributes:
         labels: of the methods, each digest once.
         metrics: labels of those whose scores are missing.
         spaces: labels of those whose features are missing.
         samples: in order.
-        draws: make the pictures; else score those that were kept.
+        draws: whether pictures are made; otherwise kept ones are scored.
     """
 
     labels: tuple[str, ...]
@@ -36,7 +36,7 @@ Needs = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 
 def lacking(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> list[Work]:
-    """Return what of ``samples`` is not in the store, in as few pieces as share their noise and prompts."""
+    """Return what the store lacks of ``samples``, in as few pieces as possible."""
     groups: dict[tuple[tuple[Sample, ...], Needs], list[str]] = defaultdict(list)
     for method, label in {digest: label for label, digest in reversed(wanted.methods.items())}.items():
         needs: dict[Needs, list[Sample]] = defaultdict(list)
@@ -67,7 +67,7 @@ def _of_sample(store: Store, wanted: Wanted, method: str, sample: Sample) -> Nee
 
 
 def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
-    """Return what a dry run prints of a folder that holds something: what is there, and what is to be made."""
+    """Return a dry run's lines about a folder with results: what it holds, and what is to be computed."""
     works, total = lacking(store, wanted, samples), len(samples)
     lines = []
     for label, digest in wanted.methods.items():

@@ -1,4 +1,4 @@
-"""The kept pictures of an evaluation's present samples, under their methods' labels: ``images/LABEL/KEY.webp``."""
+"""The kept pictures of the current samples, under their methods' labels: ``images/LABEL/KEY.webp``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from npnet.work import atomic
 
 
 def show_pictures(plan: EvaluationPlan, output_dir: Path) -> None:
-    """Lay out the pictures of ``plan``, and those alone: links to the cells' files, which take no room.
+    """Show exactly the pictures of ``plan``, as links to the files of the cells, which need no disk space.
 
     Raises:
         UserError: the folder cannot be written.

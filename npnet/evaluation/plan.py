@@ -1,4 +1,4 @@
-"""What an evaluation will compute, from descriptions alone: checked before any model is loaded."""
+"""The plan of an evaluation, made from descriptions and checked before any model is loaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_IN_REQUEST = ("output_dir", "dry_run", "gpu", "workers", "worker", "engine",
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an evaluation needs; labels and digests as in its plan.
+    """The results that an evaluation needs; labels and digests as in its plan.
 
     Attributes:
         methods: label -> digest.
@@ -44,7 +44,7 @@ class Wanted:
         kept: keys of the samples whose pictures are kept.
         from_pictures: a metric that was added later scores the kept pictures.
         spaces: label -> digest, of the spaces of features that are loaded.
-        repeated: the prompts that have several seeds; only their features are missed where they are not there.
+        repeated: the prompts with several seeds. Only their features are needed.
     """
 
     methods: dict[str, str]
@@ -62,10 +62,10 @@ class EvaluationPlan:
     Attributes:
         settings: the command's keys.
         prompts: as they were read.
-        members: reported label -> its labels among ``settings.noise``: several for a network of several training seeds.
+        members: reported label -> its labels among ``settings.noise``, several for several training seeds.
         optimised: method label -> labels of the metrics it is optimised for, directly or through its training data.
-        asked: the configuration as plain values, without the keys that do not change what comes out. Networks of
-            several training seeds are nodes of their own, and ``training_seeds`` says which.
+        asked: the configuration as plain values, without the keys that do not change the results. Networks of several
+            training seeds have one entry each; ``training_seeds`` says which belong together.
     """
 
     settings: EvaluateSettings
@@ -105,19 +105,19 @@ class EvaluationPlan:
         return frozenset(prompt for prompt, number in seeds.items() if number > 1)
 
     def loaded_spaces(self) -> dict[str, FeatureSpace]:
-        """Return the spaces of features to load: without any weights, all; with weights, where they are needed.
+        """Return the spaces to load: all that have no weights, and those with weights where they are needed.
 
-        What costs nothing is kept of every picture, so that a second seed of its prompt can be added later.
+        Features that cost nothing are kept for every picture, so that a second seed of its prompt can be added later.
         """
         spaces = self.settings.diversity
         return {label: space for label, space in spaces.items() if self.repeated or not space.has_weights}
 
     def folder_request(self) -> dict[str, Any]:
-        """Return what a folder is made for; methods, metrics, prompts and seeds come and go."""
+        """Return what a folder is made for, without methods, metrics, prompts and seeds, which may change."""
         return setting_of(self.asked)
 
     def request(self) -> dict[str, Any]:
-        """Return what decides the results and the report: the configuration, and the contents behind its paths."""
+        """Return what decides the results and the report: the configuration, and the content of its files."""
         samples = digest({"samples": [[sample.prompt, sample.seed] for sample in self.samples]})
         contents = {"methods": self.methods, "metrics": self.metrics, "spaces": self.spaces, "samples": samples}
         return {**self.asked, **self.folder_request(), "contents": contents}
@@ -131,7 +131,7 @@ class EvaluationPlan:
         return Wanted(self.methods, self.metrics, keys, from_pictures, spaces, self.repeated)
 
     def describe(self) -> str:
-        """Return what a dry run prints: how much would be computed."""
+        """Return the lines of a dry run: how much would be computed."""
         settings = self.settings
         pairs, prompts = settings.seeds.number(self.prompts), len(set(self.prompts.prompts))
         lines = [
@@ -150,10 +150,10 @@ class EvaluationPlan:
         return "\n".join([*lines, f"{count(chunks, 'chunk')} of up to {settings.chunk_size} pairs"])
 
     def forwards(self, method: NoiseMethod) -> int | None:
-        """Return the documented forwards of one picture; None where only a measurement can tell."""
+        """Return the stated forwards of one picture; None where they must be measured."""
         settings = self.settings
         if settings.sampler != "default":
-            return None  # some schedulers evaluate twice a step
+            return None  # some schedulers evaluate the denoiser twice in a step
         return method.picture_forwards(settings.backbone, settings.num_inference_steps, settings.guidance_scale)
 
 
@@ -172,7 +172,7 @@ def make_plan(cfg: Any) -> EvaluationPlan:
         config["training_seeds"] = several
     settings = read(EvaluateSettings, config)
     check_network_path(config, settings.noise)
-    check_sampler(settings.sampler)  # the name first, which needs nothing else
+    check_sampler(settings.sampler)  # first the name, whose check needs nothing else
     parts = settings.backbone, settings.noise, settings.metric
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
     check_spaces(settings.backbone, settings.diversity)
@@ -192,10 +192,10 @@ def make_plan(cfg: Any) -> EvaluationPlan:
 def optimised_for(
     method: NoiseMethod, backbone: Backbone, metrics: Mapping[str, Metric], declared: Sequence[str]
 ) -> list[str]:
-    """Return the labels of the metrics that ``method`` was given to improve, so that its gain on them is no evidence.
+    """Return the labels of the metrics that ``method`` optimises; its gain in them is no evidence.
 
-    These are the scorers it searches with, and for a network, its own or that of its proposals, the metrics that
-    selected its training pairs: as ``training.json`` beside its weights says, else as ``optimised=[...]`` declares.
+    These are the metrics of its search, and the metrics that selected the training pairs of its network (or of the
+    network of its proposals). ``training.json`` beside the weights names them, or else ``optimised=[...]`` does.
     """
     names = set(method.scorers)
     network = method.applied_network
@@ -206,12 +206,12 @@ def optimised_for(
 
 
 def _selected_by(folder: Path) -> list[str] | None:
-    """Return the metrics that a network was given to improve, where its folder says so: all that either file names.
+    """Return the metrics that a network was trained to improve, as named in either file of its folder.
 
-    They selected its training pairs, or its loss raised them, or those of the network that it started from.
+    They selected its training pairs, or its loss raised them, or they are those of the network that it started from.
 
     Raises:
-        FieldError: it says something else in their place.
+        FieldError: the file holds something else in this place.
     """
     found: list[str] | None = None
     for name in ("training.json", "config.json"):

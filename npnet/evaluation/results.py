@@ -1,8 +1,8 @@
-"""From what was gathered of an evaluation to ``results.json``.
+"""Make ``results.json`` from the collected results of an evaluation.
 
-The file's keys are a contract (``schema_version``); numbers are on the metrics' own scales, ``display_scale`` is what
-papers multiply by when they print. Shares (``winning_rate``, ``ties``) lie in [0, 1]; an interval is 95 %, over
-prompts, null where a single prompt says nothing about spread. Every comparison is of the same prompt and noise.
+The keys of the file are a contract (``schema_version``). Numbers are on the metrics' own scales; papers multiply them
+by ``display_scale``. Shares (``winning_rate``, ``ties``) lie in [0, 1]. Intervals are 95 % over prompts, and null where
+there is only one prompt. Every comparison uses the same prompts and noise.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NOTES = (
 
 
 def make_results(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> Results:
-    """Join what was gathered of every method, by its label among ``settings.noise``; see the module's docstring."""
+    """Join the results of every method, by its label among ``settings.noise``; see the module's docstring."""
     records = {label: found.record for label, found in gathered.items()}
     prompts = [sample.prompt for sample in plan.samples]
     metrics = metric_facts(plan, gathered)
@@ -100,7 +100,7 @@ def _add_diversity(
     gathered: Mapping[str, Gathered],
     members: Mapping[str, Sequence[str]],
 ) -> None:
-    """Add how different the pictures of a prompt are, and what the noise is like, of methods with these members."""
+    """Add the diversity of the pictures and the statistics of the noise, for methods with these members."""
 
     def columns(found: Gathered) -> diversity.Columns:
         return {**found.values, **{space: found.values[digest] for space, digest in plan.spaces.items()}}
@@ -114,7 +114,7 @@ def _add_diversity(
 def _compare(
     plan: EvaluationPlan, members: Mapping[str, Sequence[str]], records: Mapping[str, MethodScores]
 ) -> dict[str, MethodResults]:
-    """Compare methods, each the mean of its members."""
+    """Compare methods; each is the mean of its members."""
     parts = {label: [records[name] for name in names] for label, names in members.items()}
     optimised = {
         label: [metric for metric in plan.settings.metric if any(metric in plan.optimised[name] for name in names)]
@@ -130,7 +130,7 @@ def _add_members(
     records: Mapping[str, MethodScores],
     gathered: Mapping[str, Gathered],
 ) -> None:
-    """Add what each training seed's network did by itself, against the other methods' networks of the same seed."""
+    """Add the results of each training seed, compared with the other methods' networks of the same seed."""
     num_seeds = max(len(members) for members in plan.members.values())
     for number in range(num_seeds if num_seeds > 1 else 0):
         alone = {label: [members[number % len(members)]] for label, members in plan.members.items()}
@@ -142,7 +142,7 @@ def _add_members(
 
 
 def metric_facts(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> dict[str, MetricFacts]:
-    """Return what a reader should know of each metric; ``zero_or_one``: it only ever said right (1) or wrong (0)."""
+    """Return facts about each metric; ``zero_or_one``: all its scores are right (1) or wrong (0)."""
     prompts = {sample.prompt for sample in plan.samples}
     facts: dict[str, MetricFacts] = {}
     for name, metric in plan.settings.metric.items():
@@ -198,7 +198,7 @@ def cost_per_image(record: MethodScores) -> CostEntry:
 def join_traces(traces: Sequence[Trace], prompts: Sequence[str], num_resamples: int) -> list[TracePointEntry]:
     """Average the searches' best scores at common costs: ``{forwards, mean, interval, count}``, in order of cost.
 
-    A search that ended keeps its last score; costs at which some had no score yet are left out.
+    A search that has ended keeps its last score. Costs at which some search has no score yet are left out.
     """
     if sum(len(trace.scores[0]) for trace in traces) != len(prompts):
         return []
@@ -222,11 +222,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, (float, np.floating)):
-        # the last digits depend on how a library orders its sums
+        # the last digits depend on the order in which a library adds
         return float(f"{value:.10g}") if math.isfinite(value) else None
     return value
 
 
 def to_json(results: Mapping[str, Any]) -> bytes:
-    """Return the bytes of ``results.json``; methods and metrics stay in the order they were asked for."""
+    """Return the bytes of ``results.json``; methods and metrics keep their configured order."""
     return (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

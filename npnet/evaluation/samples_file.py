@@ -1,4 +1,4 @@
-"""``samples.jsonl``: what an evaluation says of every single picture, a line for each method of each sample."""
+"""``samples.jsonl``: the results of every picture, with one line for each method of each sample."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAME = "samples.jsonl"
 def to_lines(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> bytes:
     """Return the bytes of the file, sample by sample, each method in order.
 
-    ``scores`` are on the metrics' own scales, null where one is missing. ``cost`` is that of one picture; of samples
-    that were computed together it is their mean. ``network`` names one of several training seeds.
-    ``noise`` says what its noise is like, null where an earlier version drew the picture.
+    ``scores`` are on the metrics' own scales, null where one is missing. ``cost`` is the cost of one picture; samples
+    that were computed together have their mean. ``network`` names the training seed, where there are several. ``noise``
+    has statistics of the noise, null where an earlier version drew the picture.
     """
     rows = [(method, label) for method, labels in plan.members.items() for label in labels]
     lines = []

@@ -21,14 +21,14 @@ from npnet.work.job import WorkSettings
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(WorkSettings):
-    """The keys of ``evaluate.py``; see ``conf/evaluate.yaml``. They travel to workers, which load what is described.
+    """The keys of ``evaluate.py``; see ``conf/evaluate.yaml``. Workers get them and load the described parts.
 
     Attributes:
         backbone: the model.
-        noise: label -> noise method; networks of several training seeds have a label each, see ``training_seeds``.
+        noise: label -> noise method; with several training seeds, each network has a label, see ``training_seeds``.
         metric: label -> metric.
-        diversity: label -> space of features in which the pictures of one prompt are told apart.
-        prompts: what the pictures are of.
+        diversity: label -> space of features that measures the diversity of a prompt's pictures.
+        prompts: of the pictures.
         seeds: of each prompt.
         seed: of the run.
         num_inference_steps: of the sampling.
@@ -37,14 +37,14 @@ class EvaluateSettings(WorkSettings):
         batch_size: samples computed at once.
         chunk_size: samples in one resumable piece of work.
         optimised: labels of metrics that selected the training data of a network.
-        num_pictures: rows of pictures side by side in the report.
-        keep_images: keep every method's pictures of all samples, or of the first ones.
-        added_metrics: how a metric that was added later scores what is there: the sample is made again, or the kept
-            picture, of 8 bits, is scored.
+        num_pictures: number of rows of pictures in the report.
+        keep_images: keep the pictures of all methods, for all samples or for the first ones.
+        added_metrics: how a metric that was added later scores existing samples: the picture is made again, or the kept
+            8-bit picture is scored.
         num_resamples: of prompts, for the intervals.
         output_dir: the folder of the results.
-        dry_run: say what would be done, and load and write nothing.
-        gpu: whose hours a dry run says.
+        dry_run: only say what would be done.
+        gpu: the GPU for which a dry run estimates hours.
     """
 
     backbone: Backbone
@@ -75,5 +75,5 @@ class EvaluateSettings(WorkSettings):
                 raise FieldError(group, [], f"at least one {group} is needed")
 
     def num_kept(self, num_samples: int) -> int:
-        """Return of how many samples, the first ones, every method's picture is kept."""
+        """Return the number of samples, from the first on, whose pictures are kept."""
         return num_samples if self.keep_images == "all" else min(self.keep_images, num_samples)

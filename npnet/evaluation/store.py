@@ -1,4 +1,4 @@
-"""The cells of an output folder, by method, sample and metric: what is there, and whether it can be used."""
+"""The cells of an output folder, found by method, sample and metric, and checked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Place = tuple[Rank, Cell, int]
 
 
 class Store:
-    """Finds what was computed; of what was computed twice, it finds the same in whatever order it reads.
+    """Finds results on disk. Where a result was computed twice, it always finds the same one, in any order of reading.
 
     Args:
         output_dir: of the run.
         methods: digests, see ``identity``; only their cells are read.
-        mends: remove what is damaged, so that it is computed again; else leave it and count it as missing.
+        mends: remove damaged cells, so that they are computed again; otherwise leave them and count them as missing.
     """
 
     def __init__(self, output_dir: Path, methods: Iterable[str], mends: bool = False) -> None:
@@ -53,20 +53,20 @@ class Store:
                 self._add(method, path.name, cell)
 
     def drawn(self, method: str, sample: Key) -> Place | None:
-        """Return where the making of a sample's picture is told."""
+        """Return the place of a sample's picture and its cost."""
         return self._drawn.get((method, sample))
 
     def score(self, method: str, metric: str, sample: Key) -> Place | None:
-        """Return where a sample's score by a metric, given by its digest, stands."""
+        """Return the place of a sample's score by a metric, given by its digest."""
         return self._scores.get((method, metric, sample))
 
     def value(self, method: str, measure: str, sample: Key) -> Value:
-        """Return a sample's value of a measure; None where it is not there."""
+        """Return a sample's value of a measure, or None."""
         place = self._values.get((method, measure, sample))
         return None if place is None else place[1].values[measure][place[2]]
 
     def has_picture(self, method: str, sample: Key) -> bool:
-        """Say whether a sample's picture was kept and is the one that was written; a damaged one is said, once."""
+        """Say whether a sample's picture was kept and is undamaged; damage is reported once."""
         known = self._pictures.get((method, sample))
         if not known:
             return False

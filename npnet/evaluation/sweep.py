@@ -1,4 +1,4 @@
-"""The former name of ``python -m npnet.report.sweep``, which goes on working."""
+"""The former name of ``python -m npnet.report.sweep``, which still works."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Networks that differ in their training seed alone, compared as one method: ``network_path=[DIR,DIR,DIR]``.
+"""Networks that differ only in their training seed are compared as one method: ``network_path=[DIR,DIR,DIR]``.
 
-Each of them, a **member**, draws its own pictures of the same prompts from the same noise. What is reported of the
-method is the mean of its members, pair by pair, before prompts are resampled: an interval then speaks of such networks
-and not of a lucky one. Two methods of several seeds are compared member by member, the first with the first.
+Each of them, a **member**, draws its own pictures from the same prompts and noise. The members' scores are averaged for
+each pair, before prompts are resampled. So the results describe such networks in general, not a lucky one. Two methods
+with several seeds are compared member by member, the first with the first.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from npnet.errors import UserError, reworded
 
 
 def expand(noise: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
-    """Give every network of a list a node of its own.
+    """Give every network of a list its own entry.
 
     Args:
-        noise: label -> node. A ``network_path`` that is a list, or a text whose braces stand for one
-            (``run/seed_{0,1,2}/network``), makes ``label`` a method of several training seeds.
+        noise: label -> node. If ``network_path`` is a list, or a text with braces (``run/seed_{0,1,2}/network``),
+            ``label`` is a method with several training seeds.
 
     Returns:
-        The nodes by the members' labels, ``label-0``, ``label-1``, ..., in order; and ``label -> members`` of every
-        method, of which one network alone is its own only member.
+        The nodes by the members' labels, ``label-0``, ``label-1``, ..., in order; and ``label -> members`` for every
+        method. A single network is its own only member.
 
     Raises:
-        UserError: a list is empty or holds something else than texts, two lists differ in length, or a member's label
-            is taken.
+        UserError: a list is empty or holds values that are not texts, two lists differ in length, or a member's label
+            is in use.
     """
     nodes: dict[str, dict[str, Any]] = {}
     members: dict[str, list[str]] = {}

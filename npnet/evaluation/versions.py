@@ -1,4 +1,4 @@
-"""What the numbers of an evaluation depend on besides its configuration."""
+"""The versions on which the numbers of an evaluation depend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near a network's golden noise comes to the true one: the errors of each pair, and what they come to."""
+"""How close a network's golden noise is to the true one: the errors of each pair, and their summary."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def pair_errors(prediction: Tensor, source: Tensor, golden: Tensor) -> Tensor:
 
 
 def summarise(errors: Tensor) -> dict[str, float]:
-    """Return what ``(N, 3)`` errors come to.
+    """Return the summary of ``(N, 3)`` errors.
 
     ``relative_mse``: 1 for a network that returns its input. ``direction_share``, the share of the golden direction
-    that was recovered, <prediction - x, x' - x> / |x' - x|^2: 0 for that network, 1 for one that is right on average.
+    that was recovered, <prediction - x, x' - x> / |x' - x|^2: it is 0 for that network, and 1 for one that is right on
+    average.
     """
     sums = errors.sum(0)
     trivial = sums[TRIVIAL].clamp_min(1e-12 * len(errors))
@@ -51,7 +52,7 @@ class Measurement:
     prompts: list[str]
 
     def figures(self) -> dict[str, Any]:
-        """Return ``summarise`` with 95 % intervals over prompts, null where a single pair says nothing about spread."""
+        """Return ``summarise`` with 95 % intervals over prompts; None where there is only one pair."""
         rows = self.errors.T.numpy()
         intervals = {
             "mse": statistics.means(rows[MSE], self.prompts)[0].interval,
@@ -66,7 +67,7 @@ class Measurement:
         }
 
     def change_since(self, before: Measurement) -> dict[str, Any]:
-        """Return the paired difference of the squared error, after less before, with its interval over prompts."""
+        """Return the paired difference of the squared error, after minus before, with its interval over prompts."""
         one, other = (m.errors[:, MSE].numpy() for m in (self, before))
         found = statistics.compare(one, other, self.prompts)[0]
         return {
@@ -125,7 +126,7 @@ def say(figures: Mapping[str, Any]) -> str:
 
 
 def worse(figures: Mapping[str, Any]) -> str | None:
-    """Say that a network is further from the golden noise than its own input is; None where it is not."""
+    """Say that a network is further from the golden noise than its input is; None where it is closer."""
     relative = figures["relative_mse"]["value"]
     if relative is None or relative <= 1:
         return None

@@ -1,4 +1,4 @@
-"""Keys of Lightning's callbacks and loggers, checked before training: they find mistakes late, or never."""
+"""Keys of Lightning's callbacks and loggers, checked early, because Lightning finds mistakes late or never."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ OPEN = ("WandbLogger",)
 
 
 def is_known(node: Node) -> bool:
-    """Say whether a node is of one of the classes whose keys stand here; any other one shows a mistake when built."""
+    """Say whether the keys of a node's class are known here; any other class shows a mistake when it is built."""
     target = str(node.keys.get("_target_"))
     return target in {f"lightning.pytorch.{kind}.{name}" for kind in ("callbacks", "loggers") for name in KEYS}
 
 
 def check_keys(node: Node) -> None:
-    """Refuse keys of a callback's node that Lightning would take without a look.
+    """Refuse keys of a callback's node that Lightning would accept without a check.
 
     Raises:
         FieldError: names the key.

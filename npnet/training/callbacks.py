@@ -1,4 +1,4 @@
-"""What a training run needs around its loop: lines for logs, and the state that a checkpoint must carry."""
+"""Callbacks of every training run: lines for logs, and a stop at values that are not finite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = (
 
 
 class EpochLines(Callback):
-    """Print epoch, errors and remaining time, at most one line in ``every_seconds``; for logs, which draw no bar."""
+    """Print epoch, errors and remaining time, at most once in ``every_seconds``; for logs, which have no bar."""
 
     def __init__(self, every_seconds: float = 5.0) -> None:
         self.every_seconds = every_seconds
@@ -44,20 +44,20 @@ class EpochLines(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stop at a loss or at weights that are not finite; checkpoints written before stay."""
+    """Stop at a loss or at weights that are not finite; earlier checkpoints are kept."""
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Raise at a loss of NaN or infinity.
 
         Raises:
-            UserError: names the step, and the checkpoint that is kept.
+            UserError: names the step and the checkpoint that is kept.
         """
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None and not torch.isfinite(loss):
             raise self.error(trainer, f"the loss is {float(loss)}")
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Raise before weights are written that a finite loss has just ruined.
+        """Raise before weights are written that are not finite although the loss is.
 
         Raises:
             UserError: names the step, the weights, and the checkpoint that is kept.

@@ -74,7 +74,7 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
 
 
 def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None) -> str:
-    """Return the head of a card in the form that the hub reads.
+    """Return the metadata of a card in the form that the hub reads.
 
     Args:
         purpose: see ``npnet.training.export.purpose``.
@@ -103,7 +103,7 @@ def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None)
 
 
 def trained_for(purpose: Mapping[str, Any]) -> str:
-    """Return what a network is for, in words; empty where its pairs do not say."""
+    """Return what a network is for, in words; empty where its pairs do not state it."""
     if not purpose:
         return ""
     backbone = purpose.get("backbone") or {}
@@ -123,7 +123,7 @@ def trained_for(purpose: Mapping[str, Any]) -> str:
 
 
 def trained_on(training: Mapping[str, Any]) -> str:
-    """Return what a network was trained on, and of which metrics its scores are no evidence."""
+    """Return what a network was trained on, and in which metrics its gains are no evidence."""
     found = training.get(PURPOSE, {}).get("optimised_for", ())
     marked = ", ".join(map(markdown, found))
     if "pairs" not in training:

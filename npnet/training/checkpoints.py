@@ -1,11 +1,11 @@
-"""The checkpoints of a run: when they are written, how, and which one a killed run goes on from.
+"""The checkpoints of a run: when and how they are written, and from which one a killed run resumes.
 
-A checkpoint is written whole or not at all, and the one before it is kept as ``last.previous.ckpt``, to which a damaged
-one falls back. Damage shows by the checksum of every part, which the file's zip format carries. Nothing in a checkpoint
-says where it lies, so that a run's folder can be moved, copied and renamed.
+A checkpoint is written whole or not at all, and the one before is kept as ``last.previous.ckpt``. If the last one is
+damaged, the run resumes from the one before. The checksums in the zip format of the file show damage. A checkpoint does
+not contain its path, so the folder of a run can be moved, copied and renamed.
 
-``last.ckpt`` is written only between two steps of the optimiser or between two epochs, never inside an epoch's end; so
-whatever happens there, validation, callbacks, rows of ``metrics.csv``, happens once, in every run.
+``last.ckpt`` is written only between two steps of the optimiser or between two epochs, never during the end of an
+epoch. So validation, callbacks and rows of ``metrics.csv`` at the end of an epoch happen exactly once in every run.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 
 
 class AtomicCheckpoints(CheckpointIO):
-    """Lightning's way to the disk: every checkpoint whole or not at all, on the disk it will lie on."""
+    """Lightning's checkpoint plugin: it writes every checkpoint whole or not at all, first on the same disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write ``checkpoint``; the ``last`` one that is there is kept beside it.
+        """Write ``checkpoint``; the former ``last`` one is kept beside it.
 
         Raises:
-            UserError: the disk is full, or the folder cannot be written; what was there is as it was.
+            UserError: the disk is full, or the folder cannot be written; existing files are unchanged.
         """
         path = Path(path)
         make_folder(path.parent)
         with AtomicFile(path.with_name(f"{path.stem}.new")) as file:
-            target: Any = file  # its ``write`` is all that torch.save asks of it
+            target: Any = file  # torch.save needs only its ``write``
             torch.save(checkpoint, target)
         if path.name == LAST and path.is_file():
             path.replace(path.with_name(PREVIOUS))
@@ -56,10 +56,10 @@ class AtomicCheckpoints(CheckpointIO):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return a checkpoint, its checksums compared; nothing in it is executed.
+    """Return a checkpoint after comparing its checksums; nothing in it is executed.
 
     Raises:
-        UserError: it is missing, damaged, or no checkpoint of a training.
+        UserError: it is missing or damaged, or is not a checkpoint of a training run.
     """
     with (
         reworded((ValueError, OSError), UserError, f"{path}: is damaged or not a checkpoint: ", but=FileNotFoundError),
@@ -72,10 +72,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def newest(output_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the checkpoint that a run goes on from, and its path; None where there is none.
+    """Return the checkpoint from which a run resumes, and its path; None where there is none.
 
     Raises:
-        UserError: there are only damaged ones.
+        UserError: all checkpoints are damaged.
     """
     errors = []
     for name in (LAST, PREVIOUS):
@@ -96,10 +96,10 @@ def newest(output_dir: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 class Latest(Checkpoint):
-    """Write what a killed run goes on from.
+    """Write the checkpoint from which a killed run resumes.
 
     Args:
-        every_n_train_steps: steps of the optimiser that can be lost.
+        every_n_train_steps: the largest number of optimiser steps that can be lost.
     """
 
     def __init__(self, every_n_train_steps: int = 200) -> None:
@@ -107,15 +107,15 @@ class Latest(Checkpoint):
         self._saved_at = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return when the last one was written."""
+        """Return the step of the last checkpoint."""
         return {"saved_at": self._saved_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting from there."""
+        """Continue to count from there."""
         self._saved_at = int(state_dict["saved_at"])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write one within an epoch, where nothing but the next step follows."""
+        """Write a checkpoint within an epoch, where only the next step follows."""
         done = batch_idx + 1
         stepped = done % trainer.accumulate_grad_batches == 0
         validates = trainer.val_check_batch not in (None, math.inf) and done % trainer.val_check_batch == 0
@@ -123,7 +123,7 @@ class Latest(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Write one between two epochs, if it was due at the end of the one before."""
+        """Write a checkpoint between two epochs, if it was due at the end of the last one."""
         self._save(trainer)
 
     def _save(self, trainer: Any) -> None:
@@ -150,16 +150,16 @@ class Best(Checkpoint):
         return {"score": self.score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.score = state_dict["score"]
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Look at the value after a validation."""
+        """Check the value after a validation."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking and not self.monitor.startswith("train/"):
             self._look(trainer)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Look at the value after an epoch, where no validation knows it."""
+        """Check the value after an epoch, if no validation measures it."""
         if self.monitor.startswith("train/") or not trainer.datamodule.num_samples(validation=True):
             self._look(trainer)
 

@@ -1,4 +1,4 @@
-"""What ``train.py`` runs: its keys are checked here, before torch is imported."""
+"""The command ``train.py``; its keys are checked here, before torch is imported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Objectives without pairs: the noise of prompts is drawn, and the loss follows the gradient through the sampler.
+"""Objectives without pairs: noise is drawn for prompts, and the loss has a gradient through the sampler.
 
-Experimental. The gradient is taken at the network's noise, detached, through the sampler's evaluations of the denoiser;
-cut to a norm for each sample; and handed on to the network. So the two graphs are never held at once.
+Experimental. The gradient with respect to the network's noise (detached) is computed through the evaluations of the
+denoiser. It is clipped to a norm for each sample, and passed on to the network. So the two graphs are never in memory
+at once.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ OF_PICTURES = ("diversity", "level", "contrast")
 
 @dataclass(frozen=True)
 class Parts:
-    """What an objective without pairs works with, checked and not yet loaded.
+    """The parts of an objective without pairs, checked but not loaded.
 
     Attributes:
         backbone: the model.
         metrics: by label, in the order of the configuration.
-        num_inference_steps: of the sampling that the gradient goes through.
+        num_inference_steps: of the sampling through which the gradient goes.
         guidance_scale: of the same.
     """
 
@@ -52,24 +53,25 @@ class Parts:
 
 @dataclass(frozen=True)
 class DrawnObjective(Objective):
-    """What objectives without pairs share.
+    """The base of objectives without pairs.
 
     Args:
-        num_inference_steps: of the sampling; None: the backbone's for evaluation.
-        guidance_scale: of the same; None: the backbone's.
+        num_inference_steps: of the sampling; None uses the backbone's default for evaluation.
+        guidance_scale: of the sampling; None uses the backbone's default.
         l2: weight of half the mean square of the change (HyperNoise).
-        kl: weight of the exact divergence from N(0, I) over d, with trace and log-determinant; see
+        kl: weight of the divergence from N(0, I) divided by d, with trace and log-determinant; see
             ``npnet.training.penalties``.
-        kl_powers: of the Jacobian in that estimate; each costs a pass backward through the network.
+        kl_powers: powers of the Jacobian in that estimate; each costs a backward pass through the network.
         norm: weight of ReNO's regulariser of the norm (its own scale; published there: 0.01).
-        gradient_clip: norm that a sample's gradient is cut to before it reaches the network; None: as it is.
-        gradient_evaluations: the gradient goes through the first so many evaluations of the denoiser; None: all.
-        recompute: evaluate the denoiser again on the way back instead of holding its activations.
+        gradient_clip: norm to which a sample's gradient is clipped before it reaches the network; None does not clip.
+        gradient_evaluations: number of the denoiser's evaluations, from the first on, through which the gradient goes;
+            None means all.
+        recompute: evaluate the denoiser again in the backward pass, instead of keeping its activations.
         decode_batch_size: pictures decoded at once.
         max_inference_steps: longer samplers are refused, as in ReNO.
         noises_per_prompt: of a batch.
-        validation_prompts: of the held-out prompts, so many are used.
-        validation_noises: of each, the same every time.
+        validation_prompts: number of held-out prompts that are used.
+        validation_noises: noises of each of them, the same every time.
     """
 
     name: ClassVar[str]
@@ -109,7 +111,7 @@ class DrawnObjective(Objective):
         self.parts(settings)
 
     def parts(self, settings: RunSettings) -> Parts:
-        """Build what the objective works with; prompts are left for ``load_data``.
+        """Build the parts of the objective; ``load_data`` reads the prompts.
 
         Raises:
             UserError: a part is missing, or they do not go together.

@@ -33,7 +33,7 @@ O = TypeVar("O", bound=DrawnObjective)  # noqa: E741 - as in objective
 
 @dataclass(frozen=True)
 class Models:
-    """What is loaded; nothing of it is trained, moved or saved.
+    """The loaded models; they are not trained, moved or saved.
 
     Attributes:
         backbone: the model.
@@ -46,12 +46,12 @@ class Models:
 
 @dataclass(frozen=True)
 class Aim:
-    """What an objective says of a batch of noises.
+    """The objective's result for a batch of noises.
 
     Attributes:
-        value: what is raised, a scalar.
+        value: the value to maximise, a scalar.
         gradient: of B times the value with respect to the noises, ``(B, C, *grid)``.
-        told: what is logged, by name.
+        told: values to log, by name.
     """
 
     value: Tensor
@@ -60,17 +60,17 @@ class Aim:
 
 
 class DrawnModule(NetworkModule, Generic[O]):
-    """A network that learns from the pictures of its noise.
+    """Training of a network on the pictures of its noise.
 
     Args:
         network: to train.
         optimisation: how.
         objective: for what.
-        parts: what it works with; loaded once training begins.
+        parts: parts of the objective, loaded when training begins.
         seed: of the probes of the divergence.
 
     Raises:
-        FieldError: the divergence cannot be had of this network.
+        FieldError: the divergence of this network cannot be computed.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DrawnModule(NetworkModule, Generic[O]):
         return self._models
 
     def on_fit_start(self) -> None:
-        """Load the models, where this process trains.
+        """Load the models in the process that trains.
 
         Raises:
             UserError: they cannot be loaded.
@@ -107,20 +107,20 @@ class DrawnModule(NetworkModule, Generic[O]):
 
     @abstractmethod
     def aim(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> Aim:
-        """Say what is raised, and its gradient.
+        """Return the value to maximise and its gradient.
 
         Args:
-            golden: what the network made, ``(B, C, *grid)``, detached.
-            noise: of which it made it.
+            golden: the network's noise, ``(B, C, *grid)``, detached.
+            noise: the network's input.
             conditioning: of the B prompts.
         """
 
     @abstractmethod
     def measures(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> dict[str, Tensor]:
-        """Return what a validation tells of each sample, by name: ``(B,)`` each."""
+        """Return the validation figures of each sample, by name: ``(B,)`` each."""
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Any]:
-        """Return a loss of the right value whose gradient is the clipped one, and what is logged."""
+        """Return a loss with the right value and the clipped gradient, and values to log."""
         asked = self.objective
         noise = batch["source_noise"].requires_grad_(asked.kl > 0)
         conditioning = self.encode(batch["prompts"])
@@ -137,7 +137,7 @@ class DrawnModule(NetworkModule, Generic[O]):
         return {"loss": loss, "told": {f"train/{name}": value for name, value in told.items()}}
 
     def penalties(self, golden: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Return the weighted penalties that are asked for, by name; see ``npnet.training.penalties``."""
+        """Return the configured penalties with their weights, by name; see ``npnet.training.penalties``."""
         asked, change = self.objective, golden - noise
         found = {}
         if asked.l2:
@@ -158,7 +158,7 @@ class DrawnModule(NetworkModule, Generic[O]):
             return self.models.backbone.encode(prompts)
 
     def in_graph(self, leaf: Tensor, conditioning: Conditioning, guidance_scale: float) -> Tensor:
-        """Sample from ``leaf`` with a graph, as the objective asks."""
+        """Sample from ``leaf`` with a graph, as configured."""
         asked = self.objective
         return sample_in_graph(
             self.models.backbone,
@@ -177,13 +177,13 @@ class DrawnModule(NetworkModule, Generic[O]):
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Begin new sums."""
+        """Start new sums."""
         self._sums.clear()
         self._count = 0
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
-        """Add up what is told of each sample."""
-        with torch.inference_mode(False), torch.no_grad():  # what models keep of a call must serve training too
+        """Add up the figures of each sample."""
+        with torch.inference_mode(False), torch.no_grad():  # what models keep from a call must also work in training
             noise, conditioning = batch["source_noise"].clone(), self.encode(batch["prompts"])
             golden = self.network.improve(noise, conditioning).float()
             with torch.autocast(self.device.type, enabled=False):
@@ -198,7 +198,7 @@ class DrawnModule(NetworkModule, Generic[O]):
 
 
 def shape_of_noise(golden: Tensor, noise: Tensor) -> dict[str, Tensor]:
-    """Return how far noise was moved (root mean square), and how white it still is, ``(B,)`` each."""
+    """Return the root mean square change of the noise, and measures of its whiteness, ``(B,)`` each."""
     return {
         "change": (golden - noise).flatten(1).square().mean(1).sqrt(),
         "variance": whiteness.variance(golden),
@@ -217,5 +217,5 @@ def style_and_diversity(images: Tensor, prompts: list[str]) -> dict[str, Tensor]
 
 
 def stills(images: Tensor) -> Tensor:
-    """Return pictures ``(B, 3, H, W)`` as they are, and the middle frame of videos."""
+    """Return pictures ``(B, 3, H, W)`` unchanged, or the middle frame of videos."""
     return images if images.ndim == 4 else images[:, images.shape[1] // 2]

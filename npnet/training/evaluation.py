@@ -1,8 +1,8 @@
-"""A small evaluation every few epochs of training: does the network draw better pictures yet? With pictures.
+"""A small evaluation every few epochs of training: does the network's noise give better pictures yet?
 
-The network as it is then (its averaged weights, where an average is kept) against standard noise, on the same prompts
-and seeds every time. It draws no random number of training's, and leaves every mode as it was, so a run with it ends
-with the same weights as one without.
+It compares the current network (with averaged weights, where an average is kept) with standard noise, on the same
+prompts and seeds every time. It uses no random numbers of the training and restores every mode. So a run with it ends
+with the same weights as one without it.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Evaluation(Callback):
     """The winning rate of the network against standard noise, logged with its interval and count.
 
     Args:
-        backbone: that the pairs were collected with.
+        backbone: the model of the pairs.
         metrics: by label.
-        prompts: other ones than those trained on.
+        prompts: not those of the training.
         output_dir: of the run.
-        every_n_epochs: between two evaluations; the last epoch has one too.
+        every_n_epochs: epochs between two evaluations; the last epoch also has one.
         seeds: as in evaluate.py: ``range`` with ``per_prompt``, or ``list``.
         num_inference_steps: the default is the backbone's for evaluation.
         guidance_scale: the default is the backbone's.
         sampler: see ``Backbone.sample``.
         batch_size: pictures made at once.
         num_pictures: prompts shown in the picture.
-        seed: of the draws of ``seeds``.
+        seed: from which ``seeds`` are drawn.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Evaluation(Callback):
         self._evaluated = -1
 
     def check(self) -> None:
-        """Refuse, before anything is loaded, parts that do not go together.
+        """Refuse parts that do not go together, before anything is loaded.
 
         Raises:
             UserError: names the part.
@@ -119,7 +119,7 @@ class Evaluation(Callback):
         """Load the models, on the first process.
 
         Raises:
-            UserError: they cannot be loaded, or the backbone is not that of the pairs.
+            UserError: they cannot be loaded, or the pairs have another backbone.
         """
         if stage != "fit" or not trainer.is_global_zero:
             return
@@ -140,12 +140,12 @@ class Evaluation(Callback):
                 raise UserError(f"callbacks.evaluation: {other}: it must be the backbone of the pairs")
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Evaluate at the end of a validation, where averaged weights stand in for the current ones."""
+        """Evaluate at the end of a validation, where averaged weights replace the current ones."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._evaluate(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Evaluate where there is no validation."""
+        """Evaluate if there is no validation."""
         self._evaluate(trainer, pl_module)
 
     def _evaluate(self, trainer: Any, pl_module: Any) -> None:
@@ -172,7 +172,7 @@ class Evaluation(Callback):
         log.info(f"evaluation after epoch {epoch + 1}: {said}; {path}")
 
     def _records(self, network: Any) -> dict[str, MethodScores]:
-        """Score the network's pictures, and once those of standard noise."""
+        """Score the network's pictures, and those of standard noise at the first time."""
         methods: dict[str, LoadedMethod[Any]] = {}
         if self._standard is None:
             methods["standard"] = Standard().load(self.backbone)
@@ -221,7 +221,7 @@ class Evaluation(Callback):
         draw_side_by_side(path, captions, self._pictures, notes, ", ".join(self.metrics))
 
     def compare(self, records: Mapping[str, MethodScores], selected_by: Sequence[str]) -> tuple[dict[str, float], str]:
-        """Return what is logged, and what is printed; metrics that selected the pairs are marked."""
+        """Return the values to log and the text to print; metrics that selected the pairs are marked."""
         prompts = [sample.prompt for sample in self.samples]
         values: dict[str, float] = {}
         parts = []

@@ -1,4 +1,4 @@
-"""The end of training: the network with what it was trained on, how, and how well, written as the last act."""
+"""The end of training: write the network with its training data, settings and accuracy, as the last step."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ ON_HUB = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)")
 
 @dataclass(frozen=True)
 class Begun:
-    """What a training starts with.
+    """The start of a training run.
 
     Attributes:
         network: to train.
-        start: what it started from, in words; empty for fresh weights.
+        start: where its weights come from, in words; empty for fresh weights.
         before: its errors on the validation pairs before training.
-        optimised: metrics that what it started from was given to improve: they stay marked.
+        optimised: metrics that the network it started from was trained to improve; they stay marked.
     """
 
     network: NoiseNetwork
@@ -55,13 +55,13 @@ class Begun:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to.
+    """The result of a training run.
 
     Attributes:
         begun: its network now has the weights to export.
         epochs: that were done.
-        steps: of the optimiser that were done.
-        metrics: the last value of everything that was logged.
+        steps: number of optimiser steps done.
+        metrics: the last value of everything logged.
     """
 
     begun: Begun
@@ -77,11 +77,11 @@ def export(settings: TrainSettings, data: Any, result: Result, folder: Path, req
         settings: of the run.
         data: of the run.
         result: what to write.
-        folder: to write; it lies in the run's.
+        folder: to write, inside the run's folder.
         request: of the run.
 
     Raises:
-        UserError: no step was taken, so the weights are those of the start; or the folder cannot be written.
+        UserError: no step was done, so that the weights are those of the start; or the folder cannot be written.
     """
     if result.steps < 1:
         raise UserError(f"{folder.parent}: no training step was taken, so there is no network to export")
@@ -114,7 +114,7 @@ def export(settings: TrainSettings, data: Any, result: Result, folder: Path, req
 
 
 def purpose_of(settings: TrainSettings, data: Any, before: Sequence[str]) -> dict[str, Any]:
-    """Return what a network is for, with the metrics that it is optimised for: what it started from passes them on."""
+    """Return what a network is for, with its optimised metrics, those of the network it started from among them."""
     optimised = dict.fromkeys([*before, *settings.objective.optimised()])
     if settings.objective.takes_pairs:
         found = purpose(data.request, settings.license, data.places, data.tars.values())
@@ -128,12 +128,12 @@ def purpose_of(settings: TrainSettings, data: Any, before: Sequence[str]) -> dic
 def purpose(
     request: Mapping[str, Any], license: str | None = None, places: Iterable[str] = (), tars: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Return what a network is for, and on what terms.
+    """Return what a network is for, and its license.
 
     Args:
-        request: of the collection that made its pairs; empty where they do not say.
+        request: of the collection that made its pairs; empty where it is not known.
         license: of the network.
-        places: of the pairs; those on the hub are named.
+        places: of the pairs; places on the hub are named.
         tars: SHA-256 of each shard's tar.
     """
     kept = ("noise", "num_inference_steps", "guidance_scale", "selected_by")
@@ -151,7 +151,7 @@ def purpose(
 
 
 def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) -> dict[str, Any]:
-    """Measure the exported network on the validation pairs, and print what came of it."""
+    """Measure the exported network on the validation pairs, and print the result."""
     if not data.num_samples(True):
         return {}
     after = measure(network, data.val_dataloader(), "cpu")

@@ -1,4 +1,4 @@
-"""Guidance put into the noise (NoiseRefine, arXiv 2412.03895): half the cost of sampling, where it is learnt well."""
+"""Noise that replaces guidance (NoiseRefine, arXiv 2412.03895), which halves the cost of sampling."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GuidanceFree(DrawnObjective):
-    """Sampling without guidance from the network's noise comes to where guided sampling from the noise itself does.
+    """Train the network so that unguided sampling from its noise gives what guided sampling from the noise gives.
 
-    The loss is the mean squared distance of the two clean latents. ``guidance_scale`` is of the guided side; the
-    network is for sampling at 1. No metric is raised. Experimental.
+    The loss is the mean squared distance of the two clean latents. ``guidance_scale`` belongs to the guided side; the
+    network is for sampling at 1. No metric is optimised. Experimental.
     """
 
     runtime = "npnet.training.guidance_free_module:GuidanceFreeModule"

@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: what ``conf/callbacks/best.yaml`` and ``latest.yaml`` build."""
+"""The checkpoints that a run keeps: the descriptions of ``conf/callbacks/best.yaml`` and ``latest.yaml``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class BestCheckpoint(Description):
     """The checkpoint that is exported: the best so far, as ``best.ckpt``.
 
     Attributes:
-        monitor: a value that the objective knows at the end of an epoch, see ``Objective.monitored``, or one of the
-            evaluation (``evaluation/METRIC/winning_rate``).
+        monitor: a value of the objective at the end of an epoch, see ``Objective.monitored``, or of the evaluation
+            (``evaluation/METRIC/winning_rate``).
         mode: ``min`` or ``max``.
     """
 
@@ -33,10 +33,10 @@ class BestCheckpoint(Description):
 
 @dataclass(frozen=True)
 class LatestCheckpoint(Description):
-    """What a killed run resumes from.
+    """The checkpoint from which a killed run resumes.
 
     Attributes:
-        every_n_train_steps: steps of the optimiser that can be lost.
+        every_n_train_steps: the largest number of optimiser steps that can be lost.
     """
 
     every_n_train_steps: Count = 200

@@ -17,7 +17,7 @@ from npnet.training.penalties import squared_error
 
 
 class NetworkModule(L.LightningModule):
-    """A network and its optimiser; a subclass says what is learnt.
+    """A network and its optimiser; a subclass defines the loss.
 
     Args:
         network: a member of ``npnet.networks``, or one of your own.
@@ -31,8 +31,8 @@ class NetworkModule(L.LightningModule):
     def _num_steps(self) -> int:
         """Return the optimiser steps of the whole run.
 
-        Not ``trainer.estimated_stepping_batches``: it sets the loaders up before a checkpoint's loader state is there
-        to be loaded, and a resumed run would then begin its epoch again.
+        ``trainer.estimated_stepping_batches`` is not used: it sets up the loaders before their state in the checkpoint
+        can be loaded, and a resumed run would then start its epoch again.
         """
         trainer: Any = self.trainer  # Lightning sets its ``datamodule`` without declaring it
         batches = len(trainer.datamodule.train_dataloader())
@@ -60,7 +60,7 @@ class NPNetModule(NetworkModule):
     Args:
         network: a member of ``npnet.networks``, or one of your own.
         optimisation: how it is trained.
-        objective: which loss, and what each pair counts.
+        objective: the loss, and the weight of each pair.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class NPNetModule(NetworkModule):
         return accuracy.predict(self.network, batch)
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of one batch; ``RunState`` takes it down."""
+        """Return the loss of one batch; ``RunState`` records it."""
         prediction, asked, golden = self(batch), self.objective, batch["golden_noise"]
         if not asked.preference and not asked.gain_power:
             return nn.functional.mse_loss(prediction, golden)
@@ -90,14 +90,14 @@ class NPNetModule(NetworkModule):
         return losses.mean()
 
     def on_validation_epoch_start(self) -> None:
-        """Begin a new sum."""
+        """Start a new sum."""
         self._validation = []
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
-        """Take down the errors of one batch."""
+        """Record the errors of one batch."""
         self._validation.append(accuracy.pair_errors(self(batch), batch["source_noise"], batch["golden_noise"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the error, the error relative to predicting the source noise, and the direction share, over all pairs."""
+        """Log the error, the error relative to that of the source noise, and the direction share, over all pairs."""
         values = accuracy.summarise(torch.cat(self._validation))
         self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)

@@ -1,4 +1,4 @@
-"""What a network is trained to do: the ``objective`` keys of ``train.py``. Equation 8 on pairs is the default."""
+"""The objectives of training: the ``objective`` keys of ``train.py``. The default is equation 8 on pairs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WATCHING = ("npnet.training.keeping.BestCheckpoint", "lightning.pytorch.callback
 
 @dataclass(frozen=True)
 class Objective(Description):
-    """One way to train a network; a member is a description, a LightningModule and a YAML in ``conf/objective/``.
+    """One way to train a network: a description, a LightningModule and a YAML in ``conf/objective/``.
 
     Args:
         monitor: the value that the usual callbacks watch.
@@ -38,18 +38,18 @@ class Objective(Description):
 
     @abstractmethod
     def monitored(self, settings: RunSettings) -> Sequence[str]:
-        """Return what the end of an epoch knows and a callback may watch; an evaluation adds its own."""
+        """Return the values at the end of an epoch that a callback may monitor; an evaluation adds its own."""
 
     def optimised(self) -> tuple[str, ...]:
-        """Return the labels of the metrics that the loss itself raises."""
+        """Return the labels of the metrics that the loss optimises."""
         return ()
 
     def cost(self, settings: RunSettings) -> str:
-        """Return what a dry run says of the work on a step, with what goes before it; empty where there is nothing."""
+        """Return a dry run's lines on the cost of a step and of the preparation, or nothing."""
         return ""
 
     def check_run(self, settings: RunSettings) -> None:
-        """Refuse, before anything is loaded, settings that do not go with this objective.
+        """Refuse settings that do not go with this objective, before anything is loaded.
 
         Raises:
             FieldError: names the key.
@@ -69,14 +69,14 @@ class Objective(Description):
 
     @abstractmethod
     def load_data(self, settings: RunSettings) -> Any:
-        """Return the Lightning data module; its ``check`` looks at what it finds.
+        """Return the Lightning data module; its ``check`` examines the data.
 
         Raises:
             UserError: parts that do not go together.
         """
 
     def check_data(self, data: Any) -> None:
-        """Refuse data that lacks what this objective reads, once its ``check`` has looked at it.
+        """Refuse data that lacks what this objective reads, after its ``check``.
 
         Raises:
             FieldError: names the key.
@@ -84,7 +84,7 @@ class Objective(Description):
 
     @abstractmethod
     def load_module(self, network: NoiseNetwork, settings: RunSettings, data: Any) -> Any:
-        """Return the LightningModule; models that it needs are loaded once training begins.
+        """Return the LightningModule; its models are loaded when training begins.
 
         Args:
             network: to train.
@@ -95,15 +95,14 @@ class Objective(Description):
 
 @dataclass(frozen=True)
 class PairsObjective(Objective):
-    """Learn golden noise from pairs: the mean squared error of equation 8. The keys beside it are experimental.
+    """Learn golden noise from pairs: the mean squared error of equation 8. The keys are experimental.
 
     Args:
-        preference: weight of a loss that prefers the side that the selection preferred (see ``pair_losses``); with
-            ``data.kept_only=false`` the rejected pairs teach too, and their source noise is then what is learnt.
-        preference_scale: how soon a preference is strong enough; the larger, the sooner.
-        gain_power: how much more a pair counts, the more its golden side gained: its weight is its gain to this power.
-            0: all pairs count alike.
-        gain_metric: whose scores say the gain; null: the first that the shards hold.
+        preference: weight of a loss that prefers the side that the selection preferred (see ``pair_losses``). With
+            ``data.kept_only=false`` it also uses the rejected pairs, and then prefers their source noise.
+        preference_scale: how strong a preference must be; the larger the scale, the weaker it may be.
+        gain_power: the weight of a pair is its gain to this power; at 0 all pairs have the same weight.
+        gain_metric: the metric of the gain; null uses the first one in the shards.
     """
 
     runtime = "npnet.training.module:NPNetModule"

@@ -1,4 +1,4 @@
-"""How a network is trained: the optimiser and its schedule."""
+"""The optimiser of a network and its schedule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Optimisation(Description):
 
     Attributes:
         learning_rate: of AdamW (published: 1e-4).
-        weight_decay: of AdamW, on everything (published code: PyTorch's default, 0.01).
+        weight_decay: of AdamW, for all weights (published code: PyTorch's default, 0.01).
         schedule: ``constant`` (published) or ``cosine`` to zero over the run.
         warmup_steps: linear warm-up from zero.
         betas: of AdamW.
@@ -34,9 +34,9 @@ class Optimisation(Description):
     betas: tuple[Beta, Beta] = (0.9, 0.999)
 
     def factor(self, step: int, num_steps: int) -> float:
-        """Return by what the learning rate is multiplied at ``step``, counted from 0, of ``num_steps`` in all.
+        """Return the factor of the learning rate at ``step``, counted from 0, of ``num_steps`` in all.
 
-        ``num_steps`` matters to ``cosine`` alone; 0 leaves that part out.
+        Only ``cosine`` uses ``num_steps``; 0 leaves that part out.
         """
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule != "cosine" or not num_steps:

@@ -1,4 +1,4 @@
-"""The parts of a run, built once before anything is loaded or written, so that a mistake in them shows at once."""
+"""The parts of a run, built before anything is loaded or written, so that mistakes show at once."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def process_rank() -> int:
 
 
 def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
-    """Build the callbacks and let them check what they need, before anything is written.
+    """Build the callbacks and let them check their needs, before anything is written.
 
     Raises:
-        UserError: one cannot be built, or watches a validation that will not take place.
+        UserError: one cannot be built, or monitors a validation that will not take place.
     """
     checked = check_callbacks(settings, data)
     callbacks: list[Any] = []
@@ -40,12 +40,12 @@ def build_callbacks(settings: TrainSettings, data: PairData) -> list[Any]:
         callback = checked.get(label) or node.build(Callback)
         is_described = isinstance(callback, Description)
         callbacks.append(callback.load() if is_described else callback)
-    # averaged weights stand in for the current ones until its turn at the end of a validation: so its turn is the last
+    # averaged weights replace the current ones until this callback's turn at the end of a validation, so it comes last
     return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
 
 
 def check_nodes(settings: TrainSettings, data: PairData) -> None:
-    """Build network, loggers and trainer once, and ask what the trainer and the loggers would find out late.
+    """Build network, loggers and trainer once, to find mistakes that would otherwise show late.
 
     Raises:
         UserError: one of them refuses a key.
@@ -63,7 +63,7 @@ def check_nodes(settings: TrainSettings, data: PairData) -> None:
 
 
 def build_loggers(nodes: Iterable[Node]) -> None:
-    """Build loggers, to see whether they can be; they write nothing before their first row.
+    """Build the loggers, to see whether this works; they write nothing before their first row.
 
     Raises:
         UserError: one refuses a key.
@@ -73,7 +73,7 @@ def build_loggers(nodes: Iterable[Node]) -> None:
 
 
 def build_trainer(settings: TrainSettings) -> None:
-    """Build the trainer, to see whether it can be on this machine.
+    """Build the trainer, to see whether this works on this machine.
 
     Raises:
         UserError: it refuses a key.

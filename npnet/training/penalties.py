@@ -1,11 +1,11 @@
-"""What keeps a network that is trained on a reward near standard noise, and the noises of a prompt apart.
+"""Penalties that keep a network's noise close to standard noise, and the pictures of a prompt different.
 
-With z = T(e) = e + f(e), e ~ N(0, I) of d numbers and J the Jacobian of f, the divergence of what comes out is
+With z = T(e) = e + f(e), e ~ N(0, I) of d numbers and J the Jacobian of f, the divergence of the result is
 
     KL(T(e) || N(0, I)) = E[ |f|^2 / 2 + tr J - log |det(I + J)| ]
 
-(HyperNoise, arXiv 2508.09968, whose loss keeps the first term alone; Stein's identity turns E<e, f> into E tr J). Every
-penalty here is divided by d, but for ReNO's.
+(HyperNoise, arXiv 2508.09968, whose loss has only the first term; Stein's identity turns E<e, f> into E tr J). Every
+penalty here except ReNO's is divided by d.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def jacobian_term(change: Tensor, noise: Tensor, probes: Tensor, powers: int) ->
     """Estimate (tr J - log |det(I + J)|) / d of each sample, ``(B,)``; differentiable in the network's weights.
 
     The series sum_k (-1)^k tr(J^k) / k from k = 2 on, cut after ``powers``, with <v, J^k v> for each trace
-    (Hutchinson). It has no bias but the cut's, below r^(powers + 1) / ((powers + 1) (1 - r)) where r < 1 bounds the
-    size of J's eigenvalues; where one is larger than 1 the series does not converge and the estimate is of no use.
+    (Hutchinson). Its only bias is that of the cut, below r^(powers + 1) / ((powers + 1) (1 - r)), where r < 1 bounds
+    the size of J's eigenvalues. Where one is larger than 1, the series does not converge and the estimate is useless.
 
     Args:
         change: f of ``noise``, ``(B, C, *grid)``, with its graph; samples do not depend on one another.

@@ -1,4 +1,4 @@
-"""What a training would do, and whether its parts go together; the plan of the usual callbacks needs no Lightning."""
+"""The plan of a training run, and checks that its parts go together; for the usual callbacks without Lightning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKPOINTS = 2
 
 
 def describe(settings: TrainSettings) -> str:
-    """Return what a dry run prints.
+    """Return the lines of a dry run.
 
     Raises:
         UserError: pairs or callbacks that training cannot use.
@@ -55,25 +55,25 @@ def describe(settings: TrainSettings) -> str:
 
 
 def num_processes(settings: TrainSettings) -> int:
-    """Return how many processes train, where the keys say; what is found out on the machine counts as one."""
+    """Return the number of training processes where the keys state it; a number found on the machine counts as one."""
     devices = settings.trainer.keys.get("devices", 1)
     here = len(devices) if isinstance(devices, (list, tuple)) else devices
     return (here if isinstance(here, int) and here > 0 else 1) * int(settings.trainer.keys.get("num_nodes", 1))
 
 
 def limited(batches: int, limit: float | None) -> int:
-    """Return how many batches are left of so many by one of Lightning's limits: a number of them, or a share."""
+    """Return how many batches one of Lightning's limits (a number, or a share) leaves."""
     return min(batches, limit if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit)))
 
 
 def batches_of_an_epoch(settings: TrainSettings, data: Any) -> int:
-    """Return how many batches each process takes in an epoch, the last one perhaps not full."""
+    """Return the number of batches of each process in an epoch; the last one may not be full."""
     batches = -(-data.num_samples(False) // (settings.data.batch_size * num_processes(settings)))
     return limited(batches, settings.trainer.keys.get("limit_train_batches"))
 
 
 def check_limits(settings: TrainSettings, data: Any) -> None:
-    """Refuse limits of the trainer that leave nothing of an epoch, or nothing of what they are limits of.
+    """Refuse limits of the trainer that leave no batch of what they limit.
 
     Raises:
         FieldError: names the key.
@@ -111,7 +111,7 @@ def too_few(settings: TrainSettings, data: Any, processes: int) -> FieldError:
 
 
 def warmup_note(settings: TrainSettings, data: Any) -> list[str]:
-    """Return a line where the warm-up is as long as the run, so that the learning rate is never reached."""
+    """Return a line if the warm-up is as long as the run, so that the full learning rate is never reached."""
     batches = batches_of_an_epoch(settings, data)
     steps = settings.max_epochs * -(-batches // int(settings.trainer.keys.get("accumulate_grad_batches", 1)))
     warmup = settings.module.warmup_steps
@@ -121,7 +121,7 @@ def warmup_note(settings: TrainSettings, data: Any) -> list[str]:
 
 
 def accelerator_note(settings: TrainSettings) -> list[str]:
-    """Return the line of a dry run for an accelerator that is asked for by name and is not here."""
+    """Return a dry run's line about a named accelerator that this machine lacks."""
     name = settings.trainer.keys.get("accelerator", "auto")
     if name in ("auto", "cpu"):
         return []
@@ -134,7 +134,7 @@ def accelerator_note(settings: TrainSettings) -> list[str]:
 
 
 def costs(settings: TrainSettings, pairs: Any) -> list[str]:
-    """Return what a dry run says of FLOPs, memory, disk and hours of a training on pairs."""
+    """Return a dry run's lines about FLOPs, memory, disk and hours of a training on pairs."""
     keys, trainer = settings.network.keys, settings.trainer.keys
     sizes = {name: value for name, value in pairs.sizes.items() if name in keys}
     counted = find("network", {**keys, **sizes})
@@ -154,10 +154,10 @@ def costs(settings: TrainSettings, pairs: Any) -> list[str]:
 
 
 def check_network(node: Node) -> None:
-    """Refuse keys of the network's node; one of this project needs no torch for that, one's own is imported.
+    """Refuse wrong keys of the network. Networks of this project need no torch for that; a user's class is imported.
 
     Raises:
-        UserError: there is no such class, it is no network, or it does not have a key or a value.
+        UserError: the class does not exist or is not a network, or a key or a value is not allowed.
     """
     if node.keys.get("_target_") not in arguments.PLACES:
         imported("npnet.training.start:check_own_network")(node)
@@ -173,7 +173,7 @@ def exported_checkpoint(settings: TrainSettings) -> Path:
 
 
 def check_checkpoint(settings: TrainSettings) -> None:
-    """Refuse to export a checkpoint that is not there.
+    """Refuse to export a checkpoint that does not exist.
 
     Raises:
         FieldError: names ``export_from``.
@@ -187,7 +187,7 @@ def check_checkpoint(settings: TrainSettings) -> None:
 
 
 def _no_validation(settings: TrainSettings, pairs: Any) -> str | None:
-    """Say why no epoch is validated; None where each is."""
+    """Say why no epoch has a validation; None where each has one."""
     if settings.trainer.keys.get("limit_val_batches") == 0:
         return f"{settings.trainer.where}.limit_val_batches=0 leaves no validation"
     if not pairs.num_samples(True):
@@ -197,12 +197,12 @@ def _no_validation(settings: TrainSettings, pairs: Any) -> str | None:
 
 
 def check_callbacks(settings: TrainSettings, pairs: Any) -> dict[str, Any]:
-    """Refuse what a callback would find out late, and return by label those that had to be built for that.
+    """Refuse mistakes that a callback would find late, and return by label the callbacks that had to be built for that.
 
-    Lightning's early stopping is judged by its keys; a callback of one's own is built, and asked by its ``check``.
+    Lightning's early stopping is checked by its keys; a user's callback is built, and its ``check`` called.
 
     Raises:
-        UserError: a callback cannot be built, or watches a validation that will not take place.
+        UserError: a callback cannot be built, or monitors a validation that will not take place.
     """
     built: dict[str, Any] = {}
     for label, node in settings.callbacks_by_label():

@@ -1,7 +1,7 @@
 """Prompt embeddings for shards that hold none: made once for each distinct prompt, and kept on disk.
 
-What is kept depends on the model's name alone, as the collection's request or the configuration writes it, so that a
-folder filled on one machine serves another, which then needs no text encoder.
+The folder's content depends only on the model's name in the collection's request or in the configuration. So a folder
+that was filled on one machine can be used on another, which then needs no text encoder.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def provide(settings: TrainSettings, data: PairData) -> None:
     """Let ``data`` find the embeddings of its prompts in ``data.embeddings_cache``, and make those that are missing.
 
     Raises:
-        UserError: no backbone is known, it is another one than the pairs were collected with, or it cannot be loaded.
+        UserError: no backbone is known, the pairs were collected with another one, or it cannot be loaded.
     """
     node = backbone_node(settings, data)
     cache = _cache(settings, data, node)
     missing = [prompt for prompt in data.prompts() if not cache.holds(prompt)]
-    if missing and settings.init_from is not None:  # a start that cannot be is said before the backbone is loaded
+    if missing and settings.init_from is not None:  # an impossible start is refused before the backbone is loaded
         make_network(settings, data, build(node, "backbone", backbones.Backbone).embed_dims())
     data.embeddings = cache.read
     if missing:
@@ -50,7 +50,7 @@ def provide(settings: TrainSettings, data: PairData) -> None:
 def backbone_node(settings: TrainSettings, data: FoundPairs) -> dict[str, Any]:
     """Return the configuration of the backbone that the pairs are of: ``backbone=NAME``, else the collection's own.
 
-    A request may come from elsewhere, so of it nothing is built but a backbone of this project from plain values.
+    A request may come from a stranger, so only a backbone of this project is built from it, from plain values.
 
     Raises:
         UserError: see ``provide``.
@@ -78,7 +78,7 @@ def _cache(settings: TrainSettings, data: FoundPairs, node: dict[str, Any]) -> T
 
 
 def check(settings: TrainSettings, data: FoundPairs) -> None:
-    """Refuse, before anything is loaded, pairs without embeddings whose backbone could not make those that are missing.
+    """Refuse pairs whose missing embeddings the backbone could not make, before anything is loaded.
 
     Raises:
         UserError: see ``provide``.
@@ -94,7 +94,7 @@ def check(settings: TrainSettings, data: FoundPairs) -> None:
 
 
 def fill(cache: TensorCache, prompts: list[str], node: dict[str, Any], batch_size: int) -> None:
-    """Encode ``prompts`` and write them to ``cache``, as shards hold them; a killed run goes on where it was."""
+    """Encode ``prompts`` and write them to ``cache`` in the form of shards; a killed run resumes."""
     with torch.random.fork_rng(devices=[]):
         described = build(node, "backbone")
         with under("backbone"):

@@ -1,4 +1,4 @@
-"""Training on a reward (HyperNoise, arXiv 2508.09968): the network learns what raises the score of its pictures."""
+"""Training on a reward (HyperNoise, arXiv 2508.09968): the network learns to raise the score of its pictures."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reward(DrawnObjective):
-    """Minus the reward, plus what keeps the noise near N(0, I) and the noises of a prompt apart. Experimental.
+    """The loss is minus the reward, plus penalties for noise far from N(0, I) and for similar pictures. Experimental.
 
-    The metrics of ``reward`` count as optimised for this network from then on. A metric of the run that is not among
-    them is only measured, on held-out prompts.
+    The metrics in ``reward`` are marked as optimised for this network. Other metrics of the run are only measured, on
+    held-out prompts.
 
     Args:
-        reward: what is raised: a metric's label, several, or ``{label: weight}``; all must be differentiable.
+        reward: what is maximised: the label of a metric, several labels, or ``{label: weight}``; all must be
+            differentiable.
         diversity: weight of the mean similarity of two pictures of the same prompt in a batch.
-        diversity_space: where pictures are alike; its features must have gradients.
+        diversity_space: the space in which similarity is measured; its features must have gradients.
     """
 
     runtime = "npnet.training.reward_module:RewardModule"

@@ -22,7 +22,7 @@ class RewardModule(DrawnModule[Reward]):
 
     @property
     def space(self) -> LoadedSpace:
-        """Where pictures are kept apart, loaded when it is first asked for."""
+        """The space in which similarity is measured, loaded at its first use."""
         if self._space is None:
             with torch.random.fork_rng():
                 self._space = self.objective.diversity_space.load(self.models.backbone.device)
@@ -51,7 +51,7 @@ class RewardModule(DrawnModule[Reward]):
         return Aim(value, gradient, told)
 
     def _reward_at(self, latents: Tensor, prompts: list[str], pull: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the rewards of a few pictures, and the latents' gradient with the pull on their features."""
+        """Return the rewards of a few pictures, and the gradient of the latents, with that of the similarity."""
 
         def aim(leaf: Tensor) -> tuple[Tensor, Tensor]:
             images = self.models.backbone.decode(leaf)
@@ -67,7 +67,7 @@ class RewardModule(DrawnModule[Reward]):
         return gradient_at(latents, aim)
 
     def _alikeness(self, latents: Tensor, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """Return the mean similarity of pictures of one prompt, and what it pulls at their features, ``(B, d)``."""
+        """Return the mean similarity of pictures of one prompt, and its gradient in their features, ``(B, d)``."""
         with torch.no_grad():
             rows = [
                 self.space.features(stills(self.pictures(row)), [prompts[i]]) for i, row in enumerate(latents.split(1))

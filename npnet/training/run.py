@@ -41,7 +41,7 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
 
     Args:
         settings: of the run.
-        request: all that decides what comes out; kept in the folder.
+        request: everything that decides the result; it is kept in the folder.
 
     Raises:
         UserError: a key, path or data set that training cannot use.
@@ -65,9 +65,9 @@ def run(settings: TrainSettings, request: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _held(settings: TrainSettings, request: Mapping[str, Any]) -> Iterator[None]:
-    """Hold the folder for this request; a finished run that is asked for more epochs is opened again.
+    """Lock the folder for this request. A finished run is opened again if more epochs are requested.
 
-    The other processes of a distributed run work in the folder that the first one holds.
+    The other processes of a distributed run work in the folder that the first one has locked.
     """
     if process_rank() != 0:
         yield
@@ -132,7 +132,7 @@ def _fit(
 
 
 def _network(settings: TrainSettings, data: Any, first: bool) -> Begun:
-    """Build the network; measure it where it starts from another one's weights, and say what was taken of them."""
+    """Build the network. If it starts from another network, measure it and say which weights were used."""
     apply(Numerics(settings.threads_per_worker, settings.float32_matmul_precision, settings.cudnn_tf32))
     if needs_text(settings.network) and not data.holds_embeddings:
         prompt_embeds.provide(settings, data)
@@ -156,7 +156,7 @@ def _network(settings: TrainSettings, data: Any, first: bool) -> Begun:
 def _run_trainer(trainer: L.Trainer, module: NetworkModule, data: Any, checkpoint: Path | None) -> None:
     try:
         trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-    except SystemExit as error:  # Lightning's way to end at Ctrl-C, and at SIGTERM; the command has its own
+    except SystemExit as error:  # Lightning ends like this at Ctrl-C and at SIGTERM; the command ends in its own way
         if trainer.received_sigterm:
             raise SystemExit(143) from error
         raise KeyboardInterrupt from error
@@ -172,7 +172,7 @@ def _run_trainer(trainer: L.Trainer, module: NetworkModule, data: Any, checkpoin
 
 
 def _num_steps(settings: TrainSettings, data: Any, trainer: L.Trainer) -> int:
-    """Return the steps of the whole run, as long as nothing ends it early."""
+    """Return the number of steps of the whole run, unless it ends early."""
     batches = limited(data.num_batches(trainer.world_size), trainer.limit_train_batches)
     return settings.max_epochs * -(-batches // trainer.accumulate_grad_batches)
 
@@ -183,7 +183,7 @@ def _require_batches(settings: TrainSettings, data: Any, world_size: int) -> Non
 
 
 def _best_score(checkpoint: Mapping[str, Any]) -> float | None:
-    """Return the best value that a finished run's checkpoint knows."""
+    """Return the best value in a finished run's checkpoint."""
     states = checkpoint.get("callbacks", {})
     return next((s["score"] for name, s in states.items() if "Best" in str(name) and "score" in s), None)
 
@@ -198,7 +198,7 @@ def _take_best(module: NetworkModule, output_dir: Path, score: float | None) -> 
 
 
 def _export_from(settings: TrainSettings, data: Any, output_dir: Path, request: Mapping[str, Any]) -> None:
-    """Export the network of one checkpoint of the run, beside the run's own."""
+    """Export the network of one checkpoint of the run, beside the usual one."""
     if process_rank() != 0:
         return
     name, path = str(settings.export_from), exported_checkpoint(settings)
@@ -214,7 +214,7 @@ def _export_from(settings: TrainSettings, data: Any, output_dir: Path, request: 
 
 
 def _quieten_lightning() -> None:
-    """Leave out Lightning's advice: standard error is for what went wrong."""
+    """Hide Lightning's advice, because standard error is for errors."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("lightning.*", "torch.utils.data.*"):

@@ -1,4 +1,4 @@
-"""The keys of ``train.py`` that an objective reads: what is trained, on what, how, and where to."""
+"""The keys of ``train.py`` that an objective reads."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from npnet.work.numerics import MatmulPrecision
 
 @dataclass(frozen=True)
 class RunSettings(Description):
-    """What an objective reads of the command's keys: all but the objective itself.
+    """The keys that an objective reads: all except the objective itself.
 
     Attributes:
         output_dir: of the run.
-        network: built once the sizes of the pairs are known.
-        data: the pairs; without pairs their batch size, their validation share and their seed.
+        network: built when the sizes of the pairs are known.
+        data: the pairs; for objectives without pairs, only batch size, validation share and seed.
         module: the optimiser and its schedule.
         trainer: Lightning's.
         callbacks: by label.
@@ -38,18 +38,18 @@ class RunSettings(Description):
         metric: for the same objectives, by label.
         prompts: for the same.
         init_from: a network to start from.
-        export_from: no training: export the network of this checkpoint of the run, ``best``, ``last`` or a file.
+        export_from: do not train, but export the network of this checkpoint of the run: ``best``, ``last`` or a file.
         export_dtype: of the exported weights.
         license: of the exported network, by the hub's identifiers (``apache-2.0``, ``openrail++``), for its card.
         batch_size: of the pairs, where ``data.batch_size`` is not set.
         task_name: names the folder where ``output_dir`` does not.
-        workers: of the commands that have some; nothing here reads it.
+        workers: not used; other commands have it.
         threads_per_worker: of torch; for this and the two keys below see ``npnet.work.numerics``.
-        float32_matmul_precision: of products in float32 on a GPU.
-        cudnn_tf32: of convolutions in float32 on a GPU.
-        seed: of everything that is drawn.
+        float32_matmul_precision: precision of float32 matrix products on a GPU.
+        cudnn_tf32: whether float32 convolutions on a GPU may use TF32.
+        seed: of all random draws.
         dry_run: only say what would be done.
-        gpu: whose hours a dry run says.
+        gpu: the GPU for which a dry run estimates hours.
     """
 
     output_dir: Annotated[Name, *PLACE]

@@ -1,4 +1,4 @@
-"""What of a run lies in its checkpoints beside weights and optimiser: where it stands, and what it has reported."""
+"""The state of a run in its checkpoints besides weights and optimiser: its place, and what it has reported."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ MAIN = ("train/mse", "train/reward")
 
 
 class RunState(Callback):
-    """Keep a run's state so that, killed anywhere and started again, it ends as it would have ended.
+    """Keep a run's state, so that a killed and resumed run ends like an undisturbed one.
 
-    - Its place: the epoch, and the batches done in it. Lightning's own counters, taken inside a hook, are half open at
-      the end of an epoch; they are written as they will be once it is closed.
-    - The rows of ``metrics.csv``, and the means of the epoch that is under way.
-    - The draws of a step depend on its place in the run alone, so that no random state needs to be kept.
+    - Its place: the epoch, and the batches done in it. Inside a hook at the end of an epoch, Lightning's own counters
+      are not final; they are written with their final values.
+    - The rows of ``metrics.csv``, and the means of the current epoch.
+    - The draws of a step depend only on its place in the run, so no random state is kept.
 
     Args:
         seed: of the run.
 
     Attributes:
-        finished: the epochs of the run, once all are done.
-        epochs: epochs done, once the run has ended.
-        metrics: the last value of everything that was logged.
+        finished: the number of epochs of the run, when all are done.
+        epochs: the number of epochs done, when the run has ended.
+        metrics: the last value of everything logged.
     """
 
     def __init__(self, seed: int) -> None:
@@ -47,7 +47,7 @@ class RunState(Callback):
         self._count = 0
 
     def read(self, checkpoint: Mapping[str, Any]) -> list[dict[str, str]]:
-        """Take over the state of a checkpoint; return the rows of ``metrics.csv``."""
+        """Load the state of a checkpoint, and return the rows of ``metrics.csv``."""
         state = checkpoint.get(KEY) or {}
         self.finished, self.epochs = state.get("finished"), int(state.get("epochs", 0))
         self.metrics = dict(state.get("metrics", {}))
@@ -55,7 +55,7 @@ class RunState(Callback):
         return list(state.get("rows", []))
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Let the data go on at the checkpoint's place."""
+        """Let the data continue at the checkpoint's place."""
         trainer.datamodule.position = tuple(checkpoint[KEY]["position"])
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ class RunState(Callback):
         }
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin new means."""
+        """Start new means."""
         self._sums.clear()
         self._count = 0
 
@@ -90,7 +90,7 @@ class RunState(Callback):
         torch.manual_seed(named_seed(self.seed, "training step", *place))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Take down the loss and the gates."""
+        """Record the loss and the gates."""
         size = len(batch["source_noise"])
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         values = {name: gate.detach().mean() for name, gate in pl_module.network.gates().items()}
@@ -114,13 +114,13 @@ class RunState(Callback):
         trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST)
 
     def all_metrics(self, trainer: Any) -> dict[str, float]:
-        """Return the last value of everything that was logged, before and since the run was started again."""
+        """Return the last value of everything logged, before and after the run was resumed."""
         now = {name: float(value) for name, value in trainer.callback_metrics.items()}
         return {**self.metrics, **{name: value for name, value in now.items() if math.isfinite(value)}}
 
 
 def bring_back(logger: CSVLogger, rows: list[dict[str, str]]) -> None:
-    """Begin ``metrics.csv`` with the rows that a checkpoint holds; those of steps that are taken again go."""
+    """Start ``metrics.csv`` with the rows of a checkpoint; rows of steps that are repeated are dropped."""
     writer = logger.experiment  # which removes the file of the killed run
     Path(writer.metrics_file_path).unlink(missing_ok=True)
     writer.metrics = list(rows)

@@ -24,10 +24,10 @@ ON_PAIRS = {"_target_": "npnet.training.objective.PairsObjective", **asdict(Pair
 
 @dataclass(frozen=True)
 class TrainSettings(RunSettings):
-    """What to train, on what, how, where to, and what is learnt.
+    """The keys of ``train.py``, with the objective.
 
     Attributes:
-        objective: what is learnt; see ``RunSettings`` for the other keys.
+        objective: the objective; see ``RunSettings`` for the other keys.
     """
 
     objective: Objective = field(default_factory=PairsObjective)
@@ -38,7 +38,7 @@ class TrainSettings(RunSettings):
 
 
 def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that decides what a training comes to, as JSON values; paths in its own folder are no part of it.
+    """Return everything that decides the result of a training, as JSON values, without paths in its own folder.
 
     Args:
         config: the composed configuration, resolved.
@@ -59,15 +59,15 @@ def request_of(config: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {key: value for key, value in config.items() if key not in NOT_REQUESTED and not is_usual(key, value)}
     asked: dict[str, Any] = plain(wanted)
     asked["data"].pop("embeddings_cache", None)
-    if asked["data"].get("decompositions_cache") is not None:  # where they are kept decides nothing, that they are does
+    if asked["data"].get("decompositions_cache") is not None:  # the folder itself does not matter
         del asked["data"]["decompositions_cache"]
-    if asked.get("objective") == ON_PAIRS:  # what runs did before they could be asked for another
+    if asked.get("objective") == ON_PAIRS:  # the behaviour of runs before this key existed
         del asked["objective"]
     return asked
 
 
 def check_folder(settings: TrainSettings, asked: Mapping[str, Any]) -> None:
-    """Refuse a folder that is another request's; one that asks for more epochs of the run in it is no other.
+    """Refuse a folder of another request; a request for more epochs of the same run is allowed.
 
     Raises:
         UserError: see ``requests.claim``.
@@ -76,12 +76,12 @@ def check_folder(settings: TrainSettings, asked: Mapping[str, Any]) -> None:
 
 
 def asked_anew(settings: TrainSettings, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request that the run's folder must be of: as its own is, in what may differ.
+    """Return the request that the run's folder must have; what may differ is taken from the folder.
 
-    A finished run may be given more epochs, and a checkpoint may be exported in any dtype.
+    A finished run may get more epochs, and a checkpoint may be exported in any dtype.
 
     Raises:
-        FieldError: nothing but the dtype of a finished run's network differs.
+        FieldError: only the dtype of a finished run's network differs.
     """
     folder = Path(settings.output_dir)
     if not (folder / requests.NAME).is_file():
@@ -97,7 +97,7 @@ def asked_anew(settings: TrainSettings, asked: Mapping[str, Any]) -> Mapping[str
 
 
 def extends(asked: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
-    """Return whether a request asks for more epochs than another one, and for nothing else."""
+    """Return whether a request differs from another one only by more epochs."""
     epochs = [request.get("trainer", {}).get("max_epochs") for request in (asked, there)]
     if not all(isinstance(count, int) for count in epochs) or epochs[0] <= epochs[1]:
         return False

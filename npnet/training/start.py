@@ -1,4 +1,4 @@
-"""What training starts from: the network, of fresh weights or of another one's."""
+"""The network at the start of training, with fresh weights or those of another network."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def network_target(node: Node) -> type[NoiseNetwork]:
     """Return the class of a network's node.
 
     Raises:
-        FieldError: there is no such class, or it is no network.
+        FieldError: the class does not exist, or is not a network.
     """
     return network_class(str(node.keys.get("_target_")), "network._target_")
 
 
 def check_own_network(node: Node) -> None:
-    """Refuse keys that a network's class does not have, and values that its constructor's annotations do not allow.
+    """Refuse keys that a network's class does not have, and values that its annotations do not allow.
 
     Raises:
         FieldError: names the key.
@@ -43,15 +43,15 @@ def check_own_network(node: Node) -> None:
 def build_network(
     settings: TrainSettings, data: PairData | PromptNoise, embed_dims: Mapping[str, int] | None = None
 ) -> NoiseNetwork:
-    """Build the network for the shapes of the data, of fresh weights.
+    """Build the network for the shapes of the data, with fresh weights.
 
     Args:
         settings: of the run.
         data: of the run.
-        embed_dims: sizes of embeddings that the data does not hold yet.
+        embed_dims: sizes of embeddings that the data does not have yet.
 
     Raises:
-        UserError: a key cannot be, or the network cannot be built for this data.
+        UserError: a key is not allowed, or the network cannot be built for this data.
     """
     facts: dict[str, Any] = {**settings.objective.embed_dims(settings), **(embed_dims or {}), **sizes_of(data.first())}
     parameters, open_ended = parameters_of(network_target(settings.network))
@@ -72,10 +72,10 @@ def make_network(
         embed_dims: see ``build_network``.
 
     Returns:
-        The network, and what ``init_from`` left out.
+        The network, and what was not taken from ``init_from``.
 
     Raises:
-        UserError: the network cannot be built for this data, or ``init_from`` is of another one.
+        UserError: the network cannot be built for this data, or ``init_from`` is another network.
     """
     network = build_network(settings, data, embed_dims)
     if settings.init_from is None:

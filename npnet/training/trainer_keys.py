@@ -1,4 +1,4 @@
-"""Keys of Lightning's trainer, checked without it: it finds some mistakes late, or waits."""
+"""Keys of Lightning's trainer, checked without Lightning, which finds some mistakes late, or waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRATEGIES = ("auto", "ddp", "fsdp", "deepspeed", "dp", "xla", "single_", "model
 
 
 class Strategy:
-    """A rule: a name that Lightning can have for a strategy."""
+    """A rule: a name that Lightning could have for a strategy."""
 
     def holds(self, value: Any) -> bool:
         """See ``bounds.Rule.holds``."""
@@ -34,7 +34,7 @@ class Strategy:
 
 
 class Different:
-    """A rule: numbers of devices, none twice and at least one."""
+    """A rule: numbers of devices, at least one and none twice."""
 
     def holds(self, value: Any) -> bool:
         """See ``bounds.Rule.holds``."""
@@ -122,7 +122,7 @@ def check_trainer(node: Node) -> None:
 
 
 def check_nodes_are_there(node: Node) -> None:
-    """Refuse several machines where this process was started alone: it would wait for the others.
+    """Refuse several machines if this process was started alone, because it would wait for the others.
 
     Raises:
         FieldError: names ``num_nodes``.
