@@ -92,7 +92,7 @@ def card(found: Survey, shape: tuple[int, ...] | None, members: set[str], licens
         found: the folder.
         shape: of a noise, ``(C, *grid)``; None where there is no pair.
         members: names of the members that the first pair has.
-        license: of the data set, by the hub's identifiers; None is not said.
+        license: of the data set, by the hub's identifiers, or None.
     """
     request = found.request
     pictures = [f"![How the score gains are distributed]({GAINS})\n"]

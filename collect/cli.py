@@ -1,4 +1,4 @@
-"""What ``python collect.py`` runs: check, and then collect, or say what would be collected."""
+"""The command ``python collect.py``: check, then collect, or say what would be collected."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def collect(cfg: DictConfig) -> None:
-    """Collect the pairs that ``cfg`` asks for into ``cfg.output_dir``; a finished folder is left as it is.
+    """Collect the pairs of ``cfg`` into ``cfg.output_dir``; a finished folder is not changed.
 
     Raises:
-        UserError: a value, path, folder or combination that cannot work.
+        UserError: a value, path, folder or combination is not allowed.
     """
     plan = imported("collect.plan:make_plan")(cfg)
     workers = plan.settings.crew()

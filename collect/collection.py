@@ -1,4 +1,4 @@
-"""The collection: chunk i becomes shard i, each pair of it tried, scored and judged."""
+"""The collection: chunk i becomes shard i; each pair is tried, scored and selected."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class CollectJob(ShardJob):
 
 
 def run(plan: CollectionPlan, workers: Workers) -> None:
-    """Collect what is missing of the plan's folder; a finished folder is left as it is.
+    """Collect the missing shards of the plan's folder; a finished folder is not changed.
 
     Raises:
         UserError: a device that is not here; the folder is another request's, or is being worked on; see ``run_job``.

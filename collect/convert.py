@@ -1,7 +1,7 @@
 """Pairs in the published layout to shards: ``npnet convert DIR OUTPUT [lines=FILE] [metrics=[a,b]] [workers=N]``.
 
-As the script that trains on them does, a pair is kept when the first score of the golden picture is higher; the others
-are written too, marked as rejected, so that ``collect.filter`` can select anew. There are no embeddings: training makes
+As in the official training script, a pair is kept if the first score of the golden picture is higher. The others are
+also written, marked as rejected, so that ``collect.filter`` can select again. There are no embeddings; training makes
 them (``train.py backbone=NAME``).
 """
 
@@ -123,7 +123,7 @@ def make_convert_plan(settings: ConvertSettings) -> ConvertPlan:
 
 
 def convert(settings: ConvertSettings) -> None:
-    """Write the pairs of a folder as shards; goes on where it was interrupted.
+    """Write the pairs of a folder as shards; an interrupted conversion resumes.
 
     Raises:
         UserError: see ``make_convert_plan`` and ``read_npz``.

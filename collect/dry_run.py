@@ -1,4 +1,4 @@
-"""What would be collected, said from the parts' descriptions alone."""
+"""The dry run of a collection, from the descriptions of its parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Filling a folder of shards: what ``collect``, ``filter`` and ``convert`` have in common.
+"""Filling a folder with shards: the common part of ``collect``, ``filter`` and ``convert``.
 
-Each of them is a job of ``npnet.work`` whose chunk i becomes shard i: the tar first, then the sidecar that says it is
-done. Killed, each goes on with the same command; with several workers each leaves the same bytes.
+Each of them is a job of ``npnet.work`` whose chunk i becomes shard i: first the tar, then the sidecar that marks it as
+done. The same command resumes a killed job. The bytes do not depend on the number of workers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A new selection of pairs that were collected before: ``npnet filter shards=DIR output_dir=DIR ...``.
 
-Both sides' scores of every pair that was tried are in the sidecars, so another rule needs no model. Shard i of the new
-folder holds what the rule keeps of shard i of the old one, and is, byte for byte, the shard that ``collect.py`` would
-have written under that rule. The old folder is only read.
+The sidecars hold the scores of both sides of every tried pair, so another rule needs no model. Shard i of the new
+folder holds the pairs of the old shard i that the rule keeps. It equals, byte for byte, the shard that ``collect.py``
+would have written with that rule. The old folder is only read.
 """
 
 from __future__ import annotations

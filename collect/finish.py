@@ -1,7 +1,7 @@
 """Finish a collection: write its pictures and its data set card beside the shards.
 
-They are made once, from the sidecars and a few pairs; equal folders get equal files. What is there is not touched, so a
-card can be edited; a file that was deleted is made again by the same command.
+They are made once, from the sidecars and a few pairs, and equal folders get equal files. Existing files are not
+changed, so a card can be edited. The same command makes a deleted file again.
 """
 
 from __future__ import annotations

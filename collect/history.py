@@ -1,4 +1,4 @@
-"""``metrics.csv`` over several runs: Lightning's logger starts its file anew, and a resumed run must not lose rows."""
+"""``metrics.csv`` over several runs: Lightning's logger starts a new file, but a resumed run must not lose rows."""
 
 from __future__ import annotations
 

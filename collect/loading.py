@@ -1,4 +1,4 @@
-"""From a collection's settings to what computes it: the model, the noise method and the metrics, loaded."""
+"""Load the model, the noise method and the metrics of a collection."""
 
 from __future__ import annotations
 

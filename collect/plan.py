@@ -1,4 +1,4 @@
-"""What is to be collected: the checked settings, the samples, their chunks, and the request of the folder."""
+"""The plan of a collection: checked settings, samples, chunks, and the request of the folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOT_REQUESTED = (
 
 @dataclass(frozen=True)
 class CollectionPlan:
-    """A collection; it travels to workers.
+    """A collection; workers get it.
 
     Attributes:
         settings: the command's keys.

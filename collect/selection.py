@@ -21,7 +21,7 @@ NOT_FINITE = "not finite"
 def verdict(reason: str, keep_all: bool) -> tuple[bool, bool]:
     """Return whether a pair is kept, and whether it is written.
 
-    A pair that is not finite is of no use to anybody, so ``keep_all`` leaves it out too.
+    A pair that is not finite is useless, so ``keep_all`` also leaves it out.
     """
     return reason == KEPT, reason == KEPT or (keep_all and reason != NOT_FINITE)
 

@@ -1,4 +1,4 @@
-"""What a collection shows of itself: some kept pairs, source beside golden, and how the score gains are distributed."""
+"""The pictures of a collection: some kept pairs, source beside golden, and histograms of the score gains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a collection is: ``npnet status DIR [json=true] [pictures=true] [verify=true]``; imports no torch."""
+"""The progress of a collection: ``npnet status DIR [json=true] [pictures=true] [verify=true]``; imports no torch."""
 
 from __future__ import annotations
 

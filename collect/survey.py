@@ -1,4 +1,4 @@
-"""What is in a folder of shards, counted from its sidecars, finished or not; without torch."""
+"""The content of a folder of shards, finished or not, counted from its sidecars, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a running collection: on the progress bar, and to loggers (``logger=[csv,wandb]``)."""
+"""Messages of a running collection: the progress bar, and loggers (``logger=[csv,wandb]``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chunk on disk: its shard, and then the sidecar that says it is done.
+"""A chunk on disk: its shard, and then the sidecar that marks it as done.
 
 Neither holds a time, a host or a process: the same request gives the same bytes.
 """
@@ -27,7 +27,7 @@ from npnet.work import atomic
 
 
 class ShardWriter:
-    """A shard being written; it appears, whole, when the ``with`` block ends."""
+    """A shard that is being written; it appears, complete, when the ``with`` block ends."""
 
     def __init__(self, path: Path) -> None:
         self.file = atomic.AtomicFile(path)

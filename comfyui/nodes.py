@@ -1,8 +1,8 @@
-"""The nodes: a network from a file, golden noise for ``SamplerCustomAdvanced``, and a latent of noise made golden.
+"""The nodes: load a network, make golden noise for ``SamplerCustomAdvanced``, and make the noise in a latent golden.
 
-ComfyUI hands these around: LATENT is ``{"samples": (B, C, h, w)}``; CONDITIONING is a list of
-``[prompt_embeds (1 or B, L, D), {"pooled_output": (1 or B, P)}]``; NOISE is an object with ``seed`` and
-``generate_noise(latent)``. Noise is N(0, 1): the sampler scales it.
+ComfyUI passes these values: LATENT is ``{"samples": (B, C, h, w)}``; CONDITIONING is a list of ``[prompt_embeds (1 or
+B, L, D), {"pooled_output": (1 or B, P)}]``; NOISE is an object with ``seed`` and ``generate_noise(latent)``. Noise is
+N(0, 1): the sampler scales it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class LoadNetwork:
         return {"required": {"network_path": ("STRING", {"default": "run/network"})}}
 
     def load(self, network_path: str) -> tuple[NPNet]:
-        """Load it; what is wrong with the path or the file is the error that ComfyUI shows."""
+        """Load the network; ComfyUI shows an error in the path or the file."""
         return (NPNet.from_pretrained(network_path.strip()),)
 
 
 class GoldenNoise:
-    """The noise of a seed, made golden for a prompt, for ``SamplerCustomAdvanced``."""
+    """Golden noise for a prompt, made from the noise of a seed, for ``SamplerCustomAdvanced``."""
 
     RETURN_TYPES = ("NOISE",)
     FUNCTION = "make"
@@ -53,7 +53,7 @@ class GoldenNoise:
 
 
 class GoldenLatent:
-    """A latent of noise, made golden for a prompt; sample from it with ``add_noise`` off."""
+    """A latent of golden noise for a prompt; sample from it with ``add_noise`` off."""
 
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "improve"

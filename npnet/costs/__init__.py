@@ -1,6 +1,6 @@
-"""What a run needs before it is begun: will it fit, how long will it take, what does it write.
+"""Estimates before a run: does it fit, how long does it take, how much does it write?
 
-``counts`` are of the parts of backbones, metrics and networks: FLOPs, launches, bytes. Those of the shipped YAMLs lie
-in ``counted/``; those of one's own are counted on request by ``runtime``, on a fake GPU, and kept. ``estimate`` is the
-arithmetic from there to memory and hours on a GPU (``gpus``). Nothing but ``runtime`` imports torch.
+``counts`` has FLOPs, kernel launches and bytes of the parts of backbones, metrics and networks. ``counted/`` holds
+those of the shipped YAML files; ``runtime`` counts others on a fake GPU when needed, and they are kept. ``estimate``
+computes memory and hours on a GPU (``gpus``) from them. Only ``runtime`` imports torch.
 """

@@ -1,4 +1,4 @@
-"""What ``npnet plan`` runs: a table over the backbones, or what one backbone or network of one's own costs."""
+"""The command ``npnet plan``: a table of all backbones, or the cost of one backbone or network."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class PlanSettings(Description):
 
 
 def plan(cfg: DictConfig) -> None:
-    """Print what was asked for.
+    """Print the requested estimates.
 
     Raises:
-        UserError: a key or value that cannot be, or a model whose sizes cannot be had.
+        UserError: a key or value is not allowed, or the sizes of a model are not known.
     """
     settings = read(PlanSettings, resolved(cfg))
     lines = []

@@ -1,4 +1,4 @@
-"""Counts of a model's parts as data: what a call costs by its rows, and of what they were counted."""
+"""Counts of a model's parts as data: the cost of a call by its rows, and what was counted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ prompts, which cost next to nothing."""
 
 @dataclass(frozen=True)
 class Part(Description):
-    """What a part of a model costs, for a call of any number of rows (samples, pictures, prompts).
+    """The cost of a part of a model, for a call with any number of rows (samples, pictures, prompts).
 
     Attributes:
         weights_bytes: of its weights.
@@ -91,7 +91,7 @@ class Counts:
 
 
 def identity(group: Group, described: Any) -> dict[str, Any]:
-    """Return what decides the counts, as JSON has it.
+    """Return what decides the counts, as JSON values.
 
     Args:
         group: of the configuration.

@@ -1,8 +1,8 @@
-"""From counts to memory and time: the arithmetic of a run on a GPU, without a GPU.
+"""Estimate the memory and time of a run on a GPU from counts, without a GPU.
 
 A batch is denoised while the pictures of the batch before are decoded and scored (``npnet.engine.pipeline``), so both
-are in memory at once; where that does not fit, one stage runs after another, and where that does not, the batch is
-halved. The weights lie there all the time, save those of offloaded text encoders.
+are in memory at once. If that does not fit, one stage runs after the other, and if that does not fit either, the batch
+is halved. The weights are in memory all the time, except those of offloaded text encoders.
 """
 
 from __future__ import annotations

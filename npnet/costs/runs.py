@@ -1,4 +1,4 @@
-"""From a command's settings to what it computes: which parts it runs, how often, and on how many rows."""
+"""What a command computes: which parts it runs, how often, and on how many rows."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def taken_for(group: str, described: Any, label: str) -> str | None:
 
 
 def notes(backbone: Backbone, methods: Mapping[str, NoiseMethod], metrics: Mapping[str, Metric]) -> list[str]:
-    """Return what the figures leave out or suppose, a line each."""
+    """Return the assumptions of the figures and what they leave out, one line each."""
     told = [taken_for("backbone", backbone, "backbone")]
     told += [taken_for("metric", metric, f"metric.{label}") for label, metric in metrics.items()]
     unknown = [label for label, method in methods.items() if method.forwards(backbone) is None]

@@ -1,4 +1,4 @@
-"""What fits where: every shipped backbone on every GPU, as a table."""
+"""The table of which shipped backbone fits on which GPU."""
 
 from __future__ import annotations
 

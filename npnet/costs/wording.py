@@ -1,4 +1,4 @@
-"""What a dry run says of costs: FLOPs, memory, disk and hours, marked as an estimate."""
+"""The lines of a dry run about costs: FLOPs, memory, disk and hours, marked as estimates."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def row(name: str, text: str) -> str:
 
 
 def hours(seconds: float) -> str:
-    """Return a time as a person says it."""
+    """Return a time in a readable form."""
     if seconds < 90:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     if seconds < 5400:
@@ -105,7 +105,7 @@ def hours(seconds: float) -> str:
 
 
 def flops(number: float) -> str:
-    """Return FLOPs in the unit that a person reads."""
+    """Return FLOPs in a readable unit."""
     for unit in ("GFLOP", "TFLOP", "PFLOP"):
         number /= 1000 if unit != "GFLOP" else 1e9
         if number < 1000:

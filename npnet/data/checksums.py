@@ -1,4 +1,4 @@
-"""Whether a shard and its sidecar are as they were written."""
+"""Checksums that show whether a shard and its sidecar are unchanged."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from npnet.records import NoisePair
 def plain_loader(stream: PairStream, num_workers: int) -> DataLoader:
     """Return a loader that leaves torch's global random state alone, so that a resumed run finds it unchanged.
 
-    Its processes live as long as it does: what they hash and import, they do once a run.
+    Its processes live as long as the loader, so that they hash and import only once in a run.
     """
     return DataLoader(
         stream,
@@ -36,14 +36,14 @@ def plain_loader(stream: PairStream, num_workers: int) -> DataLoader:
 
 def readers(device: str, processes: int) -> int:
     """Return the loader processes of each training process: its share of the cores for a GPU, none on a CPU."""
-    if device == "cpu":  # they would take the cores that train
+    if device == "cpu":  # they would use the cores that train
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // processes)
 
 
 class ResumableLoader:
-    """A loader that can begin in the middle of a later epoch, so that a killed run goes on at the same pair.
+    """A loader that can start in the middle of a later epoch, so that a killed run resumes at the same pair.
 
     Args:
         stream: the batches.

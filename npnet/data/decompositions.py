@@ -1,8 +1,8 @@
 """Decompositions of source noise: computed once, and kept on disk in half precision.
 
-They are kept under the digest of the noise, so pairs of the same seed share one, and so do all epochs, loader processes
-and networks that decompose alike. (The paper's 100,000 prompts draw from 1,025 seeds.) A network sees the rounded
-values the first time too: what it trains on does not depend on what the folder held.
+The digest of the noise is their name. So one decomposition serves all pairs with the same seed, all epochs, all loader
+processes, and all networks with the same decomposition. (The paper's 100,000 prompts use 1,025 seeds.) A network gets
+the rounded values from the first time on, so its training does not depend on the content of the folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAST_NUMBERS = 4 * 64 * 64
 
 
 class KeptDecompositions:
-    """A function that decomposes, with a memory on disk.
+    """A decomposing function with a cache on disk.
 
     Args:
         decompose: ``(B, C, *grid)`` noise -> tensors, each with the batch first; can be pickled.

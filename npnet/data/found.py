@@ -1,4 +1,4 @@
-"""The pairs that training finds in shards: how many there are, and whether they go together; without Lightning."""
+"""The pairs that training finds in shards: their number, and whether they go together; without Lightning."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What training remembers of the shards: where each lies, and to which split each of its pairs belongs.
+"""The index of training: the place of each shard, and the split of each of its pairs.
 
-One byte a pair, so that memory does not grow with the data; prompts and scores stay in the sidecars.
+It has one byte for each pair, so that memory hardly grows with the data; prompts and scores stay in the sidecars.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Entry:
 
 
 def is_validation(prompt: str, share: float) -> bool:
-    """Split by the prompt's text, so that no prompt is on both sides whatever shards it came from."""
+    """Split by the prompt's text, so that no prompt is in both splits, whatever shards it comes from."""
     return named_seed(0, "validation split", prompt) / 2**63 < share
 
 

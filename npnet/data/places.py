@@ -1,4 +1,4 @@
-"""Where shards lie: folders, single tars, addresses, and lists of them.
+"""The places of shards: folders, single tars, addresses, and lists of them.
 
 ``data.shards`` is one place or a list of places; braces stand for several (``part-{0..3}``). A place is
 
@@ -82,7 +82,7 @@ def find(places: Sequence[str]) -> Iterator[Shard]:
 
 
 def backbone_facts(request: dict[str, Any]) -> dict[str, Any]:
-    """Return what tells the backbones of two collections apart; empty where the request does not say."""
+    """Return the facts that tell the backbones of two collections apart; empty where the request has none."""
     node = request.get("backbone") or {}
     names = (
         "_target_",

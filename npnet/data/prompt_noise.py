@@ -20,8 +20,8 @@ from npnet.records import NoisePair
 class PromptNoise(L.LightningDataModule):
     """Batches of prompts, each with several noises one after the other.
 
-    A noise follows from the seed, the epoch, the prompt and its number alone, so a resumed run finds the same ones. In
-    validation prompts and noises are the same every time.
+    A noise depends only on the seed, the epoch, the prompt and its number, so a resumed run has the same noises. A
+    validation has the same prompts and noises every time.
 
     Args:
         prompts: distinct texts.
@@ -64,7 +64,7 @@ class PromptNoise(L.LightningDataModule):
         self.decompose: Any = None
 
     def check(self) -> None:
-        """Refuse prompts of which none is left to train on.
+        """Refuse prompts if none is left for training.
 
         Raises:
             UserError: says so.

@@ -1,4 +1,4 @@
-"""Prompt sets that are fetched: published files from their address, and data sets from the Hugging Face hub."""
+"""Prompt sets that are downloaded: published files, and data sets from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class HubPrompts(Prompts):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' own lines about retries and files off the terminal: what failed is said once, in one line."""
+    """Hide the libraries' own lines about retries and files; a failure is reported once, in one line."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets", "fsspec")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

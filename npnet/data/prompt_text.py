@@ -1,7 +1,7 @@
-"""From the bytes of a prompt file to its prompts, and which of them are left out.
+"""Parse prompt files, and decide which texts are left out.
 
-Prompt files come as people made them: with a byte-order mark, empty rows, commas that nobody quoted, quotes that nobody
-closed. No prompt is lost to such a fault, and none is cut.
+Real prompt files have byte-order marks, empty rows, unquoted commas and unclosed quotes. No prompt is lost or cut
+because of such a fault.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts as they were read.
+    """The prompts that were read.
 
     Attributes:
         prompts: distinct texts, in order.

@@ -1,8 +1,8 @@
-"""Shards: tar files of pairs, read one sample after another; what their sidecars say is read by ``sidecars``.
+"""Shards: tar files of pairs, read one sample after another; ``sidecars`` reads their sidecars.
 
-A shard may come from a stranger. Its members are plain files of the names that ``schema`` lists and nothing else, no
-member is larger than the tar, nothing is unpickled, and where a sidecar lies beside the tar, its checksum is compared
-before the first sample is read.
+A shard may come from a stranger. Its members must be plain files with the names in ``schema``, and no member may be
+larger than the tar. Nothing is unpickled. If there is a sidecar, its checksum is compared before the first sample is
+read.
 """
 
 from __future__ import annotations

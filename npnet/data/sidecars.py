@@ -1,8 +1,8 @@
-"""What a folder of shards says about itself, read without the pairs and without torch.
+"""The sidecars of a folder of shards, read without the pairs and without torch.
 
-``shard-000000.tar`` holds the written pairs of chunk 0, ``shard-000000.json``, its *sidecar*, the tried pairs of that
-chunk with their scores, the rejected ones included, and the tar's checksum. The sidecar is written last: a tar without
-one is unfinished.
+``shard-000000.tar`` holds the written pairs of chunk 0. ``shard-000000.json``, its *sidecar*, lists all tried pairs of
+the chunk with their scores, rejected ones too, and the checksum of the tar. The sidecar is written last, so a tar
+without one is unfinished.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Pairs as training batches: a seeded, streamed order that a killed run finds again.
+"""Training batches of pairs, in a seeded, streamed order that a resumed run continues.
 
-The order of an epoch's pairs is a function of (seed, epoch) alone: the shards are shuffled, and their pairs through a
-buffer. It is drawn from the sidecars, before a tar is read. The order is cut into rounds of one batch for each training
-process; a process's batches are made by its loader processes in turn. So any number of processes and readers, more than
-there are shards too, trains on the same pairs in the same order, and N processes with batches of B take the steps of
-one process with batches of N x B. Of a last round that is not full each process takes the same number of pairs; fewer
-pairs than processes are left out of that epoch, which ones changes with the epoch.
+The order of an epoch's pairs depends only on (seed, epoch): the shards are shuffled, and their pairs are shuffled in a
+buffer. The order is drawn from the sidecars, before a tar is read. It is cut into rounds, with one batch for each
+training process, and the loader processes of a training process make its batches in turn. So any number of processes
+and readers (even more than shards) trains on the same pairs in the same order, and N processes with batches of B do the
+same steps as one process with batches of N x B. In a last round that is not full, each process gets the same number of
+pairs. Fewer pairs than there are processes are left out of that epoch; which ones changes with the epoch.
 
-Every reader passes through the shards, but reads the pairs of its own batches alone, and decodes them; the singular
-value decomposition is made there too. A reader that begins in the middle of an epoch reads what is left.
+Every reader goes through the shards, but reads and decodes only the pairs of its own batches. It also computes the
+singular value decomposition. A reader that starts in the middle of an epoch reads the rest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Tables of prompts as people write them, read row by row: one bad row changes the reading of no other.
+"""Tables of prompts, read row by row, so that a bad row does not affect the others.
 
-A row whose quotes are those of CSV is read as CSV, line breaks and doubled quotes included. In a row without quotes the
-commas may be columns, or part of a prompt that nobody quoted (HPD's published file). Where the rows themselves cannot
-tell, most rows of the table decide: one that is too long, or ends early, was written without quoting; one that fills
-the columns, or quotes a prompt with a comma, was written as CSV. What is then still unreadable is refused by its line.
+A row with correct CSV quotes is read as CSV, with line breaks and doubled quotes. In a row without quotes, a comma may
+separate columns or belong to an unquoted prompt (as in HPD's published file). If a row itself does not decide this, the
+majority of the table's rows does: a row that is too long or ends early was written without quoting; a row that fills
+the columns, or quotes a prompt with a comma, was written as CSV. A row that still cannot be read is refused, with its
+line number.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The only cache of tensors on disk, one file for each text: what a text encoder made of a prompt, for one.
+"""The cache of tensors on disk, with one file for each text, such as the embeddings of a prompt.
 
 Under ``folder``: ``IDENTITY/HASH.safetensors``, IDENTITY a digest of everything else that decides the values (for
-embeddings: the model, its revision or files, the dtype), HASH a digest of the text. Files appear whole or not at all,
-so several processes can share a folder; each carries a digest of its values, and one that is damaged is made again.
+embeddings: the model, its revision or files, the dtype), HASH a digest of the text. Files are written whole or not at
+all, so several processes can share a folder. Each holds a digest of its values, and a damaged one is made again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ``npnet demo`` runs: check without torch and without Gradio, then load once and serve the page."""
+"""The command ``npnet demo``: check without torch and Gradio, then load once and serve the page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DemoSettings(Description):
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the page will make pictures with, checked; nothing is loaded.
+    """The plan of the page, checked; nothing is loaded.
 
     Attributes:
         generation: as ``npnet generate`` has it; its prompts and seeds are those that the page begins with.

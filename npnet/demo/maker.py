@@ -1,4 +1,4 @@
-"""Makes and scores what the page asks for, as ``npnet generate`` makes it; the models are loaded once."""
+"""Makes and scores pictures for the page, as ``npnet generate`` does; the models are loaded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page, by Gradio. Nothing on it comes from another host, and nothing is sent to one."""
+"""The page, made with Gradio. It loads nothing from another host and sends nothing to one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was made, as a piece of HTML: a row of pictures for each method, and a table of what the methods cost and do."""
+"""The result as HTML: a row of pictures for each method, and a table of scores, costs and noise."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Row:
-    """What the page says of one method: ``scores`` and ``noise`` are in the order of their headings."""
+    """The row of one method; ``scores`` and ``noise`` are in the order of their headings."""
 
     method: str
     forwards: str

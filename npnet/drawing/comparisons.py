@@ -1,4 +1,4 @@
-"""Methods against each other: shares of wins, gains, and scores against cost; SVG for a page."""
+"""Plots that compare methods: shares of wins, gains, and scores against cost, as SVG for a page."""
 
 from __future__ import annotations
 

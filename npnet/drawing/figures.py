@@ -1,4 +1,4 @@
-"""A figure with its style, without the process-wide state of pyplot, and what becomes of it: SVG or PNG.
+"""Figures with the project's style, without pyplot's global state, saved as SVG or PNG.
 
 Labels come from people and from files. Inside ``styled`` no text is read as mathematics, so ``$x$`` stays what it is,
 and ``visible`` is laid over every text when the figure is written.

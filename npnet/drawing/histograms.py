@@ -1,4 +1,4 @@
-"""How the gains of a collection are distributed, the kept pairs in colour."""
+"""Histograms of the gains of a collection, with the kept pairs in colour."""
 
 from __future__ import annotations
 

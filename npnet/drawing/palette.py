@@ -1,4 +1,4 @@
-"""The colours and marks of every figure, told apart in every form of colour blindness."""
+"""The colours and marks of every figure, which can be told apart in every form of colour blindness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and lines on a terminal. What is shown is text and nothing else: neither markup nor escapes have an effect."""
+"""Tables and lines on a terminal, as plain text: markup and escapes have no effect."""
 
 from __future__ import annotations
 

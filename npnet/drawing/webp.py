@@ -1,4 +1,4 @@
-"""Pictures as files: the edge at which tensors become bytes."""
+"""Conversion of tensors to picture files."""
 
 from __future__ import annotations
 

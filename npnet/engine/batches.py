@@ -1,4 +1,4 @@
-"""What travels through the engine, one dataclass for each station."""
+"""The batches in the engine, with one dataclass for each stage."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def every(sample: Sample) -> bool:
 
 @dataclass(frozen=True)
 class Kept:
-    """Which pictures leave the device, and as what.
+    """Which pictures are copied from the device, and in which form.
 
     Attributes:
         wants: says whether a sample's pictures are kept.
-        form: makes what leaves the device of ``(b, 3, H, W)``, or ``(b, F, 3, H, W)``, in [0, 1].
+        form: turns pictures ``(b, 3, H, W)``, or ``(b, F, 3, H, W)``, in [0, 1] into that form.
     """
 
     wants: Callable[[Sample], bool] = every
@@ -76,11 +76,11 @@ class Task:
         label: names the method and its random streams.
         method: loaded.
         batch: its samples.
-        both: denoise the source noise too, in the same batch.
+        both: also denoise the source noise, in the same batch.
         measures: measure what it costs.
-        alone: compute nothing beside it, and measure its peak of memory, which is then its own.
-        metrics: labels of those that score it; None: all.
-        spaces: labels of the spaces whose features are taken; None: all.
+        alone: run nothing at the same time, so that the measured peak of memory is its own.
+        metrics: labels of the metrics that score it; None means all.
+        spaces: labels of the spaces whose features are computed; None means all.
     """
 
     label: str
@@ -114,17 +114,17 @@ class Spent:
 
 @dataclass(frozen=True)
 class Denoised:
-    """A batch before its pictures.
+    """A batch before decoding.
 
     Attributes:
-        task: whose it is; its own batch may be larger, see ``batch``.
+        task: its task, whose batch may be larger than ``batch``.
         batch: the samples.
         result: of the method, for these samples.
         noise: the method's, ``(B, C, *grid)`` like the source noise.
         latents: clean, ``(B, C, *grid)``; with ``Task.both`` ``(2B, ...)``, those of the source noise first.
         spent: on it so far.
-        ready: recorded on a GPU where the latents are done; another stream waits for it.
-        has_peak: the peak of memory is being measured.
+        ready: an event on a GPU when the latents are ready; another stream waits for it.
+        has_peak: whether the peak of memory is measured.
     """
 
     task: Task
@@ -142,7 +142,7 @@ class Scored:
     """A batch's scores and kept pictures, on the CPU; R rows: B, or 2B with ``Task.both``, the source side first.
 
     Attributes:
-        denoised: what was decoded.
+        denoised: the decoded batch.
         scores: metric label -> R scores; NaN where the noise or the picture is not finite.
         pictures: R pictures in the form of ``Kept``; None where it is not kept.
         spent: in all.

@@ -1,9 +1,8 @@
 """The first stages of a batch: encode the prompts, draw the noise, improve it by a method, sample.
 
-No evaluation of the denoiser is made twice. What a method learnt of the source noise at the first step starts the
-sampling from it too, a search's winner that was sampled is not sampled again, and both sides of a pair are denoised in
-one batch. A stage that does not fit the device is
-computed again in halves, and that stage alone: see ``npnet.memory``.
+No evaluation of the denoiser is repeated. The sampling from the source noise reuses a method's evaluation of that noise
+at the first step. A search's winner that is already sampled is not sampled again. Both sides of a pair are denoised in
+one batch. If a stage does not fit into memory, only this stage is computed again in halves: see ``npnet.memory``.
 
 Everything is float32 until it is stored.
 """
@@ -36,7 +35,7 @@ class Denoising:
         sampling: how noise becomes a picture.
         streams: see ``Streams``.
         searches_with: the loaded metrics that a method with scorers may call; their calls are its cost.
-        unit: what a sample is called where one alone does not fit: pair, or picture.
+        unit: the name of a sample in the error when a single one does not fit: pair, or picture.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class Denoising:
 
     @property
     def smallest_batch(self) -> int | None:
-        """How many samples were denoised at once since ``start`` where a batch had to be divided; else None."""
+        """The number of samples denoised at once since ``start``, if a batch had to be divided; otherwise None."""
         return min((limit.smallest for limit in self._denoisers() if limit.smallest is not None), default=None)
 
     def start(self) -> None:
-        """Forget what is noted of earlier batches; the limits stay."""
+        """Forget the notes on earlier batches; the limits stay."""
         for limit in (self.encoding, *self._denoisers()):
             limit.start()
 
@@ -97,7 +96,7 @@ class Denoising:
     @torch.no_grad()  # a method that needs gradients enables them itself
     def _improve(self, task: Task, batch: Batch) -> tuple[Batch, NoiseResult, Spent, bool]:
         has_peak = task.measures and task.alone and measure.start_peak(self.backbone.device)
-        searches = self.searches_with if task.method.scorers else ()  # other scorers may be at work beside us
+        searches = self.searches_with if task.method.scorers else ()  # other scorers may work at the same time
         started, before, calls = time.perf_counter(), self.backbone.cost, measure.scorer_calls(searches)
         result = task.method(
             batch.noise, batch.conditioning, self.backbone, self.streams(batch.samples, "noise method")
@@ -107,7 +106,7 @@ class Denoising:
 
     @torch.no_grad()
     def _first(self, batch: Batch, result: NoiseResult, make_room: Callable[[], bool] | None) -> Branches | None:
-        """Complete the first evaluation of both sides, where the method made that of the source noise.
+        """Complete the first evaluation of both sides, if the method evaluated the source noise.
 
         It is a smaller batch than the later steps, and would be lost where one of these did not fit.
         """
@@ -168,7 +167,7 @@ class Denoising:
         return Denoised(task, batch, result, noise, latents, own, ready, has_peak)
 
     def _known(self, task: Task, result: NoiseResult) -> Tensor | None:
-        """Return what sampling from the result gives, where the method made it; a pair's batch is another one."""
+        """Return the finished sample of the result, if the method made it; not for a pair, whose batch differs."""
         sampling, finished = self.sampling, result.finished
         if finished is None or task.both or sampling.sampler != "default":
             return None

@@ -1,4 +1,4 @@
-"""From a command's settings to what makes and scores pictures, loaded."""
+"""Load the model, methods and metrics of a command's settings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_parts(settings: Asked, device: str | None = None) -> Loaded:
     """Load the backbone, the metrics on its device, and the noise methods with them.
 
     Args:
-        settings: what is asked for.
+        settings: of the command.
         device: of a worker, where the backbone's own field leaves it open.
 
     Raises:

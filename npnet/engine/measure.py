@@ -1,8 +1,8 @@
-"""The most memory held while a method ran: what the GPU had allocated, or this process on Linux.
+"""The peak memory while a method ran: allocated on the GPU, or held by this process on Linux.
 
-On a GPU it is what torch allocated there. On the CPU torch keeps no count, so it is the resident memory of the whole
-process, Python and every loaded model included, after memory that earlier methods left unused was given back: methods
-of one run can be compared, and a graph that is kept for gradients shows. Other systems than Linux give None.
+On a GPU it is the memory that torch allocated. On the CPU torch does not count, so it is the resident memory of the
+whole process, with Python and all loaded models, after unused memory was returned. So methods of one run can be
+compared, and the graph of a gradient shows. Other systems than Linux give None.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def peak_bytes(device: torch.device) -> int | None:
 
 
 def seconds_once_done(device: torch.device, started: float) -> float:
-    """Return the seconds since ``started``, once what this thread asked of ``device`` is done."""
+    """Return the seconds since ``started``, after this thread's work on ``device`` is done."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
     return time.perf_counter() - started

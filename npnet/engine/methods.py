@@ -1,12 +1,12 @@
-"""Every method's pictures of the same samples, their scores, and what each picture cost.
+"""The pictures of every method for the same samples, their scores, and the cost of each picture.
 
-All methods get the same source noise, the same embeddings (encoded once), the same random numbers for their own draws
-and for a stochastic sampler, so that scores can be compared sample by sample.
+All methods get the same source noise, the same embeddings (encoded once), and the same random numbers for their own
+draws and for a stochastic sampler. So scores can be compared sample by sample.
 
-What a method costs is measured around it, the sampling from its noise and the decoding, as if it ran alone: encoding
-the prompt, drawing the noise and the scores of this evaluation are left out; the scorer calls of its own search are in.
-The peak of memory is that of the method's first batch, which nothing is scored beside; measuring all of them would
-cost time.
+The cost of a method is that of the method itself, the sampling from its noise, and the decoding, as if it ran alone. It
+includes the scorer calls of its own search, but not encoding the prompt, drawing the noise, or the scores of this
+evaluation. The peak of memory is that of the method's first batch, during which nothing else is scored. Measuring all
+batches would cost time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Trace:
 
 @dataclass
 class MethodScores:
-    """What one method did on N samples.
+    """The results of one method on N samples.
 
     Attributes:
         scores: metric label -> N scores, on the metric's own scale.
@@ -62,7 +62,7 @@ class MethodScores:
     noise: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, scored: Scored) -> None:
-        """Add what was computed of some samples, their traces excepted."""
+        """Add the results of some samples, without their traces."""
         for name, found in scored.scores.items():
             self.scores[name] += found
         for name, texts in scored.features.items():
@@ -80,15 +80,15 @@ Watch = Callable[[int, dict[str, MethodScores]], None]
 
 
 class Evaluator:
-    """Makes and scores the pictures of several methods; remembers what the device can hold.
+    """Makes and scores the pictures of several methods, and remembers how much fits on the device.
 
     Args:
         backbone: loaded.
         methods: loaded, by label.
         scorers: loaded metrics by label.
         sampling: how noise becomes a picture.
-        batch_size: samples computed at once; values change by rounding alone.
-        kept: which pictures are handed to ``take`` of ``run``; None: none.
+        batch_size: samples computed at once; it changes values only by rounding.
+        kept: which pictures are passed to ``take`` in ``run``; None means none.
         spaces: loaded spaces of features by label.
     """
 
@@ -190,7 +190,7 @@ def evaluate_methods(
     take: Take | None = None,
     watch: Watch | None = None,
 ) -> dict[str, MethodScores]:
-    """Make and score every method's pictures of ``samples`` once; writes no file. See ``Evaluator``."""
+    """Make and score every method's pictures of ``samples`` once, without files. See ``Evaluator``."""
     return Evaluator(backbone, methods, scorers, sampling, batch_size, kept).run(samples, take, watch)
 
 

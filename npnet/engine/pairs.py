@@ -1,4 +1,4 @@
-"""Pairs: source noise and the golden noise that a method makes of it, both pictures, and their scores.
+"""Pairs: source noise, the golden noise that a method makes from it, both pictures, and their scores.
 
 At N steps with guidance, re-denoise sampling costs 4 N + 1 forwards for each pair: 2 branches x N steps x 2 sides, and
 1 for the step back.
@@ -53,7 +53,7 @@ class PairMaker:
         method: loaded; makes the golden noise.
         scorers: loaded metrics by label.
         sampling: how noise becomes a picture.
-        kept: which pictures are handed on; None: none.
+        kept: which pictures are passed on; None means none.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class PairMaker:
 
     @property
     def smallest_batch(self) -> int | None:
-        """Pairs that were denoised at once in this chunk where a batch had to be divided; None where none had."""
+        """The number of pairs denoised at once in this chunk, if a batch had to be divided; otherwise None."""
         return self.denoising.smallest_batch
 
     @property
     def spent(self) -> Cost:
-        """What was spent so far, scorer calls included."""
+        """The cost so far, with scorer calls."""
         return self.backbone.cost + Cost(scorer_calls=measure.scorer_calls(self.scorers.values()))
 
     def start_chunk(self) -> None:
-        """Forget what is noted of the chunk before, so that a chunk's notes do not depend on who computes it."""
+        """Forget the notes on the last chunk, so that a chunk's notes do not depend on its worker."""
         self.denoising.start()
         for scorer in self.scorers.values():
             scorer.meter.truncated.clear()
@@ -93,12 +93,12 @@ class PairMaker:
     def batches(
         self, samples: Sequence[Sample], conditioning: Conditioning, batch_size: int | None = None
     ) -> Iterator[ScoredPairs]:
-        """Compute the pairs of a chunk, in order; a batch that does not fit comes in pieces.
+        """Compute the pairs of a chunk, in order; a batch that does not fit into memory is divided.
 
         Args:
             samples: prompts with seeds, any number.
             conditioning: a row for each.
-            batch_size: pairs computed at once; None: all.
+            batch_size: pairs computed at once; None means all.
         """
         size = batch_size or len(samples)
         parts = (slice(start, start + size) for start in range(0, len(samples), size))

@@ -1,4 +1,4 @@
-"""One batch after another through the stages; on a GPU one is scored while the next one is denoised."""
+"""Run batches through the stages; on a GPU, one batch is scored while the next one is denoised."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from npnet.engine.scoring import Scoring
 
 
 class Pipeline:
-    """Runs tasks in order; overlapped or not, their values are the same.
+    """Runs tasks in order. Overlapping does not change their values.
 
-    The scoring has a thread of its own, and on a GPU a stream of its own. A stream alone is not enough: metrics wait
-    for their results, and the waiting must not hold up the denoiser. Each thread has cuBLAS handles of its own, so that
-    the sums are those of the serial form.
+    Scoring has its own thread and, on a GPU, its own stream. A stream alone is not enough, because metrics wait for
+    their results, and the denoiser must not wait with them. Each thread has its own cuBLAS handles, so the sums are the
+    same as without overlap.
 
     Args:
         denoising: makes the latents.
         scoring: makes pictures and scores of them.
-        overlaps: score a batch while the next one is denoised; by default on a GPU, as on a CPU both would want the
-            same cores.
+        overlaps: score a batch while the next one is denoised. The default is True on a GPU; on a CPU both would use
+            the same cores.
     """
 
     def __init__(self, denoising: Denoising, scoring: Scoring, overlaps: bool | None = None) -> None:
@@ -35,7 +35,7 @@ class Pipeline:
         self._settled: list[Scored] = []
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Scored]:
-        """Denoise, decode and score each task; one result for each piece that a batch had to be divided into.
+        """Denoise, decode and score each task. A divided batch has one result for each piece.
 
         Raises:
             UserError: not even one sample fits the device.
@@ -57,7 +57,7 @@ class Pipeline:
             yield from self._taken()
 
     def _make_room(self) -> bool:
-        """Let the batch beside the denoised one end, and say whether there was one."""
+        """Wait for a batch that is being scored, and say whether there was one."""
         if self._waiting is None:
             return False
         self.overlaps = False
@@ -65,7 +65,7 @@ class Pipeline:
         return True
 
     def _settle(self) -> None:
-        """Wait for the batch that is being scored; what did not fit beside the denoising is decoded again by itself."""
+        """Wait for the batch that is being scored; if it did not fit beside the denoising, decode it again alone."""
         if self._waiting is None:
             return
         (denoised, future), self._waiting = self._waiting, None

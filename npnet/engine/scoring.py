@@ -1,4 +1,4 @@
-"""The last stages of a batch: decode, score, and let the kept pictures leave the device."""
+"""The last stages of a batch: decode, score, and copy the kept pictures from the device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Scoring:
     Args:
         backbone: loaded.
         scorers: loaded metrics by label.
-        kept: which pictures leave the device; None: none.
+        kept: which pictures are copied from the device; None means none.
         spaces: loaded spaces of features by label.
     """
 
@@ -51,11 +51,11 @@ class Scoring:
 
     @torch.no_grad()  # of this thread: the mode is not inherited
     def finish(self, denoised: Denoised, stream: torch.cuda.Stream | None = None, learns: bool = True) -> Scored:
-        """Decode and score, in slices that fit; with ``stream``, on it. All is on the CPU when this returns.
+        """Decode and score in slices that fit, on ``stream`` if one is given. All results are on the CPU afterwards.
 
         Args:
             denoised: a batch.
-            stream: of a GPU, when another thread than the denoising one does this.
+            stream: of a GPU, if this runs in another thread than the denoising.
             learns: see ``Limit.pieces``.
         """
         batch, both = denoised.batch, denoised.task.both
@@ -75,7 +75,7 @@ class Scoring:
             measures = whiteness.MEASURES if denoised.task.measures else {}
             noise = {name: measure(denoised.noise).cpu().tolist() for name, measure in measures.items()}
             for rows, images, seconds in self.decoding.pieces(len(prompts), decode, learns=learns):
-                # later slices of the same size would add the scoring before them
+                # later slices of the same size would include the scoring of earlier ones
                 peak = measure.peak_bytes(self.backbone.device) if has_peak else None
                 spent, has_peak = spent + Spent(Cost(), seconds, peak), False
                 finite = (fine[rows] & _finite(images)).nonzero().flatten().tolist()
@@ -98,7 +98,7 @@ class Scoring:
     def _scores(
         self, name: str, images: Tensor, finite: Sequence[int], prompts: Sequence[str], learns: bool
     ) -> list[float]:
-        """Score a slice; a picture that is not finite gets NaN, and the others their own scores all the same."""
+        """Score a slice. A picture that is not finite gets NaN; the others keep their scores."""
         scores = [math.nan] * len(images)
         chosen = images if len(finite) == len(images) else images[list(finite)]
         texts = [prompts[row] for row in finite]
@@ -115,7 +115,7 @@ class Scoring:
     def _features(
         self, name: str, images: Tensor, finite: Sequence[int], prompts: Sequence[str], learns: bool
     ) -> list[str]:
-        """Read the features of a slice; a picture that is not finite has none."""
+        """Compute the features of a slice; a picture that is not finite has none."""
         found = [""] * len(images)
         space, prompts = self.spaces[name], [prompts[row] for row in finite]
         chosen = middle_frames(images[list(finite)])
@@ -139,7 +139,7 @@ class Scoring:
 
 
 def middle_frames(images: Tensor) -> Tensor:
-    """Return of videos ``(B, F, 3, H, W)`` the frame in the middle, which is what is kept of them."""
+    """Return the middle frame of videos ``(B, F, 3, H, W)``, which is kept."""
     return images[:, images.shape[1] // 2] if images.ndim == 5 else images
 
 

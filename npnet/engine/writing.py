@@ -13,13 +13,13 @@ AHEAD = 16
 
 
 class Writer:
-    """Calls functions one after another, in the order they were given, in one thread of its own.
+    """Calls functions one after another, in the given order, in a thread of its own.
 
-    The ``with`` block ends when all are done. An error of one is raised by the next ``submit``, or at the end; what
-    comes after it is not called.
+    The ``with`` block ends when all are done. The next ``submit``, or the end, raises the error of a function; later
+    functions are then not called.
 
     Args:
-        ahead: calls that may wait.
+        ahead: number of calls that may wait.
     """
 
     def __init__(self, ahead: int = AHEAD) -> None:
@@ -31,7 +31,7 @@ class Writer:
         return self
 
     def submit(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call ``function`` with ``args`` when what came before is done; wait where too much is."""
+        """Call ``function`` with ``args`` after the earlier calls; wait if too many calls are waiting."""
         while len(self._waiting) >= self._ahead or (self._waiting and self._waiting[0].done()):
             self._next()
         self._waiting.append(self._thread.submit(function, *args))

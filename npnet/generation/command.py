@@ -1,4 +1,4 @@
-"""What ``npnet generate`` runs: check without torch, then make the pictures that are not there."""
+"""The command ``npnet generate``: check without torch, then make the missing pictures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class GenerationPlan:
         return assign_seeds(self.prompts, self.settings.seeds, self.settings.seed)
 
     def facts(self, label: str, sample: Sample) -> dict[str, Any]:
-        """Return what a picture is made from; stands in its file, and says whether a file is this picture."""
+        """Return what a picture is made from. It is stored in the file, and identifies the picture."""
         return {
             "prompt": sample.prompt,
             "seed": sample.seed,
@@ -75,7 +75,7 @@ class GenerationPlan:
 def generate(cfg: DictConfig) -> None:
     """Make pictures of the prompts of ``cfg``, one for each seed and noise method, and a sheet of them side by side.
 
-    Pictures that are there are kept, so the same command resumes.
+    Existing pictures are kept, so the same command resumes.
 
     Raises:
         UserError: a key, value, path or combination that cannot work, or a file in the way that is another picture.

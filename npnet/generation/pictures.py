@@ -40,7 +40,7 @@ SHEET = "sheet.png"
 
 
 def make(plan: GenerationPlan) -> str:
-    """Make what is not there, and the sheet.
+    """Make the missing pictures, and the sheet.
 
     Returns:
         A line that says where the pictures are, and what they cost.
@@ -100,7 +100,7 @@ def is_there(plan: GenerationPlan, label: str, sample: Sample) -> bool:
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
-    """Return what a picture of ours says it was made from; None of any other file."""
+    """Return what a picture of this project was made from; None for any other file."""
     try:
         with Image.open(path) as picture:
             text = picture.info.get(FACTS)

@@ -1,1 +1,1 @@
-"""What a folder or a file of ours is, in words and as JSON: ``npnet info``."""
+"""``npnet info``: describe a folder or file of this project, in words or as JSON."""

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Raises:
-        UserError: there is no such file or folder, or it is nothing of ours.
+        UserError: the file or folder does not exist, or this project did not make it.
     """
     settings = asked(InfoSettings, arguments, "info", SUMMARY, ("path",))
     if settings is None:

@@ -32,7 +32,7 @@ def facts(path: Path | None) -> dict[str, Any]:
             ``npnet generate``.
 
     Raises:
-        UserError: there is no such file or folder, or it is nothing of ours.
+        UserError: the file or folder does not exist, or this project did not make it.
     """
     if path is None:
         return installation()
@@ -55,7 +55,7 @@ def facts(path: Path | None) -> dict[str, Any]:
 
 
 def installation() -> dict[str, Any]:
-    """Return versions of this project and of what it uses, the GPUs, and what stands in the way."""
+    """Return the versions of this project and its libraries, the GPUs, and problems of the installation."""
     versions = {name: _version(name) for name in SHOWN}
     return {
         "kind": "installation",
@@ -80,7 +80,7 @@ def shadowed() -> str | None:
 
 
 def network(folder: Path) -> dict[str, Any]:
-    """Return what a network's folder says: what it is for, its form, its training.
+    """Return the facts in a network's folder: its purpose, its form and its training.
 
     Raises:
         UserError: a file of it cannot be read.

@@ -1,4 +1,4 @@
-"""What a published ``.pth`` of the authors is."""
+"""Facts of a published ``.pth`` file of the authors."""
 
 from __future__ import annotations
 

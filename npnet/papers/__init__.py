@@ -1,1 +1,1 @@
-"""The tables and figures of three papers: their published figures, their settings, and the commands that make ours."""
+"""The tables and figures of three papers: published figures, settings, and the commands that make them here."""

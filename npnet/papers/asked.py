@@ -20,13 +20,13 @@ class Asked:
     """What a user may say beside table and setting.
 
     Attributes:
-        network_path: the whole network, instead of the shipped or trained one: a folder, a released ``.pth``.
-        inputs: where files lie that are not fetched.
+        network_path: the whole network, instead of the shipped or trained one: a folder or a released ``.pth``.
+        inputs: folder of the files that are not downloaded.
         methods: instead of the table's.
-        train: train the whole network even where one is shipped.
+        train: train the whole network even if one is shipped.
         folder: of all outputs.
         keys: further keys of every evaluation.
-        smoke: a small try of everything, see ``Setting.small``; in a folder of its own.
+        smoke: a small test of everything, see ``Setting.small``, in its own folder.
     """
 
     network_path: str | None = None
@@ -38,15 +38,15 @@ class Asked:
     smoke: bool = False
 
     def setting(self, name: str) -> Setting:
-        """Return a setting, as small as it is asked for."""
+        """Return a setting, at smoke size if requested."""
         found = settings()[name]
         return found.small() if self.smoke else found
 
     def root(self, name: str) -> Path:
-        """Return the folder of all that is made on a setting."""
+        """Return the folder of everything on a setting."""
         return self.folder / "smoke" / name if self.smoke else self.folder / name
 
     def input(self, name: str) -> tuple[Path, str | None]:
-        """Return where a file of the inputs lies, and what is missing where it is not there."""
+        """Return the path of an input file, and what is missing if it does not exist."""
         path = (self.inputs or Path()) / name
         return path, None if self.inputs and path.exists() else f"inputs=DIR with {name} is needed"

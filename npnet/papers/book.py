@@ -1,4 +1,4 @@
-"""All tables and figures together: their list, and one page of what was made on the built-in models."""
+"""All tables and figures together: their list, and one page with those made on the built-in models."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def makeable(asked: Asked) -> list[tuple[str, str]]:
 def book(asked: Asked, stem: str = "README") -> str:
     """Return the page of all that the built-in models can make.
 
-    A table that was made only at smoke size is said to have run, without its figures, which mean nothing.
+    For a table at smoke size, the page only says that it has run, because its figures mean nothing.
 
     Args:
-        asked: what else was said.
-        stem: of the page's file, which its pictures' names begin with.
+        asked: the other options.
+        stem: of the page's file, with which the names of its pictures begin.
 
     Raises:
-        UserError: results that are there cannot be read.
+        UserError: existing results cannot be read.
     """
     whole, small = replace(asked, smoke=False), replace(asked, smoke=True)
     rows, parts = [], []
@@ -120,7 +120,7 @@ def _is_shown(table: Table, jobs: Sequence[Job]) -> bool:
 
 
 def _also(name: str, where: str) -> str:
-    """Say which other tables and figures are shown by the same evaluations."""
+    """Say which other tables and figures the same evaluations show."""
     found = [other for other in tables().values() if other.same_as == name and where in other.settings]
     titles = "; ".join(escaped(other.title.partition(": ")[2]) for other in found)
     return f". It shows too: {titles}." if titles else ""
@@ -139,7 +139,7 @@ def _verdicts(text: str) -> str:
 
 
 def shown_jobs(table: Table, jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs whose outcome a table shows."""
+    """Return the jobs whose results a table shows."""
     return [job for job in jobs if job.command == SHOWN[table.shows]]
 
 
@@ -165,7 +165,7 @@ def listing(asked: Asked) -> str:
 
 
 def _order(named: tuple[str, Table]) -> list[int | str]:
-    """Return what sorts table2 before table10."""
+    """Return a sorting key that puts table2 before table10."""
     words = re.split(r"(\d+)", named[1].title + named[0])
     return [int(word) if word.isdigit() else word for word in words]
 

@@ -4,9 +4,9 @@
     npnet paper TABLE setting=NAME [dry_run=true] [network_path=FILE] [inputs=DIR] [methods=[...]] [train=true]
     npnet paper all [training=false] [smoke=true] [page=docs/paper.md]
 
-It plans the project's own commands, says what is there, what is missing and what it costs, runs what is missing (each
-command resumes by itself), and writes ``outputs/papers/SETTING/TABLE/README.md``. ``all`` is every table and figure
-that the built-in models can make, and one page of them.
+It plans the project's own commands, lists what exists, what is missing and what that costs, runs the missing commands
+(each can be resumed), and writes ``outputs/papers/SETTING/TABLE/README.md``. ``all`` makes every table and figure that
+the built-in models can make, and one page of them.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _make(name: str, where: str, asked: PaperSettings) -> None:
-    """Plan a table, run what is missing, and write its page."""
+    """Plan a table, run the missing commands, and write its page."""
     wanted, target = table(name), shown_by(name)
     setting(where)
     said = _asked(asked)
@@ -134,7 +134,7 @@ def _asked(asked: PaperSettings) -> Asked:
 
 
 def _said(jobs: Sequence[Job]) -> str:
-    """Return a line for each job: whether it is there, what it is, what it costs."""
+    """Return a line for each job: whether it is done, what it is, and what it costs."""
     lines, total = [], 0
     for job in jobs:
         price = cost(job)

@@ -1,4 +1,4 @@
-"""The evaluations of a table on a setting: methods, networks, and what is swept."""
+"""The evaluations of a table on a setting: methods, networks, and sweeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job would cost, from the descriptions of its parts alone: composed as the command itself composes it."""
+"""The cost of a job, from the descriptions of its parts, composed as the command itself does."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from npnet.settings import read, resolved
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job costs.
+    """The cost of a job.
 
     Attributes:
-        pairs: that are tried, trained on or compared; None where that depends on what is there.
-        forwards: of the denoiser, all in all; None where it depends on the data.
+        pairs: that are tried, trained on or compared; None where that depends on existing results.
+        forwards: of the denoiser in total; None where they depend on the data.
         optimisation_steps: of a training.
     """
 

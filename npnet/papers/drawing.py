@@ -1,4 +1,4 @@
-"""The pictures of a figure that is no comparison by scores: made by ``npnet generate``, as PNG, so without loss."""
+"""The pictures of a figure without scores, made by ``npnet generate`` as PNG files, so without loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METADATA = "metadata.jsonl"
 
 
 def pictures(name: str, table: Table, where: str, labels: list[str], is_trained: bool, asked: Asked) -> Iterator[Job]:
-    """Return what makes the pictures of a figure: a folder for each method, or for each control image.
+    """Return the jobs for the pictures of a figure: one folder for each method, or for each control image.
 
     Args:
         name: of the table.

@@ -1,4 +1,4 @@
-"""The picture on a table's page: scores along what is swept, or what a toy drew."""
+"""The picture on a table's page: scores along a sweep, or the drawing of a toy."""
 
 from __future__ import annotations
 

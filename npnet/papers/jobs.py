@@ -28,8 +28,8 @@ class Job:
         command: collect, filter, train, evaluate or generate; or toy, which ``npnet paper`` makes by itself.
         output_dir: its folder.
         keys: dotted key -> value; ``+`` in front adds a key.
-        prompts: number of its prompts; None where it reads none.
-        pairs: of a training, as far as the setting tells.
+        prompts: number of its prompts; None without prompts.
+        pairs: of a training, as far as the setting states it.
         place: of an evaluation in its table: key -> value, prompts and case included.
         missing: why it cannot run yet.
     """
@@ -49,15 +49,15 @@ class Job:
 
     @property
     def is_there(self) -> bool:
-        """Return whether the command has finished in its folder, of an evaluation with whatever methods."""
+        """Return whether the command has finished in its folder; for an evaluation, with any methods."""
         return self._last_file.is_file()
 
     @property
     def is_done(self) -> bool:
-        """Return whether the command has finished in its folder; an evaluation, with all methods that are wanted.
+        """Return whether the command has finished in its folder; for an evaluation, with all wanted methods.
 
         Raises:
-            UserError: results that are there cannot be read.
+            UserError: existing results cannot be read.
         """
         if self.command != "evaluate" or not self.is_there:
             return self.is_there
@@ -94,12 +94,12 @@ def grammar(value: Any) -> str:
 
 
 def word(value: Any) -> str:
-    """Write what a key is swept over as a part of a path, a range as 0-1024."""
+    """Write the value of a swept key as a part of a path, a range as 0-1024."""
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def published_place(job: Job, backbone: str) -> dict[str, Any]:
-    """Return the keys by which a published table calls the rows of an evaluation of ``backbone``."""
+    """Return the keys of the rows in a published table that correspond to an evaluation of ``backbone``."""
     place = {"backbone": backbone, **job.place}
     if "seeds.range" in place:
         place["seeds"] = word(place.pop("seeds.range"))
@@ -107,5 +107,5 @@ def published_place(job: Job, backbone: str) -> dict[str, Any]:
 
 
 def point_of(job: Job) -> str:
-    """Return what is swept, as a text."""
+    """Return the swept values as a text."""
     return " ".join(f"{key}={word(value)}" for key, value in job.place.items() if key != "prompts")

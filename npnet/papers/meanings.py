@@ -1,9 +1,10 @@
-"""Figure 3 of Semantic Erasure-Injection: whether a noise that means the prompt by itself gives better pictures of it.
+"""Figure 3 of Semantic Erasure-Injection: does a noise that fits the prompt by itself give better pictures of it?
 
-Two evaluations of the same prompts and seeds: the pictures of the empty prompt, scored against each prompt all the
-same, say how far each noise means that prompt by itself; the pictures of the prompt say what becomes of it. Of a
-prompt's noises the quarter with the highest scores without the prompt fits it, the quarter with the lowest does not;
-what is compared is the mean score, with the prompt, of the two.
+It needs two evaluations of the same prompts and seeds. In the first, the pictures are drawn from the empty prompt but
+scored against each prompt, which shows how well each noise fits that prompt by itself. In the second, the pictures are
+drawn from the prompt. For each prompt, the quarter of noises with the highest scores in the first evaluation fits it,
+and the quarter with the lowest does not. The result compares the mean scores of these two quarters in the second
+evaluation.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ def fitting_less_others(alone: Sequence[float], drawn: Sequence[float]) -> tuple
 
 
 def meanings(table: Table, where: str, setting: Setting, jobs: Sequence[Job], asked: Asked) -> list[str]:
-    """Return how much better the pictures of noises are that fit their prompt by themselves.
+    """Return how much better the pictures are from noises that fit their prompt by themselves.
 
     Raises:
-        UserError: results that are there cannot be read.
+        UserError: existing results cannot be read.
     """
     evaluated = [job for job in jobs if job.command == "evaluate" and job.is_done]
     sets: dict[str, dict[str, Job]] = defaultdict(dict)

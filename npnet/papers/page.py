@@ -1,4 +1,4 @@
-"""A table's page: what the paper prints beside what was found here, row by row."""
+"""A table's page: the paper's figures beside the figures found here, row by row."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def page(table: Table, where: str, jobs: Sequence[Job], asked: Asked) -> str:
     Args:
         table: what varies.
         where: name of the setting on which it was made.
-        jobs: what it was made by; what is not finished is not on the page.
+        jobs: the jobs that made it; unfinished ones are not on the page.
         asked: what else was said.
 
     Raises:
-        UserError: results that are there cannot be read.
+        UserError: existing results cannot be read.
     """
     setting = asked.setting(where)
     parts = [f"## {table.title}"]
@@ -100,7 +100,7 @@ def _without(columns: set[str], heading: Sequence[str], rows: Sequence[Sequence[
 def _notes(
     table: Table, reads: Mapping[str, str], rows: Sequence[Sequence[str]], slips: Mapping[str, None]
 ) -> list[str]:
-    """Return what a reader of the rows should know."""
+    """Return notes for readers of the rows."""
     notes = [f"- Of the published figures: {escaped(text)}" for text in slips]
     if table.published is None and not table.claims:
         notes.append("- The paper draws this and prints no figures.")
@@ -200,7 +200,7 @@ def _called(figures: published.Published, label: str) -> str:
 
 
 def direction(gain: float | None, interval: Sequence[float | None] | None) -> str:
-    """Say whether ours goes the way of a published gain: yes or no where our interval leaves out 0."""
+    """Say whether our gain has the sign of the published one: yes or no where our interval excludes 0."""
     if gain is None or interval is None or None in interval:
         return ""
     if gain == 0:

@@ -1,4 +1,4 @@
-"""From a table and a setting to the project's own commands, each with its folder; nothing is composed or loaded."""
+"""The plan of a table on a setting: the project's own commands, each with its folder; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(name: str, table: Table, where: str, asked: Asked) -> list[Job]:
 
 
 def _made(name: str, table: Table, where: str, asked: Asked) -> Iterator[Job]:
-    """Train what is compared, and compare it."""
+    """Train the networks, and compare them."""
     setting = asked.setting(where)
     owner = setting.transfer.setting if table.transfer and setting.transfer else where
     labels = [*(asked.methods or table.methods_on.get(where, table.methods))]

@@ -1,8 +1,8 @@
 """The published figures as data: a file of ``published/`` for each table, its rows as they are printed.
 
-A row is its keys (backbone, prompts, method, ...) and a figure for each metric, None where the paper prints none. What
-is visibly wrong in a paper is transcribed as printed and marked as a **slip**; what a paper says of its own figures is
-a **fact**, which a test works out again.
+A row has its keys (backbone, prompts, method, ...) and a figure for each metric, None where the paper prints none.
+Visible mistakes in a paper are transcribed as printed and marked as a **slip**. A statement of a paper about its own
+figures is a **fact**, which a test computes again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Repeats(Description):
 
 @dataclass(frozen=True)
 class Slip(Description):
-    """What can be seen to be wrong, or doubtful, in a paper.
+    """A visible mistake, or a doubtful figure, in a paper.
 
     Attributes:
         row: the keys of the row.
@@ -57,7 +57,7 @@ class Figure(Description):
 
 @dataclass(frozen=True)
 class Fact(Description):
-    """What a paper says of two of its figures, ``of`` against ``against``: their difference, or their ratio."""
+    """A paper's statement on two of its figures, ``of`` and ``against``: their difference or their ratio."""
 
     says: Name
     of: Figure

@@ -1,4 +1,4 @@
-"""What a table shows that no evaluation scores: gates of networks, singular vectors of pairs, pictures and FID."""
+"""The tables that need no scores: gates of networks, singular vectors of pairs, pictures and FID."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def similarities(source: Tensor, golden: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def singular_vectors(table: Table, where: str, setting: Setting, jobs: Sequence[Job], asked: Asked) -> list[str]:
-    """Return how like the singular vectors of source and golden noise are, beside those of two noises that are drawn.
+    """Return the similarity of the singular vectors of source and golden noise, and of two random noises.
 
     Raises:
         UserError: the pairs cannot be read.

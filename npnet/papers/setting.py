@@ -1,4 +1,4 @@
-"""A setting: where a table is made, a file of ``conf/setting/``. The model, its networks, prompts, metrics, recipe."""
+"""A setting for tables, from a file in ``conf/setting/``: the model, its networks, prompts, metrics and training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Keys = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PromptChoice(Description):
-    """One of a paper's prompt sets, as this setting has it.
+    """A paper's prompt set on this setting.
 
     Attributes:
         use: an option of ``prompts=``.
@@ -43,8 +43,8 @@ class Pairs(Description):
 
     Attributes:
         use: an option of ``prompts=``.
-        prompts: how many distinct prompts there are, or are taken.
-        per_prompt: seeds of each prompt, so many that ``count`` pairs are kept.
+        prompts: number of distinct prompts.
+        per_prompt: seeds of each prompt, enough to keep ``count`` pairs.
         count: of the kept pairs that are trained on, drawn at random; None takes all.
         kept: role -> share of the tried pairs that its selection keeps.
         keys: of ``npnet collect``.
@@ -73,18 +73,18 @@ class Transfer(Description):
 
 @dataclass(frozen=True)
 class Setting(Description):
-    """Where a table is made.
+    """A setting for tables.
 
     Attributes:
         title: for the page.
         backbone: an option of ``backbone=``.
-        published: the backbone whose published rows are set beside ours.
+        published: the backbone whose published rows are shown beside ours.
         prompts: a paper's name of a prompt set -> what it is here.
         seeds: of the evaluation.
         num_inference_steps: of the evaluation.
         guidance_scale: of the evaluation.
         metrics: options of ``metric=``.
-        reads: our metric -> the published one that it is set beside; only directions can be compared where they differ.
+        reads: our metric -> the published one beside it; where they differ, only directions can be compared.
         methods: noise method -> its keys here; passed only where the method is compared.
         networks: form of the network -> keys of its training; none where no network of this model is trained.
         recipe: keys of every training.
@@ -118,7 +118,7 @@ class Setting(Description):
     keys: Keys = field(default_factory=dict)
 
     def small(self) -> Setting:
-        """Return the setting at smoke size: it shows that things run, and says nothing else."""
+        """Return the setting at smoke size, which only shows that everything runs."""
         prompts = {
             name: replace(choice, count=min(choice.count, SMOKE_PROMPTS)) for name, choice in self.prompts.items()
         }

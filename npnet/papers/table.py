@@ -1,4 +1,4 @@
-"""A table: what varies, a file of ``conf/table/``. Where it is made is a setting's business, paths follow from both."""
+"""A table, from a file in ``conf/table/``: what varies. A setting says on which model; paths follow from both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHOLE = "npnet"
 
 @dataclass(frozen=True)
 class Role(Description):
-    """A network of a table, by what it does not share with the whole one.
+    """A network of a table, described by its differences from the whole one.
 
     Attributes:
         form: of the network, a name of the setting's ``networks``.

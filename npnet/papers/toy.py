@@ -1,11 +1,12 @@
-"""Figure 2 of Semantic Erasure-Injection: a toy in which noises have a meaning, because training gave them one.
+"""Figure 2 of Semantic Erasure-Injection: a toy model in which noises have a meaning that training gave them.
 
-The paper overfits "certain random seeds" of a minimal model to one of three elementary distributions, and prints no
-recipe. Ours: a flow from N(0, I) on 16 numbers to waves of 1, 2 or 3 periods, of any phase. 16 noises of each family
-are drawn once and tied to one wave each; ``OWN`` of the training are these pairs, the rest are fresh noises and waves.
-A label says the family; ``UNKNOWN`` stands for no prompt. Then each tied noise is drawn from with the label of its own
-family (matched) and of another (mismatched), erased and injected as ``npnet.noise`` does, and the samples' distances
-from the wanted family are compared. Everything is measured over several trainings, each with noises of its own.
+The paper overfits "certain random seeds" of a minimal model to one of three elementary distributions, and gives no
+recipe. Here, a flow maps N(0, I) on 16 numbers to waves of 1, 2 or 3 periods and any phase. For each family, 16 noises
+are drawn once, and each is tied to one wave. A share ``OWN`` of the training consists of these pairs, the rest of fresh
+noises and waves. A label names the family; ``UNKNOWN`` stands for no prompt. Then the model samples from each tied
+noise with the label of its own family (matched) and of another family (mismatched), also after erasure and injection as
+in ``npnet.noise``. The distances of the samples from the wanted family are compared, over several trainings with
+different noises.
 """
 
 from __future__ import annotations

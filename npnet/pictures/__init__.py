@@ -1,1 +1,1 @@
-"""Other people's pictures: how they are opened, found, and given their prompts."""
+"""Pictures from elsewhere: finding and opening them, and matching them to their prompts."""

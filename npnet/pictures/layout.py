@@ -1,4 +1,4 @@
-"""Pictures that someone else made, each with its prompt: what ``images=...`` names.
+"""Pictures from elsewhere, each with its prompt, as named by ``images=...``.
 
 - ``images=FILE.jsonl``, or a folder with ``metadata.jsonl``: one record a line with the picture's path (``image``,
   ``path``, ``filename`` or ``file_name``, relative to the file) and its prompt (``prompt``, ``caption`` or ``text``);

@@ -1,6 +1,6 @@
-"""Which prompt a picture belongs to, from the names in a folder.
+"""Match pictures to prompts by the names in a folder.
 
-In this order, and for all files alike:
+These rules are tried in order, each for all files:
 
 1. **our own** pictures (``0000012-0000000345.webp``, what ``evaluate.py`` leaves in ``images/METHOD/``): the number is
    the prompt's among those that the evaluation used, which leaves out empty and repeated texts;
@@ -9,9 +9,9 @@ In this order, and for all files alike:
 3. a **number** that begins the name (``12.png``, ``00012-3.jpg``, ``12_3.png``): the row of the prompt file as
    published, repeated and empty rows included, counted from 0, or from 1 where they run up to the number of rows;
 4. the **order** of names that one number alone tells apart (``IMG_0007.png``, ``IMG_0008.png``): one file for each
-   row. Other names, such as captions cut short, say nothing of the order.
+   row. Other names, such as shortened captions, do not determine the order.
 
-What could be read in two ways is refused, with the first picture that could belong to two prompts and both of them.
+An ambiguous folder is refused; the error names the first picture that could belong to two prompts, and both prompts.
 """
 
 from __future__ import annotations

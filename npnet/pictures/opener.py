@@ -1,6 +1,6 @@
-"""The one place where other people's pictures are opened: for ``images=``, FID and control images.
+"""The only place where pictures from elsewhere are opened: for ``images=``, FID and control images.
 
-What comes out is RGB with 8 bits:
+The result is RGB with 8 bits:
 
 - gray with 16 bits (PNG, PGM) is divided by 257, so that 65535 becomes 255; PIL alone would cut it off at 255, which
   makes black and white of it. Colours with 16 bits lose their lower byte;

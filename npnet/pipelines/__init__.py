@@ -1,4 +1,4 @@
-"""Golden noise in somebody's diffusers pipeline."""
+"""Golden noise in a diffusers pipeline of the user."""
 
 from npnet.pipelines.golden import GoldenNoise
 

@@ -24,7 +24,7 @@ REPLACED = ("encode_prompt", "prepare_latents")
 
 
 class Attached:
-    """Listens to what ``encode_prompt`` returns, and improves what ``prepare_latents`` draws.
+    """Records what ``encode_prompt`` returns, and improves the noise that ``prepare_latents`` draws.
 
     Args:
         pipe: of diffusers.
@@ -48,7 +48,7 @@ class Attached:
         pipe.encode_prompt, pipe.prepare_latents = self.encode_prompt, self.prepare_latents
 
     def undo(self) -> None:
-        """Give the pipeline its own methods back."""
+        """Restore the pipeline's own methods."""
         for name in REPLACED:
             vars(self.pipe).pop(name, None)
         self.pipe.__class__ = self._class

@@ -1,4 +1,4 @@
-"""Which backbone a diffusers pipeline is, and the pipeline as that backbone, without changing anything about it."""
+"""Find the backbone of a diffusers pipeline, and use the pipeline as that backbone without changing it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def family_of(pipe: Any) -> type[PipelineBackbone]:
     """Return the family of a pipeline by the name of its class, or of a class that it inherits from.
 
     Raises:
-        UserError: it is of no family that has golden noise here, or starts from a picture.
+        UserError: its family has no golden noise here, or it starts from a picture.
     """
     names = [cls.__name__ for cls in type(pipe).__mro__]
     for family in FAMILIES:

@@ -1,4 +1,4 @@
-"""``GoldenNoise``: better initial noise for a diffusers pipeline, by a trained network or by any other noise method."""
+"""``GoldenNoise``: better initial noise for a diffusers pipeline, from a trained network or another noise method."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GoldenNoise:
         image = pipe(prompt, generator=torch.Generator("cpu").manual_seed(0)).images[0]
 
     Args:
-        network: a network, applied to the noise. Give this or ``method``.
+        network: a network that improves the noise. Give either this or ``method``.
         method: a noise method by the name of its file in ``conf/noise`` (``inversion``, ``best_of_n``), or a
             description of ``npnet.noise``.
         metric: for a method that searches: a metric by its name (``hpsv2``), or a description of ``npnet.metrics``.
@@ -117,7 +117,7 @@ class GoldenNoise:
         Args:
             pipe: a text-to-image or text-to-video pipeline of diffusers.
             prompt: one or more.
-            seed: of the first picture, the next ones count on; or one for each picture.
+            seed: of the first picture, while the next ones count up; or a list with one for each picture.
             negative_prompt: see the pipeline.
             num_images_per_prompt: see the pipeline.
             height: in pixels; the default is the pipeline's.
@@ -150,9 +150,9 @@ class GoldenNoise:
         return as_argument(pipe, better).to(backbone.device, backbone.dtype)
 
     def attach(self, pipe: Any, *, num_inference_steps: int | None = None) -> Self:
-        """Make a pipeline use golden noise by itself, whatever else it is given.
+        """Make a pipeline use golden noise in every call.
 
-        ``latents=`` that are given to the pipeline are used as they are.
+        If a call has ``latents=``, these are used unchanged.
 
         Args:
             pipe: of diffusers.
@@ -168,7 +168,7 @@ class GoldenNoise:
         return self
 
     def detach(self) -> None:
-        """Give every pipeline its own noise back."""
+        """Let every attached pipeline use its own noise again."""
         while self._attached:
             self._attached.pop().undo()
 

@@ -1,7 +1,7 @@
 """Golden noise as a block of modular diffusers, for the families that diffusers has in this form.
 
-The block stands before the one that prepares the latents. It draws the noise as that one would, takes it through the
-network, and leaves it in ``latents``, which every later block uses as it uses latents that a person gives.
+The block comes before the one that prepares the latents. It draws the same noise, applies the network, and stores the
+result in ``latents``. Later blocks use it like latents from the user.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
         ]
 
     def insert_into(self, blocks: Any) -> None:
-        """Put the block where it belongs: before each one that draws the noise of pictures from text alone.
+        """Insert the block before each block that draws the noise of text-to-image sampling.
 
         Args:
             blocks: of a whole pipeline, such as ``StableDiffusionXLAutoBlocks()``.

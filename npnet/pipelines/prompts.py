@@ -1,4 +1,4 @@
-"""The prompts of a pipeline's call, encoded: as it was asked, or overheard while it encodes them itself."""
+"""The embeddings of a pipeline's call: encoded from its arguments, or recorded while the pipeline encodes them."""
 
 from __future__ import annotations
 

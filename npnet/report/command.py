@@ -1,4 +1,4 @@
-"""What ``evaluate.py`` runs: check and plan without torch, then the evaluation and its report."""
+"""The command ``evaluate.py``: check and plan without torch, then evaluate and write the report."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def evaluate(cfg: DictConfig) -> None:
     """Compare the noise methods of ``cfg`` by its metrics, on its prompts.
 
-    Leaves ``results.json``, ``results.md``, ``report.html``, ``images/`` and ``cells/`` under ``cfg.output_dir``. What
-    is in ``cells/`` is not computed again: a killed run resumes with the same command, and with other methods, metrics,
-    prompts or seeds a folder grows. A folder that is finished for this very configuration stays as it is.
+    Writes ``results.json``, ``results.md``, ``report.html``, ``images/`` and ``cells/`` into ``cfg.output_dir``.
+    Results in ``cells/`` are not computed again. So the same command resumes a killed run, and other methods, metrics,
+    prompts or seeds add to the folder. A folder that is finished for this configuration is not changed.
 
     Raises:
         UserError: a key, path or combination that cannot work.
@@ -63,7 +63,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def is_finished(output_dir: Path, asked: Mapping[str, Any]) -> bool:
-    """Say whether the results and the report of this request are there; what cannot be read is made again."""
+    """Say whether the results and the report of this request exist; unreadable ones are made again."""
     try:
         if read_json(output_dir / FINISHED) != json.loads(json.dumps(asked)):
             return False

@@ -1,8 +1,8 @@
-"""Methods of several evaluations against each other, on the samples and metrics that the evaluations have in common.
+"""Compare the methods of several evaluations, on the samples and metrics that the evaluations have in common.
 
     npnet compare outputs/a outputs/b [num_resamples=N]
 
-A RUN is a folder that ``npnet evaluate`` left, or its ``results.json`` with ``samples.jsonl`` beside it. Prints
+A RUN is a folder of ``npnet evaluate``, or its ``results.json`` with ``samples.jsonl`` beside it. Prints
 Markdown: a table for each group of runs that share samples. Imports torch, for the statistics.
 """
 
@@ -33,7 +33,7 @@ class CompareSettings(Description):
     """The keys of ``compare``.
 
     Attributes:
-        runs: what ``npnet evaluate`` left.
+        runs: folders of ``npnet evaluate``.
         num_resamples: of prompts, for the intervals.
     """
 
@@ -43,14 +43,14 @@ class CompareSettings(Description):
 
 @dataclass(frozen=True)
 class _Metric:
-    """What the statistics ask of a metric; nothing that a file names is built."""
+    """The properties of a metric for the statistics; nothing that a file names is built."""
 
     display_scale: float
     pairwise: bool = False
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Divide runs into those that share samples and metrics, all of a group in common."""
+    """Divide runs into groups that have samples and metrics in common."""
     found: list[list[Run]] = []
     for run in runs:
         home = next((group for group in found if _common([*group, run]) and _metrics([*group, run])), None)
@@ -62,7 +62,7 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def compare(runs: Sequence[Run], num_resamples: int) -> Results:
-    """Return the results of all methods of runs that share samples, on these alone, as if they were one evaluation."""
+    """Return the results of all methods on the common samples of some runs, as if they were one evaluation."""
     samples, names, first = _common(runs), _metrics(runs), runs[0].results
     methods = _methods(runs, samples, names)
     make = imported("npnet.engine.methods:MethodScores")
@@ -144,7 +144,7 @@ def _add_diversity(
 def _methods(
     runs: Sequence[Run], samples: Sequence[Key], names: Sequence[str]
 ) -> dict[str, tuple[Run, dict[str, dict[Key, Any]]]]:
-    """Return every method once: one that two runs call alike and score alike is the same, others get the run's name."""
+    """Return every method once; two runs with the same label and scores share one, others get the run's name."""
     found: dict[str, tuple[Run, dict[str, dict[Key, Any]]]] = {}
     for run in runs:
         for label, own in run.lines.items():

@@ -1,6 +1,6 @@
-"""Diversity and noise as texts: the column beside quality and cost, and the tables that say all of it.
+"""Diversity and noise as texts: the column beside quality and cost, and the full tables.
 
-A figure names its space. Where nothing was measured the column stands all the same, and says why.
+A figure names its space. Where nothing was measured, the column says why.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def noise_rows(results: Results) -> list[list[str]]:
 
 
 def notes(results: Results) -> list[str]:
-    """Return what a reader of the tables should know."""
+    """Return notes for readers of the tables."""
     missing = sum(method["noise"]["norm"]["missing"] for method in results["methods"].values() if "noise" in method)
     noise = (
         [f"Nothing is known about {count(missing, 'noise')}, because an earlier version drew the picture"]

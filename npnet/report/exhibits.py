@@ -1,4 +1,4 @@
-"""Which pictures the report shows, and how: the same prompt and noise side by side, chosen by a rule, not by taste."""
+"""The pictures in the report: the same prompt and noise side by side, chosen by a fixed rule."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class View:
 class Exhibit:
     """Pictures of one prompt and seed.
 
-    ``remark`` says why it is shown, where that is not by order; ``gains`` are those of ``gain_names``.
+    ``remark`` says why it is shown, if not by order; ``gains`` are those of ``gain_names``.
     """
 
     prompt: str
@@ -66,7 +66,7 @@ def first_exhibits(
 ) -> list[Exhibit]:
     """Return every method's pictures of the first sample of each of the first ``count`` prompts.
 
-    With fewer prompts the remaining places go to the first samples left over.
+    With fewer prompts, the first of the other samples fill the remaining places.
     """
     seen: dict[str, int] = {}
     for index, sample in enumerate(samples):
@@ -79,11 +79,11 @@ def first_exhibits(
 def strips(
     samples: Sequence[Sample], records: Mapping[str, MethodScores], results: Results, output_dir: Path
 ) -> list[Strip]:
-    """Return, for each method, the samples whose score gained and lost most against standard.
+    """Return, for each method, the samples with the largest gains and losses against standard.
 
-    The metric is one that the method does not optimise, where there is one, and of these the first that does not answer
-    right or wrong alone. Each prompt is shown once on a side; with few
-    prompts they repeat, and with few samples each side shows half of them.
+    The metric is one that the method does not optimise, if there is one, and among these the first that does not only
+    say right or wrong. Each prompt is shown once on each side. With few prompts they repeat, and with few samples each
+    side shows half of them.
     """
     if "standard" not in records or not samples:
         return []

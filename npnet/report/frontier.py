@@ -1,4 +1,4 @@
-"""Quality against diversity against cost, from a finished evaluation that drew several seeds a prompt."""
+"""Quality, diversity and cost of a finished evaluation with several seeds for each prompt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(folder: Path) -> Results:
     """Read ``results.json`` of an evaluation that measured diversity.
 
     Raises:
-        UserError: there is none, or diversity was not measured.
+        UserError: the file does not exist, or diversity was not measured.
     """
     results = read_results(folder / "results.json")
     if not diversity.rows(results):
@@ -83,7 +83,7 @@ def plot(results: Results, metric: str, space: str, path: Path) -> None:
 
 
 def contact_sheet(folder: Path, results: Results, num_prompts: int, metric: str, path: Path) -> None:
-    """Draw every seed of the first prompts, a row for each method: what diversity looks like.
+    """Draw all seeds of the first prompts, with one row for each method, to show diversity.
 
     Raises:
         UserError: a picture was not kept.

@@ -1,4 +1,4 @@
-"""From a checked plan to a finished evaluation: its chunks, its results, its report."""
+"""Run a checked plan: compute its chunks, then write its results and its report."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from npnet.work.job import Workers, run_job
 
 
 def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
-    """Compute what is missing of ``plan`` under ``output_dir``, whose lock the caller holds, and show the results.
+    """Compute the missing parts of ``plan`` in ``output_dir``, whose lock the caller holds, and show the results.
 
-    Of a job array's workers, the one that ends last makes the report.
+    In a job array, the worker that ends last makes the report.
     """
     job = EvaluationJob(plan, output_dir)
     run_job(job, workers, title="evaluate", describe=describe_wins)

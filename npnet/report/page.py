@@ -1,6 +1,6 @@
-"""The results as one HTML page: nothing loaded from elsewhere, so it can be mailed and opened anywhere.
+"""The results as one HTML page, which loads nothing from elsewhere and so can be mailed and opened anywhere.
 
-Its one script, ``sort.js``, sorts what is on the page; the page's policy allows no other.
+Its only script, ``sort.js``, sorts the tables; the page's policy allows no other.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def render(
     """Return the page.
 
     Args:
-        results: what ``results.json`` holds.
+        results: content of ``results.json``.
         samples: those whose pictures were kept, the first of N.
         records: N scores of each method, for the scores under the pictures; of ``wording.first_member``.
         output_dir: where ``images/`` lies.
@@ -88,7 +88,7 @@ def render(
 
 
 def template(name: str, folder: Path = TEMPLATES) -> Template:
-    """Return a page's template, in which whatever a stranger wrote is shown and does nothing."""
+    """Return a page's template, which shows strangers' text without any effect."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

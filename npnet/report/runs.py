@@ -1,4 +1,4 @@
-"""Finished evaluations as ``compare`` reads them: their results, a line for each picture, and what their cells are."""
+"""Finished evaluations for ``compare``: their results, a line for each picture, and the digests of their cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Run:
 
     Attributes:
         name: its folder.
-        results: what ``results.json`` holds.
+        results: content of ``results.json``.
         lines: method -> network -> sample -> its line of ``samples.jsonl``.
         digests: of the networks (``methods``) and of the spaces of features (``spaces``), by label, in its cells.
     """

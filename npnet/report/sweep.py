@@ -1,4 +1,4 @@
-"""Several finished evaluations as one table: what a sweep (``evaluate.py --multirun ...``) found.
+"""Several finished evaluations as one table, such as those of a sweep (``evaluate.py --multirun ...``).
 
     npnet sweep outputs/tables/figure4/* [plot=FILE.svg]
 
@@ -36,8 +36,8 @@ class SweepSettings(Description):
     """The keys of ``sweep``.
 
     Attributes:
-        folders: what ``npnet evaluate`` left.
-        plot: draw the mean scores too: .svg, .png or .pdf.
+        folders: folders of ``npnet evaluate``.
+        plot: file to draw the mean scores into: .svg, .png or .pdf.
     """
 
     folders: Annotated[tuple[Path, ...], NotEmpty()]
@@ -61,7 +61,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     """
     read = [(folder, _read(folder)) for folder in folders]
     flat = [_flatten(results["settings"]) for _, results in read]
-    found: dict[tuple[str, ...], str] = {}  # a setting that follows another one says nothing more
+    found: dict[tuple[str, ...], str] = {}  # a setting that follows another one adds nothing
     for key in sorted(flat[0], key=lambda key: key.startswith("noise.")):
         if all(key in one for one in flat):
             found.setdefault(tuple(_text(one[key]) for one in flat), key)

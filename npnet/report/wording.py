@@ -1,4 +1,4 @@
-"""How numbers are written, the same on the terminal and in the report; and the rows of the tables, as texts."""
+"""The format of numbers, the same on the terminal and in the report, and the rows of the tables as texts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ScoreRow:
 
 
 def banner(results: Results) -> str | None:
-    """Return the words that stand once above tables too small to tell methods apart, or what such a number can show."""
+    """Return the note above tables too small to tell methods apart, or on what such a number can show."""
     if not results["smoke"]:
         return None
     pairs, prompts = results["num_pairs"], results["num_prompts"]
@@ -73,7 +73,7 @@ def banner(results: Results) -> str | None:
 
 
 def headline(results: Results) -> str:
-    """Return how much was compared, and how the pictures were made."""
+    """Return the size of the comparison, and how the pictures were made."""
     settings = results["settings"]
     return (
         f"{count(results['num_pairs'], 'pair')} ({count(results['num_prompts'], 'prompt')}), "
@@ -107,7 +107,7 @@ def score_rows(results: Results) -> list[ScoreRow]:
 
 
 def shown(results: Results, label: str) -> str:
-    """Write a method's label, with what a reader must know of it: ``semantic_erasure (null control)``."""
+    """Write a method's label, with a note that a reader needs: ``semantic_erasure (null control)``."""
     method = results["methods"][label]
     remarks = ["null control"] if method.get("null_control") else []
     remarks += [f"{len(method['members'])} training seeds"] if "members" in method else []
@@ -115,12 +115,12 @@ def shown(results: Results, label: str) -> str:
 
 
 def first_member(results: Results, label: str) -> str:
-    """Return whose pictures stand for a method: its own, or those of the first of several training seeds."""
+    """Return whose pictures represent a method: its own, or those of the first training seed."""
     return next(iter(results["methods"][label].get("members", [label])))
 
 
 def method_notes(results: Results) -> list[str]:
-    """Return what the marks of the tables mean, where there are any."""
+    """Return the meaning of the marks in the tables, if there are any."""
     methods = results["methods"].values()
     marked = any(entry["optimised"] for method in methods for entry in method["metrics"].values())
     null = any(method.get("null_control") for method in methods)
@@ -175,7 +175,7 @@ def metric_heading(results: Results, name: str) -> str:
 
 
 def metric_notes(results: Results) -> list[str]:
-    """Return ``METRIC: note`` for each metric that did not run as a reader would expect."""
+    """Return ``METRIC: note`` for each metric with something that a reader might not expect."""
     return [f"{name}: {note}" for name, facts in results["metrics"].items() for note in facts["notes"]]
 
 

@@ -1,8 +1,8 @@
 """Shapes: a text-to-image world small enough to train, sample and judge on a laptop.
 
-Pictures of two coloured shapes, a grammar that says them, a genuine ``StableDiffusionXLPipeline`` that draws them, a
-learned scorer to select by, and an independent judge that reads pictures by geometry. ``npnet build-shapes``
-makes all of it from a seed. Importing this package does not import torch.
+It has pictures of two coloured shapes, a grammar of prompts, a genuine ``StableDiffusionXLPipeline``, a learned scorer
+that selects, and an independent judge that measures the shapes in a picture. ``npnet build-shapes`` makes all of it
+from a seed. Importing this package does not import torch.
 """
 
 from pathlib import Path

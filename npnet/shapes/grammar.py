@@ -1,4 +1,4 @@
-"""The language of Shapes: every prompt, what it means, and which meanings are held out.
+"""The language of Shapes: all prompts, their meanings, and the held-out meanings.
 
 A scene is two objects of different colours and a relation between them. "a red circle above a blue square" and
 "a blue square below a red circle" are two prompts with one *meaning*: 1920 prompts, 960 meanings. A tenth of the
@@ -42,7 +42,7 @@ EXAMPLE = "a red circle to the left of a blue square"
 
 @dataclass(frozen=True, order=True)
 class Scene:
-    """What a prompt says: the first object stands in ``relation`` to the second."""
+    """The content of a prompt: the first object is in ``relation`` to the second."""
 
     colour: str
     shape: str
@@ -55,11 +55,11 @@ class Scene:
         return f"a {self.colour} {self.shape} {PHRASES[self.relation]} a {self.other_colour} {self.other_shape}"
 
     def reversed(self) -> "Scene":
-        """Return the same meaning, told from the other object."""
+        """Return the same meaning with the objects in the other order."""
         return Scene(self.other_colour, self.other_shape, OPPOSITES[self.relation], self.colour, self.shape)
 
     def meaning(self) -> "Scene":
-        """Return the one of the two tellings that says "left" or "above"."""
+        """Return the one of the two forms that has "left" or "above"."""
         return self if self.relation in ("left", "above") else self.reversed()
 
 

@@ -1,8 +1,8 @@
-"""The judge: reads colours, shapes and relation from a picture by geometry, with no learned part.
+"""The judge: measures colours, shapes and relation in a picture by geometry, without a learned part.
 
-It shares nothing with the scorer or the text encoders and is used for reporting alone, never to select a noise.
-What departs from the ground is parted into two objects by place; an object's colour is the palette's nearest hue, its
-shape the drawn template that overlaps it most; the relation is that of the two centres.
+It shares nothing with the scorer or the text encoders, and is only used for reports, never to select a noise. Pixels
+that differ from the ground are divided into two objects by place. An object's colour is the nearest hue of the palette,
+its shape the template that overlaps it most, and the relation is that of the two centres.
 """
 
 from collections.abc import Sequence

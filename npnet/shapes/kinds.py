@@ -1,4 +1,4 @@
-"""Names for what diffusers makes: it finds its classes late, so type checkers see none of their members."""
+"""Types for objects of diffusers, which loads its classes late, so that type checkers see none of their members."""
 
 from typing import Any, TypeAlias
 

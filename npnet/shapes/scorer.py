@@ -1,8 +1,7 @@
 """The scorer: a learned measure of how well a picture shows its prompt, used to select noises.
 
-It plays the part that a preference model plays for photographs. It is trained on its own, on drawn scenes of *all*
-prompts, held-out ones too: only the generator never sees those. It shares no weights with the judge or the text
-encoders.
+It takes the place of a preference model. It is trained separately, on drawn scenes of *all* prompts, with the held-out
+ones, which only the generator never sees. It shares no weights with the judge or the text encoders.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the training of every part has in common: streams of draws, the learning rate, averages, progress."""
+"""The common part of all trainings: random streams, the learning rate, averages and progress."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""Files of weights on this machine: their names, what is damaged or missing, and small JSON files beside them."""
+"""Files of weights on this machine: their names, damaged or missing ones, and small JSON files beside them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def local_path(source: str | Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Say whether there is such a file or folder; a name longer than a file's may be is none."""
+    """Say whether a file or folder exists; a name that is too long does not."""
     try:
         return path.exists()
     except OSError:
@@ -92,9 +92,9 @@ def read_index(index: Path, field: str, source: object = None) -> list[str]:
 
 
 def damage(file: Path) -> str | None:
-    """Return what is wrong with a safetensors file, in words, or None: only its header is read.
+    """Return what is wrong with a safetensors file, in words, or None. Only its header is read.
 
-    An interrupted download leaves a file shorter than its header says; one that reserved its space first, zeros.
+    An interrupted download leaves a file that is shorter than its header states, or one with zeros.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -121,7 +121,7 @@ def damaged(files: Sequence[Path]) -> str | None:
 
 
 def missing_weights(folder: Path) -> str | None:
-    """Return what the safetensors weights of a model's folder lack, in words, or None."""
+    """Return what is missing in the safetensors weights of a model's folder, in words, or None."""
     for index in sorted(folder.glob("*.safetensors.index*.json")):
         try:
             shards = read_index(index, "")

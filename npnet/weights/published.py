@@ -1,4 +1,4 @@
-"""Small files that were published at an address: fetched once, compared with their SHA-256, kept in the hub's cache."""
+"""Small published files: downloaded once, checked by their SHA-256, and kept in the hub's cache."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def published_file(url: str, sha256: str | None, room: str, field: str, hint: st
         sha256: of the file; None where it is not known. A fetched file must have it.
         room: folder of the cache.
         field: for the error line.
-        hint: how to do without the address, for the error line.
+        hint: how to work without the address, for the error line.
 
     Raises:
-        FieldError: it cannot be fetched, fetching is turned off (``HF_HUB_OFFLINE=1``), or it is another file by now.
+        FieldError: it cannot be downloaded, downloads are off (``HF_HUB_OFFLINE=1``), or the file has changed.
     """
-    # the address in the name of the folder keeps apart two files of the same name
+    # the address is part of the folder's name, because two files can have the same name
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     place = Path(huggingface_hub.cached_assets_path("npnet", room, digest)) / Path(urlsplit(url).path).name
     if not (place.is_file() and _is_right(place.read_bytes(), sha256)):

@@ -1,7 +1,7 @@
-"""A local path or a hub id: one rule, one check before anything is loaded, and one way to get a file.
+"""Sources of weights: local paths and hub ids, with one check before loading and one way to get a file.
 
-A source is a path on this machine, or ``owner/name`` of the hub; some fields take ``owner/name/folder/FILE`` too. What
-exists here is local, whatever it is called.
+A source is a path on this machine, or ``owner/name`` of the hub; some fields take ``owner/name/folder/FILE`` too. A
+path that exists on this machine is local, whatever its name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def is_hub_id(source: str) -> bool:
 
 
 def split_hub_path(source: str) -> tuple[str, str | None, str | None]:
-    """Split ``owner/name/folder/FILE`` into the repository, its folder and its file, which ends like weights do."""
+    """Split ``owner/name/folder/FILE`` into the repository, its folder, and its file of weights."""
     words = source.split("/")
     file = words.pop() if words[-1].endswith(WEIGHT_SUFFIXES) else None
     return "/".join(words[:2]), "/".join(words[2:]) or None, file
@@ -43,7 +43,7 @@ def split_hub_path(source: str) -> tuple[str, str | None, str | None]:
 def check_source(
     source: str | None, field: str, files: Sequence[str] = (), hint: str = "", revision: str | None = None
 ) -> None:
-    """Refuse a source that cannot be loaded, as far as this machine can tell.
+    """Refuse a source that cannot be loaded, as far as this is known without a download.
 
     Args:
         source: a local path or ``owner/name``.
@@ -118,7 +118,7 @@ def find(source: str, names: Sequence[str], field: str, revision: str | None = N
 
 
 def fetch(source: str, names: Sequence[str], field: str, revision: str | None = None) -> Path:
-    """Return what ``find`` finds.
+    """Return the file that ``find`` finds.
 
     Raises:
         FieldError: there is none of ``names``, or see ``find``.
@@ -159,7 +159,7 @@ def read_config(
 
 @contextmanager
 def from_hub(source: str, field: str) -> Iterator[None]:
-    """Turn what the hub's client raises, errors of several libraries, into one line.
+    """Turn errors of the hub's client, which come from several libraries, into one line.
 
     Raises:
         FieldError: says what is wrong with the source.

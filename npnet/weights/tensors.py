@@ -1,8 +1,7 @@
-"""Tensors from files: every key accounted for, and no pickled code executed.
+"""Tensors from files: every key must match, and no pickled code is executed.
 
-A model is built without memory (meta device) and then takes the file's own tensors, so there are no random weights that
-a missing key could leave behind. Files are safetensors, or PyTorch files of plain tensors read with
-``weights_only=True``.
+A model is built without memory (meta device) and then gets the tensors of the file. So a missing key cannot leave
+random weights. Files are safetensors, or PyTorch files of plain tensors read with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ def read_tensors(path: Path, field: str) -> dict[str, Tensor]:
 
 
 def check_archive(path: Path) -> None:
-    """Compare the checksum that a PyTorch file has for each of its records; PyTorch itself reads past a flipped bit.
+    """Compare the checksums of a PyTorch file's records; PyTorch itself does not notice a flipped bit.
 
-    A file of the form before PyTorch 1.6 has none, and neither has one that was saved without (all are 0).
+    Files from before PyTorch 1.6, and files saved without checksums (all are 0), are not compared.
 
     Raises:
         ValueError: names the record.
@@ -77,9 +76,9 @@ def check_archive(path: Path) -> None:
 
 
 def load_values(path: Path) -> Any:
-    """Return what ``torch.save`` wrote, on the CPU: tensors and plain values, the checksums compared.
+    """Return what ``torch.save`` wrote, on the CPU: tensors and plain values, with checked checksums.
 
-    Torch's own words advise to execute what is pickled, so they are not passed on.
+    Torch's own messages advise to execute pickled code, so they are not shown.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -141,7 +140,7 @@ def load_strict(
         field: for the error line.
         source: what the field holds.
         dtype: floating tensors become this; None keeps the file's.
-        ignored: patterns of keys that carry nothing (see ``LEGACY_BUFFERS``) and may be there or not.
+        ignored: patterns of keys without content (see ``LEGACY_BUFFERS``), which may be missing.
 
     Raises:
         FieldError: a key is missing or too many, or has another shape or kind of number.
@@ -179,6 +178,6 @@ def mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str |
 
 
 def require_loaded(module: nn.Module) -> None:
-    """Check that nothing was left without values; a bug of ours where something was."""
+    """Check that every weight has values; if not, this is a bug."""
     empty = [name for name, value in [*module.named_parameters(), *module.named_buffers()] if value.is_meta]
     assert not empty, f"left without values: {empty[:5]}"

@@ -1,4 +1,4 @@
-"""Tokenizers of transformers, which returns one that knows no word where its files are missing: refused here."""
+"""Load tokenizers of transformers; one without a vocabulary, as for missing files, is refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_tokenizer(source: str, field: str, revision: str | None = None) -> Any:
 
 
 def check_vocabulary(tokenizer: Any, field: str, source: object, name: str = "the tokenizer") -> None:
-    """Refuse a tokenizer that knows nothing but its marks.
+    """Refuse a tokenizer that knows only its marks.
 
     Raises:
         FieldError: says which one has an empty vocabulary.

@@ -1,4 +1,4 @@
-"""Weights written whole or not at all, readable to whom the umask allows."""
+"""Write weights whole or not at all, with the permissions of the umask."""
 
 from __future__ import annotations
 

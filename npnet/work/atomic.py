@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all.
+"""Files are written whole or not at all.
 
-Everything is written under a temporary name in the same folder, flushed to the disk, and renamed. A killed run leaves
-at most temporary files, which ``remove_leftovers`` (called by ``lock.hold``) takes away on the next start.
+A file is written under a temporary name in the same folder, flushed to the disk, and renamed. A killed run leaves at
+most temporary files, which ``remove_leftovers`` (called by ``lock.hold``) removes at the next start.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AtomicFile:
 
     Args:
         path: its name.
-        durable: wait until it is on the disk. False: a power cut may leave it empty, under its name.
+        durable: wait until the file is on the disk. If False, a power cut may leave an empty file.
 
     Attributes:
         num_bytes: bytes written so far.
@@ -36,7 +36,7 @@ class AtomicFile:
     def __init__(self, path: Path, durable: bool = True) -> None:
         refuse_address(path)
         self.path, self.durable = Path(path), durable
-        # host and process keep apart two that compute the same file for a moment (a killed run's last breath)
+        # host and process tell two writers of the same file apart (a killed run may still be ending)
         writer = f"{socket.gethostname()}-{os.getpid()}"
         self._temporary = self.path.with_name(f".{self.path.name}.{writer}{TEMPORARY_SUFFIX}")
         self._hash = hashlib.sha256()
@@ -60,7 +60,7 @@ class AtomicFile:
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
-        if self._file is None:  # a tar stream that is collected after an error still wants to write its end
+        if self._file is None:  # a tar stream that is deleted after an error still writes its end
             return len(data)
         try:
             with writing(self.path):
@@ -73,7 +73,7 @@ class AtomicFile:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: what is written reaches the disk at the end. For writers that ask for it."""
+        """Do nothing: the file is flushed at the end. Some writers call this."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -120,7 +120,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_new(path: Path, key: str) -> None:
-    """Refuse a file that is there already or has no folder; ``key`` is the setting that named it, for the error.
+    """Refuse a file that exists or has no folder; ``key`` is the setting that names it, for the error.
 
     Raises:
         UserError: says which.
@@ -132,10 +132,10 @@ def check_new(path: Path, key: str) -> None:
 
 
 def make_folder(folder: Path, key: str = "") -> None:
-    """Create ``folder`` and its parents where they are missing; ``key`` is the setting that named it, for the error.
+    """Create ``folder`` and its parents; ``key`` is the setting that names it, for the error.
 
     Raises:
-        UserError: a file is in its place, or it cannot be made.
+        UserError: a file has this name, or the folder cannot be created.
     """
     name = f"{key}={folder}" if key else str(folder)
     refuse_address(folder, key)

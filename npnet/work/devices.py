@@ -1,4 +1,4 @@
-"""The device that a user names, checked; only here is torch asked what this machine has."""
+"""Checks of a device that a user names; only this module asks torch which devices exist."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def check_accelerator(name: str) -> None:
-    """Refuse an accelerator of Lightning's that is not here; it says so only once a trainer is built.
+    """Refuse an accelerator that this machine lacks; Lightning says so only when it builds a trainer.
 
     Raises:
         FieldError: names it.

@@ -1,4 +1,4 @@
-"""Where a command writes: a folder of this machine's file systems."""
+"""The output folder of a command, which must be on a local file system."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _nearest(value: Any) -> Path:
 
 
 def require_outside(output_dir: Path, source: Path) -> None:
-    """Refuse to write into a folder that is only read.
+    """Refuse to write into a folder that is an input.
 
     Raises:
         FieldError: of ``output_dir``.

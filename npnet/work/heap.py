@@ -1,4 +1,4 @@
-"""What becomes of memory that was freed, where the C library is glibc; elsewhere nothing happens here."""
+"""The handling of freed memory by glibc; with other C libraries, nothing happens here."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed() -> None:
-    """Keep what an operator freed for the next one: handing it back and forth is a seventh of the time of sampling."""
+    """Keep memory that an operator freed for the next one; returning it takes a seventh of the time of sampling."""
     _call("mallopt", MMAP_THRESHOLD, 1 << 26)
     _call("mallopt", TRIM_THRESHOLD, 1 << 30)
 
 
 def give_back() -> None:
-    """Give the system what is free now."""
+    """Return free memory to the system."""
     _call("malloc_trim", 0)
 
 

@@ -1,4 +1,4 @@
-"""A job's chunks: what a job is, who computes it, and which of its chunks an engine is given to compute.
+"""Jobs, their chunks and workers, and the choice of the chunks to compute.
 
 An *engine* computes chunks: ``processes.Processes`` on this machine, ``ray_actors.RayActors`` on many.
 """
@@ -20,7 +20,7 @@ from npnet.work.share import WHOLE, ArrayWorker, Share
 
 @dataclass(frozen=True)
 class Advance:
-    """What was done since the last advance: ``done`` samples, and named ``values``, which are added up."""
+    """Progress since the last advance: ``done`` samples, and named ``values``, which are added up."""
 
     done: int
     values: dict[str, float] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Job(Protocol):
     num_chunks: int
 
     def is_done(self, chunk: int) -> bool:
-        """Say whether the chunk's done-marker is there."""
+        """Say whether the chunk's done-marker exists."""
         ...
 
     def num_samples(self, chunk: int) -> int:
@@ -40,17 +40,17 @@ class Job(Protocol):
         ...
 
     def setup(self, worker: int, device: str) -> None:
-        """Load what computing needs; called once in each worker's process. ``device`` is ``cpu`` or ``cuda:N``."""
+        """Load what the computation needs, once in each worker's process. ``device`` is ``cpu`` or ``cuda:N``."""
         ...
 
     def run(self, chunk: int, advance: Callable[[Advance], None]) -> None:
-        """Compute the chunk and write its files atomically, the done-marker last; tell ``advance`` along the way."""
+        """Compute the chunk and write its files atomically, the done-marker last; report to ``advance`` on the way."""
         ...
 
 
 @dataclass(frozen=True)
 class Engine(Description):
-    """Where chunks are computed: a node of ``conf/engine``."""
+    """The place where chunks are computed: a YAML of ``conf/engine``."""
 
     compute: ClassVar[str]
     """The place of what computes, ``"module:function"``: it is given the engine, and then what ``run`` is given."""
@@ -61,8 +61,8 @@ class Engine(Description):
         """Compute ``chunks`` with one worker for each number in ``workers``, each as ``numerics`` says.
 
         Raises:
-            UserError: a worker met a user's mistake.
-            WorkerError: a worker failed otherwise, or was lost for good.
+            UserError: a worker found a mistake of the user.
+            WorkerError: a worker failed for another reason, or was lost.
         """
         imported(self.compute)(self, job, chunks, workers, numerics, progress)
 
@@ -77,13 +77,13 @@ class WorkerLost(WorkerError, MachineError):
 
 @dataclass(frozen=True)
 class Workers:
-    """Who computes a job.
+    """The workers of a job.
 
     Attributes:
         engine: where.
-        share: which chunks are ours; the others are neither computed nor looked at.
-        count: how many compute at the same time. Worker w of share i has the number i * count + w, which decides its
-            GPU where there are several.
+        share: the chunks of this command; the others are ignored.
+        count: number of workers at the same time. Worker w of share i has the number i * count + w, which decides its
+            GPU.
         numerics: of each.
     """
 
@@ -127,11 +127,11 @@ def run_job(job: Job, workers: Workers, *, title: str, describe: Callable[[dict[
     Args:
         job: see ``Job``.
         workers: compute them.
-        title: what the progress bar says in front.
+        title: the start of the progress line.
         describe: makes the bar's text from the summed values of the advances (``kept 61 %``).
 
     Returns:
-        How many chunks were computed now; 0 where all were done before.
+        The number of chunks computed now; 0 where all were done before.
 
     Raises:
         UserError, WorkerError: see ``Engine.run``.

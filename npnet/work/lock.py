@@ -1,8 +1,9 @@
-"""Who works in a folder: one run, or the workers of one job array.
+"""Locks on a folder, for one run or for the workers of one job array.
 
-The locks are the kernel's (``flock``): they end with their holder, however that dies, and a file that stays behind
-means nothing. ``.run-0-of-1.lock`` is held as long as a run works, ``.run-2-of-8.lock`` by that worker of a job array;
-the text inside says who (host, process, start). ``.lock`` is held for a moment by whoever starts or ends.
+The locks are those of the kernel (``flock``). They end with their process, however it dies, and a lock file that
+remains has no effect. A run holds ``.run-0-of-1.lock`` while it works; a worker of a job array holds its own, such as
+``.run-2-of-8.lock``. The text in the file names host, process and start. ``.lock`` is held for a moment at every start
+and end.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ GUARD_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Holder:
-    """A run that is at work in a folder.
+    """A run that works in a folder.
 
     Attributes:
         share: which chunks it computes.
-        who: host, process and start, as it wrote them; empty where it could not (a full disk).
+        who: host, process and start, as written by the run; empty if it could not write (a full disk).
     """
 
     share: Share
@@ -47,9 +48,9 @@ class Holder:
 def hold(
     output_dir: Path, asked: Mapping[str, Any] | None = None, share: Share = WHOLE, folders: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Make ``output_dir``, hold ``share`` of its work for this process, and check that it was made for this request.
+    """Create ``output_dir``, lock ``share`` of its work, and check that the folder belongs to this request.
 
-    Whoever finds nobody else at work, at its start or its end, removes what killed runs left half-written.
+    If no other run works in the folder, at the start or the end, temporary files of killed runs are removed.
 
     Args:
         output_dir: the folder.
@@ -70,7 +71,7 @@ def hold(
         if not others:
             _clear(output_dir, folders)
         if asked is not None:
-            # a run beside this one may not have a result yet, but it has its request
+            # another run may not have a result yet, but it has its request
             request.claim(output_dir, asked, replace=not others)
         file = _take(path, output_dir)
     try:
@@ -85,7 +86,7 @@ def hold(
 
 
 def active(output_dir: Path) -> list[Holder]:
-    """Return the runs that are at work in ``output_dir`` now; needs no right to write there."""
+    """Return the runs that work in ``output_dir`` now; needs no right to write there."""
     found = []
     for path in sorted(Path(output_dir).glob(".run-*-of-*.lock")):
         match = re.fullmatch(r"\.run-(\d+)-of-(\d+)\.lock", path.name)
@@ -128,7 +129,7 @@ def _guard(output_dir: Path) -> Iterator[None]:
 
 def _take(path: Path, output_dir: Path) -> BinaryIO:
     file = _open(path)
-    while not _lock(file, output_dir):  # held by nobody but, for an instant, by someone who looks: see _is_free
+    while not _lock(file, output_dir):  # free, but for an instant held by a check: see _is_free
         time.sleep(0.02)
     who = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S%z")}
     with suppress(OSError):  # a full disk; it is for people only

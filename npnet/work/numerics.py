@@ -1,4 +1,4 @@
-"""What decides the last bits: the keys ``threads_per_worker``, ``float32_matmul_precision`` and ``cudnn_tf32``."""
+"""The keys that decide rounding: ``threads_per_worker``, ``float32_matmul_precision`` and ``cudnn_tf32``."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class Numerics(Description):
 
 
 def is_usual(key: str, value: Any) -> bool:
-    """Say whether a key of a configuration is one of ``USUAL``, and as it is there: requests leave it out."""
+    """Say whether a key has its usual value from ``USUAL``; requests then leave it out."""
     return key in USUAL and value == USUAL[key]

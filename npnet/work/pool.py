@@ -1,6 +1,6 @@
-"""The workers of ``engine=processes``: processes of this machine, each with a GPU of its own where there are as many.
+"""The workers of ``engine=processes``: processes on this machine, each with its own GPU if there are enough.
 
-One worker computes in this process. A worker that fails or dies ends the run; what is finished stays.
+A single worker runs in this process. A worker that fails or dies ends the run; finished chunks stay.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _run_here(
 
 # --- several processes ------------------------------------------------------------------------------------------------
 #
-# Each worker has a pipe of its own, because a shared queue can stay locked when one of its users is killed.
+# Each worker has its own pipe, because a shared queue can stay locked when one of its users is killed.
 # Worker -> parent: ("advance", Advance), ("idle", None), ("user error", message), ("error", traceback).
 # Parent -> worker: a chunk number, or None for the end.
 
@@ -130,7 +130,7 @@ def _worker(job: Job, number: int, device: str, numerics: Numerics, connection: 
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent is gone, so that a killed run leaves nobody writing into the folder."""
+    """End this worker when its parent has died, so that no process of a killed run writes into the folder."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""``engine=processes``: the workers are processes of this machine, each with its own GPU where there are as many."""
+"""``engine=processes``: the workers are processes on this machine, each with its own GPU if there are enough."""
 
 from __future__ import annotations
 

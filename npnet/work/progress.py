@@ -1,4 +1,4 @@
-"""How far a job is: a bar on a terminal, a plain line now and then elsewhere."""
+"""The progress of a job: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Progress:
     """Count, rate, remaining time and a text made from the summed values of the advances.
 
     The bar is drawn on standard error when that is a terminal. Otherwise plain lines go to the log, which a command
-    prints to standard output, so that standard error holds errors alone.
+    prints to standard output, so that standard error has only errors.
 
     Args:
         title: what is being done.
-        describe: makes the text from the summed values; called once there are some.
+        describe: makes the text from the summed values, when there are some.
         finished: samples that earlier runs computed; they count, but not towards the rate.
         total: all samples.
     """
@@ -49,7 +49,7 @@ class Progress:
         self._task: Any = None
 
     def begin(self) -> None:
-        """Start the clock of the rate: loading models is over. Later calls change nothing."""
+        """Start the clock of the rate, after the models are loaded. Later calls have no effect."""
         if not self._begun:
             self._begun, self._started = True, time.monotonic()
 
@@ -76,7 +76,7 @@ class Progress:
         self.tick()
 
     def say(self, line: str) -> None:
-        """Print a line that stays, above the bar where there is one."""
+        """Print a line that stays, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(visible(line))
         else:

@@ -1,4 +1,4 @@
-"""A GPU without a GPU: what a computation costs, counted on tensors that carry shape, dtype and device, and no numbers.
+"""Count the cost of a computation on fake GPU tensors, which have shape, dtype and device but no numbers.
 
 ``FakeTensorMode`` gives tensors on ``cuda:0`` without a driver. A mode beneath it sees every operation: FLOPs by the
 formulas of ``torch.utils.flop_counter``, launches, and the bytes of all storages that are alive. Attention takes the
