@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import diffusers
@@ -202,16 +203,6 @@ def sd_pipeline(prediction_type: str = "epsilon", **changed: Any) -> diffusers.S
         feature_extractor=None,
         requires_safety_checker=False,
     )
-
-
-def controlnet_pipeline() -> diffusers.StableDiffusionXLControlNetPipeline:
-    parts = sdxl_parts()
-    controlnet = diffusers.ControlNetModel.from_unet(
-        parts["unet"], conditioning_channels=3, conditioning_embedding_out_channels=(4, 8, 8, 8)
-    )
-    for block in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
-        torch.nn.init.normal_(block.weight, std=0.2)  # published ones start at zero, and would change nothing
-    return diffusers.StableDiffusionXLControlNetPipeline(**parts, controlnet=controlnet, add_watermarker=False)
 
 
 def hunyuan_pipeline() -> diffusers.HunyuanDiTPipeline:
@@ -452,6 +443,40 @@ def wan_pipeline() -> diffusers.WanPipeline:
     )
 
 
+def controlnet_pipeline(name: str = "sdxl") -> Any:
+    """The pipeline of a family with a ControlNet, whose last layers are not zeros as those of an untrained one are."""
+    plain = PIPELINES[name]()
+    parts = dict(plain.components)
+    denoiser = parts.get("unet") or parts["transformer"]
+    if name in ("sd", "sdxl"):
+        hints = {"conditioning_channels": 3, "conditioning_embedding_out_channels": (4, 8, 8, 8)}
+        controlnet = diffusers.ControlNetModel.from_unet(denoiser, **hints)
+    elif name == "sd3":
+        options: dict[str, Any] = {"num_layers": 1, "num_extra_conditioning_channels": 0}
+        controlnet = diffusers.SD3ControlNetModel.from_transformer(
+            denoiser, load_weights_from_transformer=False, **options
+        )
+    elif name == "hunyuan":  # it has no layers: a transformer of two has no place for them
+        controlnet = diffusers.HunyuanDiT2DControlNetModel.from_transformer(
+            denoiser, transformer_num_layers=2, load_weights_from_transformer=False
+        )
+    elif name == "z_image":
+        size = {"dim": 32, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "control_in_dim": 4}
+        controlnet = diffusers.ZImageControlNetModel([0], [0], add_control_noise_refiner=None, **size)
+    else:
+        kind = {"flux": diffusers.FluxControlNetModel, "qwen_image": diffusers.QwenImageControlNetModel}[name]
+        heads = {"attention_head_dim": 16, "num_attention_heads": 2}
+        layers = {"num_layers": 1, **({"num_single_layers": 1} if name == "flux" else {})}
+        controlnet = kind.from_transformer(denoiser, **layers, **heads)
+    for key, weight in controlnet.named_parameters():
+        if re.search(r"controlnet_.*block", key):
+            torch.nn.init.normal_(weight, std=0.2)
+    if name in ("sd", "hunyuan"):
+        parts["requires_safety_checker"] = False
+    kind = getattr(diffusers, type(plain).__name__.replace("Pipeline", "ControlNetPipeline"))
+    return kind(**parts, controlnet=controlnet)
+
+
 def family(name: str, **changed: Any) -> backbones.Backbone:
     """A tiny backbone by name, at 64 x 96 pixels; ``changed``: keys of its constructor."""
     size = {"height": 64, "width": 96, "device": "cpu", **changed}
@@ -512,3 +537,17 @@ FAMILIES = (
     "sana_sprint",
     "wan",
 )
+
+
+PIPELINES = {
+    "sd": sd_pipeline,
+    "sdxl": sdxl_pipeline,
+    "hunyuan": hunyuan_pipeline,
+    "sd3": sd3_pipeline,
+    "flux": flux_pipeline,
+    "flux2": lambda: flux2_klein_pipeline(is_distilled=False),
+    "z_image": z_image_pipeline,
+    "qwen_image": qwen_image_pipeline,
+    "sana": sana_sprint_pipeline,
+    "wan": wan_pipeline,
+}

@@ -14,12 +14,13 @@ from torch import Tensor
 from npnet import seeding
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import UserError
-from npnet.pipelines.families import as_backbone, family_of, packed, unpacked
+from npnet.pipelines.families import as_backbone, family_of, packed, sampling_of, unpacked
 from npnet.pipelines.prompts import calls_of, overheard
 from npnet.records import Conditioning
 
-Improve = Callable[[Any, Tensor, Conditioning, LoadedBackbone, Sequence[int]], Tensor]
-"""Given the pipeline, its noise ``(B, C, *grid)``, the prompts, the backbone and seeds, returns better noise."""
+Improve = Callable[[Any, Tensor, Conditioning, LoadedBackbone, Sequence[int], Mapping[str, Any]], Tensor]
+"""Given the pipeline, its noise ``(B, C, *grid)``, the prompts, the backbone, seeds and ``sampling_of`` its call,
+returns better noise."""
 REPLACED = ("encode_prompt", "prepare_latents")
 
 
@@ -82,7 +83,8 @@ class Attached:
         if not calls:  # Z-Image's pipeline does not encode where it is given embeddings
             calls = calls_of(family_of(self.pipe), self._given.get("prompt"), self._given)
         conditioning = overheard(backbone, calls, len(noise))
-        better = self.improve(self.pipe, noise, conditioning, backbone, seeds_of(asked.get("generator"), noise))
+        seeds, call = seeds_of(asked.get("generator"), noise), sampling_of(self.pipe, self._given)
+        better = self.improve(self.pipe, noise, conditioning, backbone, seeds, call)
         latents = packed(self.pipe, better * scale).to(latents)
         return (latents, *rest) if rest else latents
 
@@ -101,7 +103,9 @@ def told(cls: type, begin: Callable[[Mapping[str, Any]], None]) -> type:
 
     @functools.wraps(cls.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        begin(inspect.signature(cls.__call__).bind(self, *args, **kwargs).arguments)
+        bound = inspect.signature(cls.__call__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        begin(bound.arguments)
         try:
             return cls.__call__(self, *args, **kwargs)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -95,6 +96,20 @@ def default_size(pipe: Any) -> dict[str, int]:
     sides = (side, side) if isinstance(side, int) else tuple(side)[-2:]
     factor = pipe.vae_scale_factor
     return {"height": sides[0] * factor, "width": sides[1] * factor}
+
+
+def sampling_of(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the guidance and the number of steps of a pipeline's call, as the pipeline means them.
+
+    Args:
+        pipe: in the middle of a call.
+        given: the call's arguments, defaults included; none outside a call, where the steps are not known.
+    """
+    scale = pipe.guidance_scale
+    if family_of(pipe) is backbones.QwenImage:  # its guidance_scale is read by distilled weights
+        is_guided = any(given.get(name) is not None for name in ("negative_prompt", "negative_prompt_embeds"))
+        scale = given["true_cfg_scale"] if is_guided else 1.0
+    return {"guidance_scale": scale, "num_inference_steps": given.get("num_inference_steps")}
 
 
 def packed(pipe: Any, noise: Tensor) -> Tensor:

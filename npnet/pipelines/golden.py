@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -149,14 +148,13 @@ class GoldenNoise:
         better = improve(self.load(pipe, backbone, call), backbone, noise, conditioning, seeds)
         return as_argument(pipe, better).to(backbone.device, backbone.dtype)
 
-    def attach(self, pipe: Any, *, num_inference_steps: int | None = None) -> Self:
+    def attach(self, pipe: Any) -> Self:
         """Make a pipeline use golden noise in every call.
 
         If a call has ``latents=``, these are used unchanged.
 
         Args:
             pipe: of diffusers.
-            num_inference_steps: for methods that need it; SD3 and FLUX pipelines draw their noise before they know it.
 
         Returns:
             This object.
@@ -164,7 +162,7 @@ class GoldenNoise:
         Raises:
             UserError: the pipeline is of no known family, or golden noise is attached to it already.
         """
-        self._attached.append(Attached(pipe, partial(self._in_pipeline, num_inference_steps=num_inference_steps)))
+        self._attached.append(Attached(pipe, self._in_pipeline))
         return self
 
     def detach(self) -> None:
@@ -221,8 +219,6 @@ class GoldenNoise:
         conditioning: Conditioning,
         backbone: LoadedBackbone,
         seeds: Sequence[int],
-        num_inference_steps: int | None,
+        call: Mapping[str, Any],
     ) -> Tensor:
-        known = None if backbone.description.kind == "flow" else pipe.scheduler.num_inference_steps
-        call = {"guidance_scale": pipe.guidance_scale, "num_inference_steps": num_inference_steps or known}
         return improve(self.load(pipe, backbone, call), backbone, noise.float(), conditioning, seeds)

@@ -17,18 +17,6 @@ from npnet.pipelines.families import as_argument, as_backbone, family_of, packed
 from npnet.pipelines.prompts import ENCODED
 from tests import tiny
 
-PIPELINES = {
-    "sd": tiny.sd_pipeline,
-    "sdxl": tiny.sdxl_pipeline,
-    "hunyuan": tiny.hunyuan_pipeline,
-    "sd3": tiny.sd3_pipeline,
-    "flux": tiny.flux_pipeline,
-    "flux2": lambda: tiny.flux2_klein_pipeline(is_distilled=False),
-    "z_image": tiny.z_image_pipeline,
-    "qwen_image": tiny.qwen_image_pipeline,
-    "sana": tiny.sana_sprint_pipeline,
-    "wan": tiny.wan_pipeline,
-}
 UNGUIDED = ("flux", "flux2", "sana")
 """Those whose pipelines take no negative prompt."""
 SIZES = {"height": 64, "width": 96}
@@ -46,7 +34,7 @@ class Listening(NoiseNetwork):
         self.gain = nn.Parameter(torch.ones(()))
 
     def forward(self, noise, prompt_embeds=None, pooled_prompt_embeds=None, prompt_mask=None) -> Tensor:
-        said = prompt_embeds.float().mean((1, 2))
+        said = prompt_embeds.float()[..., :5].mean((1, 2))  # the mean of all is zero after a layer norm
         if pooled_prompt_embeds is not None:
             said = said + pooled_prompt_embeds.float().mean(1)
         if prompt_mask is not None:
@@ -66,20 +54,16 @@ def listening(name):
 
 @cache
 def pipeline(name):
-    pipe = PIPELINES[name]()
+    return ready(tiny.PIPELINES[name](), name)
+
+
+def ready(pipe, name):
     pipe.set_progress_bar_config(disable=True)
     if name == "hunyuan":  # its own scheduler draws noise at every step
         pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.eval()  # as a pipeline that was loaded is
-    return pipe
-
-
-@cache
-def controlled():
-    pipe = tiny.controlnet_pipeline()
-    pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
@@ -97,12 +81,18 @@ def arguments(name):
     )
     frames = {"num_frames": 9} if name == "wan" else {}
     binning = {"use_resolution_binning": False} if name in ("hunyuan", "sana") else {}
-    guidance = {"true_cfg_scale": GUIDANCE, "negative_prompt": " "} if name == "qwen_image" else {}
+    guidance = {}
+    if name == "qwen_image":  # its guidance_scale is of distilled models, which are not published
+        guidance = {"guidance_scale": None, "true_cfg_scale": GUIDANCE, "negative_prompt": " "}
     if name == "z_image":  # its pipeline counts one less
         guidance = {"guidance_scale": GUIDANCE - 1}
     # more than one step draws noise
     single = {"num_inference_steps": 1, "intermediate_timesteps": None} if name == "sana" else {}
     return {**found, **lengths, **frames, **binning, **guidance, **single}
+
+
+def guiding(name):
+    return "true_cfg_scale" if name == "qwen_image" else "guidance_scale"
 
 
 def sizes(name):
@@ -116,7 +106,7 @@ def drawn(pipe, name, prompt, **more):
     return result[0] if isinstance(result[0], Tensor) else result.images
 
 
-@pytest.fixture(params=PIPELINES)
+@pytest.fixture(params=tiny.PIPELINES)
 def name(request):
     return request.param
 
@@ -136,7 +126,7 @@ def test_called_and_attached_give_the_same_picture(name, attached):
     plain = drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3))
     attached.attach(pipe)
     assert torch.equal(drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3)), called)
-    assert not torch.equal(plain, called)
+    assert not torch.allclose(plain, called, atol=1e-3)
     attached.detach()
     assert torch.equal(drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3)), plain)
 
@@ -189,10 +179,10 @@ def test_a_search_of_the_model_gives_the_same_called_and_attached(name):
     if name in ("flux", "sana"):
         pytest.skip("no unconditional branch")
     pipe, prompt = pipeline(name), "a red fox"
-    keys = {key: arguments(name)[key] for key in ("guidance_scale", "num_inference_steps")}
+    keys = {"guidance_scale": arguments(name)[guiding(name)], "num_inference_steps": STEPS}
     golden = GoldenNoise(method="inversion")
     called = drawn(pipe, name, prompt, latents=golden(pipe, prompt, seed=3, **keys, **sizes(name)))
-    golden.attach(pipe, num_inference_steps=STEPS)
+    golden.attach(pipe)
     try:
         made = drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3))
     finally:
@@ -205,14 +195,14 @@ def test_guidance_of_one_and_below_is_none_as_the_pipeline_reads_it(name):
     if name in ("flux", "sana"):
         pytest.skip("no unconditional branch: the number is what the network reads")
     none = 0.0 if name == "z_image" else 1.0  # its pipeline counts one less
-    pipe, prompt, call = pipeline(name), "a red fox", {**arguments(name), "guidance_scale": none - 1}
+    pipe, prompt, call = pipeline(name), "a red fox", {**arguments(name), guiding(name): none - 1}
     golden = GoldenNoise(method="inversion")
     keys = {"num_inference_steps": STEPS, **sizes(name)}
     off, one, two = (golden(pipe, prompt, seed=3, guidance_scale=none + more, **keys) for more in (-1, 0, 1))
     assert torch.equal(off, one)
     assert not torch.equal(off, two)
     called = pipe(prompt=prompt, latents=off, **call)[0]
-    golden.attach(pipe, num_inference_steps=STEPS)
+    golden.attach(pipe)
     try:
         made = pipe(prompt=prompt, generator=torch.Generator().manual_seed(3), **call)[0]
     finally:
@@ -241,12 +231,34 @@ def test_a_pipeline_that_says_it_is_distilled_has_no_unconditional_branch():
         assert ("unconditional_branch" in found.capabilities) != is_distilled
 
 
-def test_a_controlnet_draws_from_the_golden_noise_of_its_prompt(attached):
-    pipe, prompt = controlled(), "a red fox"
-    call = {**CALL, "image": torch.rand(1, 3, 64, 96), "output_type": "latent"}
-    called = pipe(prompt, latents=attached(pipe, prompt, seed=3, **SIZES), **call).images
+CONTROLNETS = ("sd", "sdxl", "sd3", "flux", "hunyuan", "z_image", "qwen_image")
+
+
+@pytest.mark.parametrize("name", CONTROLNETS)
+def test_a_controlnet_draws_from_the_golden_noise_of_its_prompt(name, attached):
+    pipe, prompt, source = ready(tiny.controlnet_pipeline(name), name), "a red fox", []
+    hint = {"num_inference_steps": 2, "image" if name in ("sd", "sdxl") else "control_image": torch.rand(1, 3, 64, 96)}
+
+    def draw(**more):
+        torch.manual_seed(0)  # some encode the hint with a draw of their own
+        return drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3), **hint, **more)
+
+    prepare = pipe.prepare_latents
+    pipe.prepare_latents = lambda *args, **keys: source.append(prepare(*args, **keys)) or source[-1]
+    plain = draw()
+    del pipe.prepare_latents
+    backbone = as_backbone(pipe, **sizes(name))
+    # FLUX and Qwen-Image take the generator for the hint first
+    noise = source[0][0] if isinstance(source[0], tuple) else source[0]
+    said = backbone.encode([prompt])
+    given = said.prompt_embeds, said.pooled_prompt_embeds, said.prompt_mask
+    better = attached.network(unpacked(pipe, noise, backbone.latent_shape()), *given)
+    if name not in ("flux", "qwen_image"):
+        assert torch.allclose(better, attached(pipe, prompt, seed=3, **sizes(name)), atol=1e-5)
+    called = draw(latents=as_argument(pipe, better))
+    assert not torch.allclose(called, plain, atol=1e-3)
     attached.attach(pipe)
-    assert torch.equal(pipe(prompt, generator=torch.Generator().manual_seed(3), **call).images, called)
+    assert torch.allclose(draw(), called, atol=1e-5)
 
 
 def test_a_search_with_a_metric_returns_the_noise_of_the_best_picture():
@@ -277,14 +289,16 @@ def test_the_shipped_network_serves_the_built_in_pipeline_in_the_dtype_that_is_a
     assert 0.05 < change < 1
 
 
-def test_a_lora_and_offloading_work_as_they_did(attached):
-    pipe, prompt = tiny.sdxl_pipeline(), "a red fox"
-    pipe.set_progress_bar_config(disable=True)
-    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
-    called = drawn(pipe, "sdxl", prompt, latents=attached(pipe, prompt, seed=3, **SIZES))
+def test_a_lora_and_offloading_work_as_they_did(name, attached):
+    pipe, prompt = ready(tiny.PIPELINES[name](), name), "a red fox"
+    if name != "hunyuan":  # diffusers has no LoRA for it
+        module = getattr(pipe, family_of(pipe).layout.denoiser)
+        module.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+    called = drawn(pipe, name, prompt, latents=attached(pipe, prompt, seed=3, **sizes(name)))
     pipe.enable_model_cpu_offload(device="cpu")
     attached.attach(pipe)
-    assert torch.equal(drawn(pipe, "sdxl", prompt, generator=torch.Generator().manual_seed(3)), called)
+    made = drawn(pipe, name, prompt, generator=torch.Generator().manual_seed(3))
+    assert torch.allclose(made, called, atol=1e-5)
 
 
 def test_latents_that_are_given_stay_as_they_are(attached):
@@ -358,7 +372,10 @@ def test_embeddings_without_a_negative_prompt_are_guided_by_the_empty_one(monkey
             "2 or more",
         ),
         (lambda: GoldenNoise(method="best_of_n")(pipeline("sd"), "a", **CALL), "give one, GoldenNoise"),
-        (lambda: GoldenNoise(method="inversion")(controlled(), "a", **CALL), "evaluates the denoiser by itself"),
+        (
+            lambda: GoldenNoise(method="inversion")(tiny.controlnet_pipeline("sd"), "a", **CALL),
+            "evaluates the denoiser by itself",
+        ),
         (lambda: GoldenNoise(method="best_of_n", metric="hps"), "metric=hps"),
         (lambda: GoldenNoise(Listening())(nn.Identity(), "a"), "Identity: no text-to-image pipeline"),
         (lambda: GoldenNoise(Listening())(pipeline("sd"), "a", height=60), "height=60"),
