@@ -61,7 +61,7 @@ QUESTION_LETTERS = 2590
 HALF = {"hpsv3": torch.bfloat16, "mps": torch.float16, "vqascore": torch.bfloat16}
 """Whose weights are half on a GPU."""
 NOTHING = Part(0, dict.fromkeys(KINDS, 0), 0, 0, 0, 0)
-MODULES = ("clip", "aes", "hpsv2", "imagereward", "mps", "clip_flant5", "vqascore", "hpsv3")
+MODULES = ("clip", "aes", "hpsv2", "imagereward", "mps", "clip_flant5", "vqascore", "hpsv3", "vlm_judge")
 
 
 class Tokenizer:
@@ -107,6 +107,7 @@ def without_files():
         "read_question": lambda path: "x" * QUESTION_LETTERS + PLACE + REWARD,
         "is_smoke": lambda *given: False,
         "check_source": lambda *given, **options: None,
+        "ChatServer": mock.MagicMock,
         "fill_mask": lambda model: None,
         "question_ids": lambda tokenizer, question, device: (torch.ones(40, dtype=torch.long, device=device),) * 2,
     }

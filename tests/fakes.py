@@ -153,7 +153,8 @@ class LinearBackbone(Backbone):
         kind: ``variance_preserving`` (SDXL's schedule) or ``flow``.
         delay_seconds: of every evaluation, so that a run can be killed in its middle; the environment variable
             ``FAKE_DELAY_SECONDS`` does the same without being a part of the configuration.
-        path, height, width: accepted and not used, so that ``backbone._target_=tests.fakes.LinearBackbone`` is enough.
+        path, height, width, vae_slicing: accepted and not used, so that
+            ``backbone._target_=tests.fakes.LinearBackbone`` is enough.
         settings, device, dtype: see ``Backbone``.
 
     A prompt that contains "NaN" gives pictures that are not finite.
@@ -166,6 +167,7 @@ class LinearBackbone(Backbone):
     path: str | None = None
     height: int | None = None
     width: int | None = None
+    vae_slicing: bool = False
 
     def schedule(self) -> Schedule:
         return LinearSchedule(self.kind)

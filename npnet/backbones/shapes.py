@@ -23,6 +23,7 @@ class Shapes(PipelineBackbone):
         path: another pipeline directory made by ``npnet build-shapes``; the default is a shipped one.
         height: picture height in pixels, a multiple of 2.
         width: picture width in pixels.
+        vae_slicing: decode one picture at a time. Small pictures decode faster together.
         variant: which of the shipped models, ``a`` or ``b``.
     """
 
@@ -35,6 +36,7 @@ class Shapes(PipelineBackbone):
     _: KW_ONLY
     height: Side2 = 32
     width: Side2 = 32
+    vae_slicing: bool = False
     variant: Literal["a", "b"] = "a"
 
     @property
