@@ -112,7 +112,11 @@ def test_a_shard_cut_short_on_its_way_is_named(folder, address, tmp_path):
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"path": "there"}, "backbone.path=there"), ({"_target_": "npnet.backbones.HunyuanDiT"}, "HunyuanDiT")],
+    [
+        ({"path": "there"}, "backbone.path=there"),
+        ({"lora_scale": 0.5}, "backbone.lora_scale=0.5"),
+        ({"_target_": "npnet.backbones.HunyuanDiT"}, "HunyuanDiT"),
+    ],
 )
 def test_pairs_of_two_backbones_are_refused(folder, tmp_path, changed, named):
     other = write_folder(tmp_path / "other", [6])

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from npnet.data.shards import list_shards
 from npnet.data.stream import PairStream, collate
 from npnet.data.tensors import is_finite
 from npnet.records import NoisePair
-from tests.pairs import write_folder
+from tests.pairs import pair, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +223,23 @@ def test_one_value_that_is_not_finite_is_found_and_huge_ones_are_no_mistake(dtyp
         values = torch.zeros(15, dtype=dtype)
         values[4 : 4 + len(wrong)] = torch.tensor(wrong, dtype=dtype)
         assert not is_finite(values)
+
+
+def test_a_gain_is_the_golden_score_less_the_source_score_of_metrics_that_scored_all():
+    made = [pair("a", number, str(number)) for number in range(2)]
+    scores = ({"m": (0.25, 1.0), "one": (0.0, 1.0)}, {"m": (2.0, 1.5)})
+    batch = collate([replace(one, scores=own) for one, own in zip(made, scores, strict=True)])
+    assert {name: gains.tolist() for name, gains in batch["gains"].items()} == {"m": [0.75, -0.5]}
+
+
+def test_the_metrics_of_the_data_are_those_of_every_shard(tmp_path, monkeypatch):
+    found = [replace(pair("a", 0, "0"), scores=dict.fromkeys(names, (0.0, 1.0))) for names in ("ab", "bc", "abc")]
+    monkeypatch.setattr("npnet.data.found.first_pairs", lambda entries: ((str(i), one) for i, one in enumerate(found)))
+    assert Pairs(str(write_folder(tmp_path, [6]))).find().metrics == ["b"]
+
+
+def test_the_pairs_of_one_prompt_are_drawn_each_by_itself(tmp_path):
+    shards = list_shards(write_folder(tmp_path, [40], num_prompts=1))
+    (entry,) = make_index(shards, 0.0, False, 10)
+    drawn = [place for place, split in enumerate(entry.splits) if split == TRAINING]
+    assert len(drawn) == 10 and drawn != list(range(10))

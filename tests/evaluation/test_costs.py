@@ -77,3 +77,10 @@ def test_workers_without_a_chunk_make_nothing_faster(monkeypatch, tmp_path):
     for workers, chunk_size, used in ((1, 4, 1), (2, 4, 2), (9, 4, 3), (9, 100, 1)):
         given = config(["a", "b", "c"], 4, workers=workers, chunk_size=chunk_size, output_dir=str(tmp_path))
         assert f"by {used}\n" in describe(make_plan(OmegaConf.create(given))) + "\n"
+
+
+@pytest.mark.parametrize(("scores", "right_or_wrong"), [([1.0, 0.0], True), ([1.0, 0.5], False)])
+def test_a_metric_is_right_or_wrong_where_every_score_is(scores, right_or_wrong):
+    plan = SimpleNamespace(samples=[Sample(0, "p", 0)], settings=SimpleNamespace(metric={"a": Close()}))
+    found = Gathered(MethodScores({"a": scores}), noted={"a": [Noted([], False)]}, from_pictures={"a": 0})
+    assert metric_facts(plan, {"standard": found})["a"]["zero_or_one"] is right_or_wrong

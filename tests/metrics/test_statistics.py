@@ -253,3 +253,9 @@ def test_a_pair_that_one_training_seed_lacks_is_missing():
     found = compare(rows[None], others[None], prompts)[0]
     assert (found.count, found.missing) == (len(prompts) - 1, 1)
     assert means(rows[None], prompts)[0].missing == 1
+
+
+def test_a_rate_at_its_end_is_as_sure_as_its_prompts_are_many():
+    prompts = [text for text in "abc" for _ in range(4)]
+    assert means([np.ones(12), np.zeros(12)], prompts)[0].interval == wilson(3, 3)
+    assert means(np.zeros(12), prompts)[0].interval == wilson(0, 3)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
@@ -86,3 +87,12 @@ def test_a_run_that_cannot_be_paired_is_one_line(two, tmp_path, capsys, harm):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
+
+
+def test_several_training_seeds_cost_what_one_costs(two):
+    run = read_run(two[0])
+    (own,), methods = run.lines["redraw"].values(), run.digests["methods"]
+    seeds = {f"redraw-{number}": own for number in range(2)}
+    digests = {**run.digests, "methods": {**methods, **dict.fromkeys(seeds, methods["redraw"])}}
+    found = compare([replace(run, lines={**run.lines, "redraw": seeds}, digests=digests)], 50)
+    assert found["methods"]["redraw"]["cost"] == compare([run], 50)["methods"]["redraw"]["cost"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from npnet.report import plots, sweep, wording
+from npnet.report import diversity, plots, sweep, wording
+from npnet.report.frontier import to_markdown
 
 PAIR = [("redraw", "standard")]
 
@@ -65,3 +66,26 @@ def test_a_searchs_line_is_drawn_on_the_scale_of_its_metric(results, monkeypatch
     place = list(results["methods"]).index("best")
     points = results["methods"]["best"]["trace"]["points"]
     assert list(drawn[0].entries[place].line) == [(p["forwards"], 10.0 * p["mean"]) for p in points]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"), [(0.0004, "< 0.001"), (0.004, "0.004"), (0.0423, "0.042"), (0.5, "0.50"), (None, wording.NONE)]
+)
+def test_a_p_value_is_written_as_it_is(p_value, text):
+    assert wording.p_text(p_value) == text
+
+
+def test_how_near_a_rate_is_known_follows_from_the_prompts(results):
+    results |= {"smoke": True, "num_pairs": 400, "num_prompts": 100}
+    assert "about 10 points" in wording.banner(results)
+
+
+def test_each_measure_of_diversity_stands_in_its_own_column(results):
+    own = results["methods"]["best"]["diversity"]["pixels"]
+    own["distance"] |= {"mean": 0.2, "share": 0.25, "share_interval": [0.2, 0.3]}
+    own["vendi"] |= {"mean": 3.25, "share": 0.5, "share_interval": [0.4, 0.6]}
+    rows = [dict(zip(diversity.heading(results), row, strict=True)) for row in diversity.rows(results)]
+    first, second = [place for place, name in enumerate(diversity.heading(results)) if name.startswith("% of")]
+    row = diversity.rows(results)[next(i for i, row in enumerate(rows) if row["method"] == "best")]
+    assert numbers(row[first]) == [25, 20, 30] and numbers(row[second]) == [50, 40, 60]
+    assert "| 3.25 |" in to_markdown(results, ["target"])

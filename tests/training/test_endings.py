@@ -2,12 +2,15 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from npnet.ending import end
 from npnet.errors import UserError
 from npnet.training.callbacks import FiniteLoss
+from npnet.training.checkpoints import Best, Latest
 from npnet.training.export import Begun, Result, export
 from npnet.training.objective import PairsObjective
 from npnet.training.run import _require_batches
@@ -85,3 +88,32 @@ def test_a_reader_of_pairs_that_was_killed_is_one_line_and_no_traceback(pairs, t
     error = capsys.readouterr().err
     assert caught.value.code == 137 and error.startswith("error: DataLoader worker (pid 7) is killed")
     assert error.count("\n") == 1 and "run the same command to resume" in error
+
+
+def test_a_checkpoint_is_written_between_two_steps_of_the_optimiser_and_not_beside_a_validation():
+    saved = []
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=2,
+        val_check_batch=4,
+        num_training_batches=12,
+        default_root_dir=".",
+        save_checkpoint=lambda path: saved.append(done),
+    )
+    latest = Latest(every_n_train_steps=1)
+    for done in range(1, 13):
+        trainer.global_step = done // 2
+        latest.on_train_batch_end(trainer, None, None, None, done - 1)
+    assert saved == [2, 6, 10]
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("min", [3.0, 2.0, 1.0]), ("max", [3.0, 5.0])])
+def test_the_best_checkpoint_is_that_of_the_smallest_or_the_largest_value(mode, kept):
+    saved = []
+    trainer = SimpleNamespace(
+        default_root_dir=".", callback_metrics={}, save_checkpoint=lambda path: saved.append(value)
+    )
+    best = Best("val/x", mode)
+    for value in (3.0, 2.0, float("nan"), 5.0, 2.0, 1.0, 5.0):
+        trainer.callback_metrics["val/x"] = torch.tensor(value)
+        best._look(trainer)
+    assert saved == kept

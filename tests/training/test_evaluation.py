@@ -118,3 +118,21 @@ def test_the_rate_is_that_of_the_network_over_standard(tmp_path):
     assert values["evaluation/target/mean_difference"] == 1.25
     assert "target (which selected the pairs) wins 75 %" in said
     assert "mean +1.25" in said
+
+
+def test_a_picture_stands_with_its_own_score_and_its_own_prompt(tmp_path, monkeypatch):
+    prompts, steps = PromptList(("a", "b", "c")), {"num_inference_steps": 2, "guidance_scale": 2.0}
+    seeds = {"list": [4, 5]}
+    evaluation = Evaluation(
+        LinearBackbone(), {"target": TargetScorer()}, prompts, str(tmp_path), seeds=seeds, num_pictures=2, **steps
+    )
+    evaluation.check()
+    drawn = []
+    monkeypatch.setattr("npnet.training.evaluation.draw_side_by_side", lambda *given: drawn.extend(given))
+    own = {
+        label: MethodScores({"target": [first + i for i in range(6)]})
+        for label, first in (("npnet", 10), ("standard", 20))
+    }
+    evaluation._draw(tmp_path / "x.png", own)
+    assert drawn[1] == ["a (4)", "b (4)"]
+    assert drawn[3] == {"standard": ["20", "22"], "npnet": ["10", "12"]}

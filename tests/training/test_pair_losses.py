@@ -64,3 +64,15 @@ def test_a_pair_that_gained_nothing_teaches_nothing(sides):
     assert torch.equal(*losses) and losses[0] > 0
     second = NPNetModule(Affine(), Optimisation(), PairsObjective(gain_power=1.0, gain_metric="second"))
     assert second.training_step({**batch, "golden_noise": golden}, 0) != losses[0]
+
+
+def test_with_a_preference_a_rejected_pair_teaches_its_source(sides):
+    source, golden, _ = sides
+    kept = torch.tensor([True, False, True, True, False, False])
+    batch = {"source_noise": source, "golden_noise": golden, "kept": kept, "prompt_embeds": torch.ones(6, 3, 64)}
+    module = NPNetModule(Affine(), Optimisation(), PairsObjective(preference=0.5, preference_scale=2.0))
+    with torch.no_grad():
+        module.network.shift.fill_(0.3)
+        prediction, loss = module(batch), module.training_step(batch, 0)
+    errors = torch.where(kept, squared_error(prediction, golden), squared_error(prediction, source))
+    assert torch.allclose(loss, (errors + 0.5 * preference(prediction, source, golden, kept, 2.0)).mean())
