@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -130,6 +131,11 @@ class NotHuge(Rule):
 def is_whole(value: Any) -> bool:
     """Say whether a value is a whole number of a size that tensors and files can hold: 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number, and no bool."""
+    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 MAX_RUN_SEED = 2**32 - 1

@@ -14,7 +14,6 @@ A refusal is a ``FieldError``: one line that names key, value and what is allowe
 from __future__ import annotations
 
 import inspect
-import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -37,6 +36,7 @@ from npnet.bounds import (
     Seed,
     Share,
     Whole,
+    is_number,
     is_whole,
 )
 from npnet.errors import FieldError, closest, under
@@ -65,7 +65,7 @@ T = TypeVar("T")
 _PLAIN: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", is_whole),
-    float: ("a number", lambda value: is_whole(value) or (isinstance(value, float) and math.isfinite(value))),
+    float: ("a number", is_number),
     str: ("a text (write digits in quotes)", lambda value: isinstance(value, str)),
     type(None): ("null", lambda value: value is None),
 }

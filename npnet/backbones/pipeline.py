@@ -14,7 +14,7 @@ from npnet.backbones.layout import Configs, Facts, Layout, Side8
 from npnet.backbones.schedules import Schedule, VariancePreservingSchedule
 from npnet.backbones.spacing import check_spacing
 from npnet.backbones.traits import CAPABILITIES
-from npnet.bounds import Number
+from npnet.bounds import Number, is_whole
 from npnet.description import imported
 from npnet.errors import FieldError
 from npnet.fields import Count, Name
@@ -172,7 +172,7 @@ class PipelineBackbone(Backbone):
         """
         multiple = facts.vae_factor * self.layout.patch_size
         for name, side in sides.items():
-            if isinstance(side, bool) or not isinstance(side, int) or side < 1 or side % multiple:
+            if not is_whole(side) or side < 1 or side % multiple:
                 raise FieldError(name, side, f"a whole number that is a positive multiple of {multiple} is needed")
             if facts.largest_side is not None and side > facts.largest_side:
                 raise FieldError(name, side, f"this checkpoint has positions for up to {facts.largest_side} pixels")

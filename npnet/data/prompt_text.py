@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from npnet.bounds import MAX_SEED
+from npnet.bounds import MAX_SEED, is_whole
 from npnet.data.json_lines import split_lines
 from npnet.data.tables import read_column
 from npnet.description import imported
@@ -188,6 +188,4 @@ def _seed(value: Any) -> int | None:
         value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED:
-        return value
-    return None
+    return value if is_whole(value) and 0 <= value <= MAX_SEED else None

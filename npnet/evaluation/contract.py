@@ -10,7 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
-from npnet.errors import UserError
+from npnet.errors import FieldError, UserError
+from npnet.fields import checked
 from npnet.untrusted import read_json
 
 FINISHED = "evaluation.json"
@@ -209,21 +210,21 @@ def _fault(kind: Any, value: Any, where: str) -> str | None:
         hints = get_type_hints(kind)
         return _first(_fault(hints[key], value[key], f"{where}.{key}".lstrip(".")) for key in value if key in hints)
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is float:
-        fits = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    elif origin is dict and isinstance(value, dict):
+    if kind is float and value is None:
+        return None
+    if origin is dict and isinstance(value, dict):
         return _first(_fault(arguments[1], item, f"{where}.{key}") for key, item in value.items())
-    elif origin is list and isinstance(value, list):
+    if origin is list and isinstance(value, list):
         if arguments == (float,) and len(value) != INTERVAL:
             return f"{where}: two numbers are needed"
         return _first(_fault(arguments[0], item, where) for item in value)
-    elif origin is UnionType:
-        fits = any(_fault(one, value, where) is None for one in arguments)
-    elif kind is Any:
-        fits = True
-    else:
-        fits = origin is None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    return None if fits else f"{where}: has the wrong type"
+    if origin is UnionType and any(_fault(one, value, where) is None for one in arguments):
+        return None
+    try:
+        checked(kind, value, where)
+    except FieldError:
+        return f"{where}: has the wrong type"
+    return None
 
 
 def _first(faults: Iterable[str | None]) -> str | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from npnet.arguments import asked
+from npnet.bounds import is_number
 from npnet.description import Description
 from npnet.drawing.curves import Series, SeriesPanel, plot_series
 from npnet.ending import end
@@ -160,8 +161,7 @@ def _flatten(node: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 def _rank(value: Any) -> tuple[int, float, str]:
     while isinstance(value, list) and value:
         value = value[0]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if is_number else (1, 0.0, str(value))
+    return (0, float(value), "") if is_number(value) else (1, 0.0, str(value))
 
 
 def _text(value: Any) -> str:

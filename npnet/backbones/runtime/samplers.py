@@ -15,6 +15,7 @@ from torch import Tensor
 from npnet.backbones.runtime.scheduled import Scheduled
 from npnet.backbones.samplers import SAMPLERS, SCM
 from npnet.backbones.schedules import END, Schedule, Step, refused
+from npnet.bounds import is_whole
 from npnet.errors import reworded
 
 
@@ -45,7 +46,7 @@ def make_schedule(name: str, schedule: Schedule, num_inference_steps: int) -> An
     count = scheduler.config.num_train_timesteps
     most = min(count, scheduler.config.get("original_inference_steps", count))  # an LCM's: those it was distilled on
     refusal = f"sampler={name} takes 1 to {most} with this checkpoint"
-    if isinstance(num_inference_steps, bool) or not 1 <= num_inference_steps <= most:
+    if not is_whole(num_inference_steps) or not 1 <= num_inference_steps <= most:
         raise refused(num_inference_steps, refusal)
     refuse = partial(refused, num_inference_steps)
     with reworded((ValueError, IndexError), refuse, f"{refusal}, but not this number: "):

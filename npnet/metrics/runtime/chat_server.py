@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import itertools
 import json
 import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from typing import Any
 
 from PIL.Image import Image
@@ -77,34 +80,31 @@ class ChatServer:
         return UserError(f"the judge at {self.url}: {reason}")
 
     def _reach(self) -> None:
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/models", headers=self._headers)
-        for attempt in range(self._attempts):
-            try:
-                urllib.request.urlopen(request, timeout=self._timeout).close()
-            except urllib.error.HTTPError:
-                return  # not every server lists its models, but one is there
-            except OSError as error:
-                if attempt + 1 == self._attempts:
-                    raise self.refused(f"cannot be reached: {one_line(error)}") from error
-                time.sleep(2.0**attempt)
-            else:
-                return
+        with contextlib.suppress(urllib.error.HTTPError):  # not every server lists its models, but one is there
+            self._fetch("models", busy=())
 
     def _post(self, body: bytes) -> Any:
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, self._headers)
-        for attempt in range(self._attempts):
-            last = attempt + 1 == self._attempts
+        try:
+            return parse_json(self._fetch("chat/completions", body))
+        except urllib.error.HTTPError as error:
+            said = one_line(error.read(300).decode(errors="replace"))
+            raise self.refused(f"HTTP {error.code}: {said}") from error
+        except ValueError as error:
+            raise self.refused(f"the answer is no JSON: {one_line(error)[:100]}") from error
+
+    def _fetch(self, path: str, body: bytes | None = None, busy: Sequence[int] = BUSY) -> bytes:
+        """Return the answer to a request, asked again where the server cannot be reached or is ``busy``."""
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", body, self._headers)
+        for attempt in itertools.count(1):
+            last = attempt == self._attempts
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-                    return parse_json(answer.read())
+                    return answer.read()
             except urllib.error.HTTPError as error:
-                if last or error.code not in BUSY:
-                    said = one_line(error.read(300).decode(errors="replace"))
-                    raise self.refused(f"HTTP {error.code}: {said}") from error
+                if last or error.code not in busy:
+                    raise
             except OSError as error:
                 if last:
                     raise self.refused(f"cannot be reached: {one_line(error)}") from error
-            except ValueError as error:
-                raise self.refused(f"the answer is no JSON: {one_line(error)[:100]}") from error
-            time.sleep(2.0**attempt)
+            time.sleep(2.0 ** (attempt - 1))
         raise AssertionError("an attempt returns or raises")
