@@ -15,7 +15,7 @@ from npnet.data.seeds import Seeds, assign_seeds
 from npnet.demo.command import DemoPlan
 from npnet.engine.methods import MethodScores
 from npnet.errors import FieldError, UserError
-from npnet.generation.pictures import encode_png, load_evaluator
+from npnet.generation.making import encode_png, load_evaluator
 from npnet.metrics.traits import notes
 
 MOST_SEEDS = 16

@@ -92,7 +92,7 @@ class ImagesJob:
         """See ``Job.setup``."""
         self._scorers = load_metrics(self.settings.metric, device)
 
-    def run(self, chunk: int, report: Callable[[Advance], None]) -> None:
+    def run(self, chunk: int, advance: Callable[[Advance], None]) -> None:
         """See ``Job.run``: one cache file, named by what it holds."""
         work = self.chunk(chunk)
         scores: Scores = {key: {} for key in self.keys.values()}
@@ -106,7 +106,7 @@ class ImagesJob:
                     names = [content_key(batch[i][0], self.uses_prompt[label]) for i in new]
                     values = map(_or_null, found.double().cpu().tolist())
                     scores[self.keys[label]] |= dict(zip(names, values, strict=True))
-            report(Advance(len(batch)))
+            advance(Advance(len(batch)))
         prompts = {picture.prompt for picture, _ in work}
         facts = {
             self.keys[label]: {

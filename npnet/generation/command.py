@@ -89,7 +89,7 @@ def generate(cfg: DictConfig) -> None:
         print("\n".join([said, *settings.backbone.device_note()]))
         return
     check_ready(settings.backbone, settings.noise)
-    print(imported("npnet.generation.pictures:make")(plan))
+    print(imported("npnet.generation.making:make")(plan))
 
 
 def make_plan(cfg: Any) -> GenerationPlan:

@@ -37,7 +37,7 @@ def facts(path: Path | None) -> dict[str, Any]:
     if path is None:
         return installation()
     if path.is_file() and path.suffix == ".png":
-        made_from = imported("npnet.generation.pictures:facts_of")(path)
+        made_from = imported("npnet.generation.making:facts_of")(path)
         if made_from is None:
             raise UserError(f"{path}: {NOTHING}")
         return {"kind": "picture", **made_from}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from npnet.bounds import Number
 from npnet.description import imported
 from npnet.fit import npnet_sizes
-from npnet.networks import base, form, svd
+from npnet.networks import base, svd, terms
 from npnet.networks.arguments import FeatureLayout, NPNetArguments, Pooled, Signs, Size, Wide
 from npnet.networks.checks import check_decomposition, check_noise, check_prompt
 from npnet.networks.official import read_official
@@ -90,10 +90,10 @@ class NPNet(base.NoiseNetwork, tags=["diffusion"], paper_url="https://arxiv.org/
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         c = NPNetArguments(**given).plain()
         super().__init__({name: value for name, value in c.items() if name != "pretrained_trunk"})
-        self.text = form.text_term(c)
+        self.text = terms.text_term(c)
         self.alpha = nn.Parameter(torch.tensor([c["alpha_init"]])) if self.text is not None else None
-        self.singular_values = form.singular_value_branch(c)
-        self.residual = form.residual_branch(c)
+        self.singular_values = terms.singular_value_branch(c)
+        self.residual = terms.residual_branch(c)
         self.beta = nn.Parameter(torch.tensor([c["beta_init"]])) if residual_branch else None
         self._trunk_to_load = c["trunk"] if pretrained_trunk and residual_branch else None
         self.register_load_state_dict_post_hook(_forget_pretrained_trunk)

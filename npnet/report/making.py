@@ -8,7 +8,7 @@ from npnet.evaluation import samples_file
 from npnet.evaluation.contract import FINISHED, read_results
 from npnet.evaluation.evaluation import EvaluationJob, describe_wins
 from npnet.evaluation.gathering import gather
-from npnet.evaluation.pictures import show_pictures
+from npnet.evaluation.kept_pictures import show_pictures
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.evaluation.results import make_results, to_json
 from npnet.noise.runtime.whiteness import MEASURES

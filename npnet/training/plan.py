@@ -41,11 +41,11 @@ def describe(settings: TrainSettings) -> str:
     loggers = dict(settings.logger or {})
     unusual = [node for node in loggers.values() if not is_known(node)]
     if unusual:
-        imported("npnet.training.parts:build_loggers")(unusual)
+        imported("npnet.training.building:build_loggers")(unusual)
     if settings.export_from is None:
         check_logins({label: node.keys for label, node in loggers.items()})
     if settings.trainer.keys.get("_target_") not in USUAL:
-        imported("npnet.training.parts:build_trainer")(settings)
+        imported("npnet.training.building:build_trainer")(settings)
     check_processes(settings, data)
     check_limits(settings, data)
     said = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"

@@ -18,11 +18,11 @@ from npnet.errors import FieldError, MachineError, UserError, one_line, reworded
 from npnet.loggers import begin
 from npnet.training import checkpoints, prompt_embeds
 from npnet.training.accuracy import measure
+from npnet.training.building import build_callbacks, check_nodes, process_rank
 from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Begun, Result, export
 from npnet.training.keeping import FOLDER
 from npnet.training.module import NetworkModule
-from npnet.training.parts import build_callbacks, check_nodes, process_rank
 from npnet.training.plan import exported_checkpoint, limited, too_few
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, asked_anew, extends

@@ -66,10 +66,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, report: _Advance) -> None:
-        """Count what a report says."""
-        self.done += report.done
-        self.values.update(report.values)
+    def add(self, advance: _Advance) -> None:
+        """Count what a worker has done."""
+        self.done += advance.done
+        self.values.update(advance.values)
         text = self.text()  # also where no bar is drawn: ``describe`` may hand the numbers on
         if self._bar is not None:
             self._bar.update(self._task, completed=self.finished + self.done, text=text)

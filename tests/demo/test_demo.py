@@ -19,7 +19,7 @@ from npnet.demo.maker import MOST_SEEDS, Maker
 from npnet.demo.page import build, open_page
 from npnet.demo.view import render
 from npnet.errors import UserError
-from npnet.generation import pictures
+from npnet.generation import making
 from npnet.paths import config_dir
 from npnet.report.wording import DAGGER, MINUS
 from tests.demo.browser import CHROMIUM, tab
@@ -72,7 +72,7 @@ def asked(address, *data):
 
 def test_the_page_shows_the_pictures_and_scores_of_npnet_generate(plan, maker, tmp_path, monkeypatch):
     notes = {}
-    monkeypatch.setattr(pictures, "draw_side_by_side", lambda *args, **keys: notes.update(args[3]))
+    monkeypatch.setattr(making, "draw_side_by_side", lambda *args, **keys: notes.update(args[3]))
     keys = [*KEYS, "metric=[shapes_scorer,shapes_judge]", f"output_dir={tmp_path}", "seeds.list=[7,3]"]
     monkeypatch.setattr(sys, "argv", ["npnet", "generate", PROMPT, *keys])
     with pytest.raises(SystemExit) as left:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from npnet import cli
 from npnet.generation.arguments import quoted, translated
-from npnet.generation.pictures import facts_of
+from npnet.generation.making import facts_of
 from npnet.paths import shapes_weights
 
 PROMPT = "a red circle to the left of a blue square"

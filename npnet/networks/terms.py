@@ -1,4 +1,4 @@
-"""The parts that an NPNet's arguments ask for."""
+"""The terms of equation 9 that an NPNet's arguments ask for."""
 
 from __future__ import annotations
 

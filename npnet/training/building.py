@@ -1,4 +1,4 @@
-"""The parts of a run, built before anything is loaded or written, so that mistakes show at once."""
+"""What a run is built of, built before anything is loaded or written, so that mistakes show at once."""
 
 from __future__ import annotations
 
