@@ -31,29 +31,29 @@ SHOWN = {
 HEAD = """# The papers, table by table
 
 This page is written by `npnet paper all` (`make paper`). `npnet paper TABLE setting=NAME` makes one table or figure of
-the three papers on one model. It plans the project's own commands, says what is there, what is missing and what it
-costs, runs what is missing, and writes `outputs/papers/NAME/TABLE/README.md` with the published figures beside ours.
-The same command resumes.
+the three papers on one model. It plans the project's own commands, lists what exists, what is missing and what that
+costs, runs the missing commands, and writes `outputs/papers/NAME/TABLE/README.md` with the published figures beside
+ours. The same command resumes a run.
 
 ```bash
 npnet paper list                                    # every table on every model: done, ready, or not possible and why
 npnet paper table2 setting=shapes                   # with the network that ships
 npnet paper table4 setting=sdxl dry_run=true        # the commands, and the forwards they take
 npnet paper table2 setting=sdxl network_path=sdxl.pth   # a released network; marked as optimised for HPSv2
-npnet paper table9 setting=shapes smoke=true        # a small try of all its commands, in a folder of its own
+npnet paper table9 setting=shapes smoke=true        # a small test of all its commands, in a separate folder
 ```
 
 Other settings than `shapes` and `shapes_b` need the model's weights and a GPU.
 
-A table (`conf/table/`) says what varies, a setting (`conf/setting/`) says where: model, prompts, seeds, steps, metrics,
-recipe. `methods=[standard,npnet]` compares fewer methods; `keys={prompts.limit: 8}` sets keys of every evaluation;
-`train=true` trains the network where one ships; `inputs=DIR` holds what is not fetched (`npnet paper --help`). The
-published figures are data (`npnet/papers/published/`), with what is doubtful in them.
+A table (`conf/table/`) says what varies. A setting (`conf/setting/`) has the rest: model, prompts, seeds, steps,
+metrics and training. `methods=[standard,npnet]` compares fewer methods, `keys={prompts.limit: 8}` sets keys of every
+evaluation, `train=true` trains the network even if one is shipped, and `inputs=DIR` is the folder of files that are not
+downloaded (`npnet paper --help`). The published figures are data (`npnet/papers/published/`); doubtful ones are marked.
 
-Only Shapes, the built-in model, was run. It says whether a claim holds in a small world where all else is the same, and
-nothing about how large an effect is on SDXL. Seconds are those of a shared machine. Findings of earlier runs, networks
-of three training seeds among them, are in [paper_studies.md](paper_studies.md); what a network costs in diversity is in
-[frontier.md](frontier.md).
+Only Shapes, the built-in model, was run. It shows whether a claim holds on a small model with everything else equal,
+but not how large an effect is on SDXL. Seconds were measured on a shared machine. Findings of earlier runs, some with
+networks of three training seeds, are in [paper_studies.md](paper_studies.md); [frontier.md](frontier.md) shows what a
+network costs in diversity.
 """
 COUNTED = f"""The last column counts rows: where a paper states a gain, whether ours goes the same way (yes, no), or our
 95 % interval holds 0 (undecided). Rows on a metric that a method optimised ({DAGGER}) are not counted."""
@@ -160,7 +160,7 @@ def listing(asked: Asked) -> str:
                 lines.append(f"  {where}: not possible: {reason}")
             else:
                 lines.append(f"  {where}: {_state(name, wanted, where, asked)}")
-        lines.append(f"  the paper has no such rows: {', '.join(others)}")
+        lines.append(f"  not in the paper: {', '.join(others)}")
     return "\n".join(lines) + "\n"
 
 
