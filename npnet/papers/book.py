@@ -123,7 +123,7 @@ def _also(name: str, where: str) -> str:
     """Say which other tables and figures the same evaluations show."""
     found = [other for other in tables().values() if other.same_as == name and where in other.settings]
     titles = "; ".join(escaped(other.title.partition(": ")[2]) for other in found)
-    return f". It shows too: {titles}." if titles else ""
+    return f". It also shows: {titles}." if titles else ""
 
 
 def _anchor(title: str) -> str:
