@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from npnet.backbones import QwenImage
 from npnet.costs.vaes import VAE_DC, VAE_FLUX
 
 QWEN3_4B = {
@@ -98,14 +99,7 @@ LANGUAGE_MODEL_PARTS: dict[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         "text_encoder": ("Qwen2_5_VLForConditionalGeneration", QWEN25_VL_7B),
         "scheduler": (
             "FlowMatchEulerDiscreteScheduler",
-            {
-                "shift": 1.0,
-                "shift_terminal": 0.02,
-                "use_dynamic_shifting": True,
-                "base_shift": 0.5,
-                "max_shift": 0.9,
-                "max_image_seq_len": 8192,
-            },
+            dict(QwenImage.layout.scheduler),
         ),
     },
     "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers": {

@@ -78,23 +78,8 @@ def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(f"two sets (N, D) of at least two features are needed, got {a.shape} and {b.shape}")
     root_a, root_b = (np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r")) for x in (a, b))
-    return _distance(a.mean(0), b.mean(0), root_a, root_b)
-
-
-def frechet_of_statistics(mean_a: Floats, cov_a: Floats, mean_b: Floats, cov_b: Floats) -> float:
-    """Return the same from means ``(D,)`` and covariances ``(D, D)``, as published for reference sets."""
-    return _distance(mean_a, mean_b, _root(cov_a), _root(cov_b))
-
-
-def _distance(mean_a: Floats, mean_b: Floats, root_a: Floats, root_b: Floats) -> float:
     shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    return float(((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared)
-
-
-def _root(covariance: Floats) -> Floats:
-    """Return R with R^T R = C; what rounding made negative counts as zero."""
-    values, vectors = np.linalg.eigh(np.atleast_2d(covariance))
-    return np.sqrt(values.clip(0))[:, None] * vectors.T
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared)
 
 
 def resize(picture: Image) -> NDArray[np.float32]:
