@@ -88,7 +88,9 @@ def meanings(table: Table, where: str, setting: Setting, jobs: Sequence[Job], as
                 name = metric_heading(results, metric)
                 rows.append([named_prompts(setting, prompts), noise, order, name, *shown, more, own, verdict])
     heading = ["prompts", "noise", "ordered by the noise", "metric", "fits its prompt", "fits it least", "difference"]
-    said = [f"{' to '.join(map(str, sorted(counts))) or '0'} pairs, [95 % interval over prompts]."]
+    said = [
+        f"{' to '.join(map(str, sorted(counts))) or '0'} pairs. Brackets are 95 % confidence intervals over prompts."
+    ]
     said += [f"{len(evaluated)} of {len(jobs)} evaluations are finished."] if len(evaluated) < len(jobs) else []
     return [
         " ".join(said),

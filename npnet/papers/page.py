@@ -118,7 +118,7 @@ def _extent(setting: Setting, jobs: Sequence[Job], done: Sequence[tuple[Job, Res
     counted = " to ".join(str(count) for count in dict.fromkeys((*pairs[:1], *pairs[-1:]))) or "0"
     prompts = dict.fromkeys(named_prompts(setting, job.place["prompts"]) for job, _ in done)
     of = f" of {escaped(next(iter(prompts)))}" if len(prompts) == 1 else ""
-    said = f"{counted} pairs{of} in each evaluation, [95 % interval over prompts]."
+    said = f"{counted} pairs{of} in each evaluation. Brackets are 95 % confidence intervals over prompts."
     finished = sum(job.is_done for job in jobs)
     return said if finished == len(jobs) else f"{said} {finished} of {len(jobs)} evaluations are finished."
 

@@ -210,7 +210,8 @@ def toy(table: Table, where: str, setting: Setting, jobs: Sequence[Job], asked: 
     return [
         f"A flow on {SIZE} numbers, to waves of 1, 2 or 3 periods. {TIED} noises of each family were overfitted to a "
         "wave each. The distance of a sample is from the nearest wave of the wanted family, whose entries have a mean "
-        f"square of 1. {len(of)} noises of {len(runs)} trainings, [95 % interval over trainings].",
+        f"square of 1. {len(of)} noises of {len(runs)} trainings. Brackets are 95 % confidence intervals over "
+        "trainings.",
         markdown_table(heading, rows),
         f"Without a label, {_text(own, 100, 1)} % of the noises give a wave of their own family: that is what they "
         "mean. The sum of several noises is a fresh noise in distribution, so erasing cannot do more than drawing "

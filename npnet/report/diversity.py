@@ -12,7 +12,7 @@ from npnet.report import wording
 from npnet.text import count, decimals
 
 TITLE = "Diversity of the pictures of one prompt"
-NOISE_TITLE = "What the noise is like"
+NOISE_TITLE = "Noise statistics"
 NOISE = {
     "neighbour_correlation": ("neighbour correlation", 1),
     "low_frequency_share": ("low-frequency share, %", 100),
@@ -138,14 +138,14 @@ def _notes(results: Results, found: Diversity) -> list[str]:
         return [f"Diversity: {found['absent']}"]
     numbers = " to ".join(str(number) for number in dict.fromkeys(found["num_pictures"]))
     said = [
-        f"Diversity: mean distance of two of the {numbers} pictures of a prompt, and the effective number of different "
-        f"ones (Vendi score); {count(found['num_prompts'], 'prompt')}; figures of different spaces cannot be compared"
+        f"Diversity: mean distance between two of a prompt's {numbers} pictures, and their effective number (Vendi "
+        f"score); {count(found['num_prompts'], 'prompt')}; figures of different spaces cannot be compared"
     ]
     spreads = [entry for method in results["methods"].values() for entry in method["diversity"].values()]
     if any(entry["distance"]["shared_prompts"] < found["num_prompts"] for entry in spreads):
         said.append(
-            "Some pictures have no place in a space: a prompt counts where all its pictures have one; for a share and "
-            "a difference (the second number of prompts) with both methods"
+            "Some pictures have no features in a space: a prompt counts if all its pictures have features; for a share "
+            "and a difference (the second number of prompts), with both methods"
         )
     random = [space for space, facts in found["spaces"].items() if facts["random_weights"]]
     said += [f"{', '.join(random)}: smoke test: random weights; these figures mean nothing"] if random else []

@@ -71,7 +71,7 @@ def to_latex(results: Results) -> str:
     spread = [diversity.cells(results, label) for label in results["methods"]]
     rows = zip(wording.score_rows(results), spread, strict=True)
     scores = [[row.method, *row.scores, *own, row.forwards] for row, own in rows]
-    parts = [f"% {wording.headline(results)}. [95 % interval over prompts]."]
+    parts = [f"% {wording.headline(results)}. Brackets are 95 % confidence intervals over prompts."]
     banner = wording.banner(results)
     parts += [f"% {banner}"] if banner else []
     parts.append(_table(["method", *headings, *diversity.columns(results), "forwards"], scores))

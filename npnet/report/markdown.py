@@ -12,7 +12,7 @@ from npnet.text import markdown
 def tables(results: Results, above: str = "") -> str:
     """Return the scores, each method against standard, and the methods against each other, under a headline."""
     names = list(results["metrics"])
-    parts = [f"{markdown(above or wording.headline(results))}. [95 % interval over prompts]."]
+    parts = [f"{markdown(above or wording.headline(results))}. Brackets are 95 % confidence intervals over prompts."]
     smoke = wording.banner(results)
     parts += [markdown(smoke)] if smoke else []
     spread = [diversity.cells(results, label) for label in results["methods"]]

@@ -99,7 +99,7 @@ def table(runs: Sequence[Run]) -> str:
         notes |= dict.fromkeys(diversity.notes(run.results))
     counts = sorted({wording.count(run.results["num_pairs"], "pair") for run in runs})
     smoke = _smoke(runs)
-    above = [f"{' to '.join(counts)} in each evaluation. [95 % interval over prompts]."]
+    above = [f"{' to '.join(counts)} in each evaluation. Brackets are 95 % confidence intervals over prompts."]
     above += [escaped(smoke)] if smoke else []
     return "\n\n".join([*above, markdown.table(heading, rows), *map(escaped, notes)]) + "\n"
 

@@ -44,7 +44,9 @@ def print_tables(results: Results, file: IO[str] | None = None) -> None:
         screen.print(cell(f"Against each other: {len(among)} rows, see the report"))
     elif among:
         screen.print(_comparisons("Against each other", among))
-    lines = ["[95 % interval over prompts]; ties do not count as wins; p is corrected for several metrics"]
+    lines = [
+        "brackets: 95 % confidence intervals over prompts; ties count as losses; p is corrected for several metrics"
+    ]
     screen.print(cell("\n".join([*lines, *_notes(results)]), style="dim"))
 
 

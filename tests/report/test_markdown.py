@@ -21,7 +21,7 @@ def rows_of(text, title):
 def test_every_table_is_rectangular_and_the_text_says_smoke_once_where_pairs_are_few(text):
     for title in (
         *("Mean score", "Mean gain on standard", "Winning rate against standard", "Against each other"),
-        *("Diversity of the pictures", "What the noise is like"),
+        *("Diversity of the pictures", "Noise statistics"),
     ):
         rows = rows_of(text, title)
         assert len(rows) > 1
