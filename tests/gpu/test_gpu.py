@@ -10,7 +10,7 @@ from npnet.networks import NPNet
 from tests.backbones.members import YAMLS
 from tests.gpu.fake import DTYPES, FAMILIES, backbone_on_gpu, noise_on_gpu
 
-STEPS, GUIDANCE = 3, 2.0
+STEPS, GUIDANCE = 2, 2.0
 BACKBONES = [name for name in YAMLS if not name.startswith("shapes")]
 CASES = [(name, dtype) for name in BACKBONES for dtype in DTYPES]
 
