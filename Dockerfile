@@ -4,7 +4,7 @@ FROM python:3.11-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends make git && rm -rf /var/lib/apt/lists/*
 WORKDIR /npnet
-COPY pyproject.toml README.md CHANGELOG.md LICENSE CITATION.cff ./
+COPY pyproject.toml npnet_lightning.py README.md CHANGELOG.md LICENSE CITATION.cff ./
 COPY npnet npnet
 COPY collect collect
 COPY conf conf

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from npnet.pipelines import GoldenNoise
 
 __version__ = "0.1.0"
+DISTRIBUTION = "npnet-lightning"
+"""As pip knows this project; ``npnet`` is another one, with the same import name."""
 __all__ = ["GoldenNoise", "NPNet", "__version__"]
 
 _HOMES = {"GoldenNoise": "npnet.pipelines", "NPNet": "npnet.networks"}

@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_packages_the_configuration_and_nothing_else(install
     for variant in ("a", "b"):
         assert (site / "npnet" / "shapes" / "weights" / variant / "pipeline" / "model_index.json").is_file()
     assert (site / "collect" / "__init__.py").is_file()
+    assert (site / "npnet_lightning.py").is_file()
     assert not any((site / name).exists() for name in ("conf", "tests", "train.py", "train", "benchmarks"))
 
 

@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from npnet import DISTRIBUTION, __version__
 from npnet import __file__ as here
-from npnet import __version__
 from npnet.data.sidecars import list_shards
 from npnet.description import imported
 from npnet.errors import UserError
@@ -17,7 +17,6 @@ from npnet.evaluation.contract import read_results
 from npnet.fit import PURPOSE
 from npnet.untrusted import read_json
 
-DISTRIBUTION = "npnet-lightning"
 SHOWN = ("torch", "lightning", "diffusers", "transformers", "timm", "open_clip_torch", "webdataset", "hydra-core")
 ASKED = ("backbone", "noise", "num_inference_steps", "guidance_scale")
 """Keys of a collection's request that are shown."""

@@ -1,10 +1,17 @@
 """``npnet info`` says of each kind of file what it is."""
 
 import json
+import os
+import subprocess
+import sys
+import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
+import npnet_lightning
+from npnet.description import imported
 from npnet.errors import UserError
 from npnet.info import facts as module
 from npnet.info.command import in_words, main
@@ -12,6 +19,8 @@ from npnet.info.facts import facts
 from npnet.paths import shapes_weights
 from tests.commands import exit_code
 from tests.pairs import write_folder
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_a_network_says_what_selected_its_pairs_and_how_good_it_is():
@@ -68,3 +77,29 @@ def test_what_is_nothing_of_ours_is_one_line(tmp_path, capsys):
 )
 def test_values_are_written_as_people_read_them(value, said):
     assert in_words(value) == said
+
+
+@pytest.mark.parametrize("content", ["", "import a_package_that_is_not_here"])
+def test_a_script_says_in_one_line_that_another_projects_package_is_imported_instead(content, tmp_path):
+    (tmp_path / "npnet").mkdir()
+    (tmp_path / "npnet" / "__init__.py").write_text(content)
+    command = [sys.executable, "-c", "import npnet_lightning; npnet_lightning.main()", "info"]
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path / "npnet") in line
+    assert "pip uninstall npnet, then reinstall npnet-lightning" in line
+
+
+def test_every_console_script_is_the_function_of_a_command(monkeypatch):
+    called = []
+    monkeypatch.setattr(npnet_lightning, "start", lambda module, name: called.append(f"{module}:{name}"))
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+    for place in scripts.values():
+        imported(place)()
+    assert called == ["npnet.cli:main", "collect.cli:main", "npnet.cli:train", "npnet.cli:evaluate"]
+    assert all(callable(imported(place)) for place in called)
