@@ -77,5 +77,5 @@ def elsewhere(trained_for: Any, target: type, own: Mapping[str, Any]) -> str | N
     variant = node.get("variant") or own.get("variant")
     if (name, path, variant) == (target.__name__, own.get("path"), own.get("variant")):
         return None
-    known = f" ({path or variant})" if path or variant else ""
-    return f"was trained for {name}{known} and is used with {target.__name__}"
+    there, here = (f" ({place})" if place else "" for place in (path or variant, own.get("path") or own.get("variant")))
+    return f"was trained for {name}{there} and is used with {target.__name__}{here}"

@@ -15,6 +15,8 @@ from npnet.backbones.runtime.flow import pack, unpack
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.backbones.runtime.pipeline import borrow
 from npnet.errors import UserError
+from npnet.fit import elsewhere
+from npnet.weights.sources import is_hub_id
 
 FAMILIES: tuple[type[PipelineBackbone], ...] = (
     backbones.StableDiffusionXL,
@@ -29,6 +31,7 @@ FAMILIES: tuple[type[PipelineBackbone], ...] = (
     backbones.Wan,
 )
 """A name that two share is the first one's."""
+NAMES = {family.__name__ for family in FAMILIES}
 TOKEN_SIDES: dict[type[PipelineBackbone], int] = {
     backbones.Flux: 2,
     backbones.Flux2Klein: 1,
@@ -62,6 +65,23 @@ def family_of(pipe: Any) -> type[PipelineBackbone]:
 def is_plain(pipe: Any) -> bool:
     """Say whether the pipeline evaluates its denoiser as the backbone does; one with a ControlNet does not."""
     return any(cls.__name__ == family_of(pipe).layout.pipeline for cls in type(pipe).__mro__)
+
+
+def other_model(pipe: Any, trained_for: Mapping[str, Any]) -> str | None:
+    """Say that a network was trained for another model than a pipeline's; None where it was not or cannot be known.
+
+    Args:
+        pipe: of diffusers.
+        trained_for: see ``NoiseNetwork``. Models that are no family here are told apart by their embeddings alone.
+    """
+    node = trained_for.get("backbone")
+    name = str(node.get("_target_")).rpartition(".")[2] if isinstance(node, Mapping) else ""
+    if name not in NAMES:
+        return None
+    path, place = trained_for["backbone"].get("path"), str(getattr(pipe.config, "_name_or_path", ""))
+    both_on_hub = isinstance(path, str) and is_hub_id(path) and is_hub_id(place)  # a folder may be a copy
+    same = name == family_of(pipe).__name__ and not both_on_hub
+    return elsewhere(trained_for, family_of(pipe), {"path": path if same else place or None})
 
 
 def as_backbone(pipe: Any, **sizes: int | None) -> LoadedBackbone:

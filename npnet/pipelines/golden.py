@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -21,10 +22,12 @@ from npnet.noise.runtime.base import LoadedMethod
 from npnet.noise.runtime.npnet import LoadedNetwork
 from npnet.noise.search import SearchMethod
 from npnet.pipelines.attached import Attached
-from npnet.pipelines.families import COUNT_ONE_LESS, as_argument, as_backbone, family_of, is_plain
+from npnet.pipelines.families import COUNT_ONE_LESS, as_argument, as_backbone, family_of, is_plain, other_model
 from npnet.pipelines.methods import check_method_name, improve, method_named, metric_named
 from npnet.pipelines.prompts import Prompts, asked
 from npnet.records import Conditioning
+
+log = logging.getLogger(__name__)
 
 
 class GoldenNoise:
@@ -70,6 +73,7 @@ class GoldenNoise:
         self.metrics: dict[str, Metric] = {} if named is None else {label: named}
         self._scorers: dict[torch.device, dict[str, Any]] = {}
         self._attached: list[Attached] = []
+        self._warned: set[str | None] = {None}
 
     @classmethod
     def from_pretrained(
@@ -185,6 +189,7 @@ class GoldenNoise:
             fault = self.network.misfit(backbone.latent_shape(), backbone.embed_dims(), type(pipe).__name__)
             if fault:
                 raise UserError(f"GoldenNoise: {fault}")
+            self._warn(other_model(pipe, self.network.trained_for))
             return LoadedNetwork(Network(), backbone, network=self.network.to(backbone.device))
         scale = call.get("guidance_scale")
         if scale is not None and family_of(pipe) in COUNT_ONE_LESS:
@@ -201,6 +206,12 @@ class GoldenNoise:
             method = replace(method, scorer=next(iter(self.metrics)))
         check_method(str(self.method), method, backbone.description)
         return method.load(backbone, self._scorers_on(backbone.device))
+
+    def _warn(self, other: str | None) -> None:
+        """Say once that the network is used with another model."""
+        if other not in self._warned:
+            log.warning("GoldenNoise: the network %s", other)
+        self._warned.add(other)
 
     def _named(self, call: Mapping[str, Any]) -> NoiseMethod:
         assert isinstance(self.method, str)

@@ -26,7 +26,7 @@ from npnet.settings import read, resolved
 from npnet.training.settings import TrainSettings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "comfyui" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = {
     "collect": CollectSettings,
     "filter": FilterSettings,
@@ -35,7 +35,7 @@ SETTINGS = {
     "generate": GenerateSettings,
     "demo": GenerateSettings,
 }
-FOREIGN = ("cd", "export", "huggingface-cli", "pip", "ray", "source", "#SBATCH")
+FOREIGN = ("cd", "export", "huggingface-cli", "ln", "pip", "ray", "source", "#SBATCH")
 """Programs that are not ours."""
 OWN = ("blend", "my_net")
 """Members that a reader writes; the page on extending is run by its own test."""

@@ -360,6 +360,35 @@ def test_embeddings_without_a_negative_prompt_are_guided_by_the_empty_one(monkey
     assert not torch.allclose(grey, expected, atol=1e-5)
 
 
+def trained_for(path):
+    network = Listening()
+    network.trained_for = {"backbone": {"_target_": "npnet.backbones.StableDiffusionXL", "path": path}}
+    return GoldenNoise(network)
+
+
+def test_a_network_of_another_model_is_told_once(caplog):
+    pipe = ready(tiny.sdxl_pipeline(), "sdxl")
+    pipe.register_to_config(_name_or_path="owner/dream")
+    other = trained_for("owner/base")
+    for _ in range(2):
+        other(pipe, "a red fox", **SIZES)
+    assert caplog.messages == [
+        "GoldenNoise: the network was trained for StableDiffusionXL (owner/base) and is used with "
+        "StableDiffusionXL (owner/dream)"
+    ]
+    other(pipeline("sd"), "a red fox", **SIZES)
+    assert caplog.messages[1].endswith("StableDiffusionXL (owner/base) and is used with StableDiffusion")
+
+
+def test_a_network_of_the_same_model_or_of_a_copy_of_it_is_used_in_silence(caplog):
+    pipe = ready(tiny.sdxl_pipeline(), "sdxl")
+    for place, path in (("owner/base", "owner/base"), ("/a/copy", "owner/base"), ("owner/base", "/a/copy")):
+        pipe.register_to_config(_name_or_path=place)
+        trained_for(path)(pipe, "a red fox", **SIZES)
+    GoldenNoise.from_pretrained(str(shapes_weights() / "network"))(shapes(), "a red circle above a blue square")
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
