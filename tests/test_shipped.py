@@ -29,7 +29,7 @@ def test_the_second_model_is_small_and_the_papers_network_for_it_was_fine_tuned_
     # three networks of less than 2 MB among it
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 12_000_000
     training = json.loads((folder / "network_paper" / "training.json").read_text())
-    assert "its text term is of another width or form" in training["start"]
+    assert "its text term has another width or form" in training["start"]
     assert training["held_out"]["after"]["mse"]["value"] < training["held_out"]["before"]["mse"]["value"]
 
 

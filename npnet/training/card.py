@@ -44,8 +44,8 @@ golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 {curves}Settings: `training.json`.
 """
 OURS = "Maps initial noise and a prompt to golden noise (Golden Noise for Diffusion Models, equations 6 to 9)."
-OTHER = """Maps initial noise and a prompt to golden noise. Its class is `{place}`, which whoever loads it must have and
-name (`noise.npnet.network={place}` in a command of `npnet`)."""
+OTHER = """Maps initial noise and a prompt to golden noise. Its class is `{place}`. To load the network, install this
+class and name it (`noise.npnet.network={place}` in a command of `npnet`)."""
 NAMES = {"mse": "MSE", "relative_mse": "MSE / MSE of the source noise", "direction_share": "share of golden direction"}
 
 
@@ -139,8 +139,8 @@ def trained_on(training: Mapping[str, Any]) -> str:
     lines = [
         f"Trained on {training['pairs']} pairs of {places}, validated on {training['validation_pairs']} pairs "
         "of other prompts.",
-        f"Pairs selected by: {selected_by}. A score of that metric is optimised for this network, and no independent "
-        "evidence.",
+        f"Pairs selected by: {selected_by}. The network is optimised for such a metric, so its score is not "
+        "independent evidence.",
         *([f"Also optimised, because the network it started from was trained that way: {marked}."] if marked else []),
     ]
     return "\n".join(lines)
@@ -153,8 +153,8 @@ def held_out_table(held_out: Mapping[str, Any]) -> str:
     columns = [name for name in ("before", "after") if name in held_out]
     after = held_out["after"]
     lines = [
-        f"On the {after['count']} validation pairs ({after['num_prompts']} prompts; 95 % intervals over prompts; the "
-        "checkpoint was chosen by them):",
+        f"On the {after['count']} validation pairs, which also chose the checkpoint ({after['num_prompts']} prompts; "
+        "95 % confidence intervals over prompts):",
         "",
         f"| | {' | '.join(columns)} |",
         "|---" * (len(columns) + 1) + "|",
@@ -163,7 +163,7 @@ def held_out_table(held_out: Mapping[str, Any]) -> str:
         cells = [cell(held_out[column][name]) for column in columns]
         lines.append(f"| {word} | {' | '.join(cells)} |")
     if "change" in held_out:
-        lines += ["", f"Change of the MSE, paired: {cell(held_out['change']['mse'], '+')}."]
+        lines += ["", f"Paired change of the MSE: {cell(held_out['change']['mse'], '+')}."]
     return "\n".join([*lines, ""])
 
 

@@ -23,7 +23,7 @@ def test_before_and_after_stand_in_their_own_columns():
     assert rows[0] == ["before", "after"]
     for i, row in enumerate(rows[2:]):
         assert [float(cell.split()[0]) for cell in row[1:]] == [1.0 + i, 11.0 + i]
-    assert "paired: +10.0000 [+9.5000, +10.5000]." in text
+    assert "Paired change of the MSE: +10.0000 [+9.5000, +10.5000]." in text
 
 
 def test_the_pairs_trained_on_and_those_validated_on_are_told_apart(tmp_path):
