@@ -18,7 +18,7 @@ def column(start):
 
 def test_before_and_after_stand_in_their_own_columns():
     text = held_out_table({"before": column(1.0), "after": column(11.0), "change": {"mse": figures(10.0)}})
-    assert "9 validation pairs (5 prompts" in text
+    assert "9 validation pairs, which also chose the checkpoint (5 prompts" in text
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert rows[0] == ["before", "after"]
     for i, row in enumerate(rows[2:]):
