@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from collect.survey import Survey, survey
 from npnet.arguments import asked
@@ -42,7 +42,43 @@ class StatusSettings(Description):
     verify: bool = False
 
 
-def status(found: Survey, now: float) -> dict[str, Any]:
+class Chunks(TypedDict):
+    """Shards: those that are there, and all."""
+
+    done: int
+    total: int
+
+
+class Pairs(TypedDict):
+    """Counts of pairs; ``total`` and ``keep_rate`` are None where they are not known."""
+
+    tried: int
+    total: int | None
+    kept: int
+    written: int
+    keep_rate: float | None
+    rejected: dict[str, int]
+
+
+class Status(TypedDict):
+    """The progress of a collection, as ``json=true`` prints it."""
+
+    folder: str
+    state: str
+    chunks: Chunks
+    pairs: Pairs
+    mean_gain: dict[str, float | None]
+    selected_by: list[str]
+    pairs_per_hour: float | None
+    eta_seconds: float | None
+    seconds_since_last_shard: float | None
+    num_bytes: int
+    runs: list[str]
+    broken: list[str]
+    pictures: NotRequired[list[str]]
+
+
+def status(found: Survey, now: float) -> Status:
     """Return what is known of a folder, as JSON values.
 
     ``pairs_per_hour`` counts tried pairs, from the times of the sidecars: of the last ``WINDOW`` shards, and of those
@@ -100,7 +136,7 @@ def _pairs_per_second(found: Survey, holders: list[Any]) -> float | None:
     return sum(count for _, count in times[1:]) / (times[-1][0] - times[0][0])
 
 
-def print_status(facts: dict[str, Any]) -> None:
+def print_status(facts: Status) -> None:
     """Print the table for people."""
     pairs, chunks = facts["pairs"], facts["chunks"]
     who = f" ({'; '.join(filter(None, facts['runs']))})" if facts["runs"] else ""

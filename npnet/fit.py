@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 EMBED_SIZES = ("prompt_embed_dim", "prompt_length", "pooled_embed_dim")
 """What of a prompt a network may be tied to."""
-PURPOSE = "trained_for"
+PURPOSE: Final = "trained_for"
 """Key of ``config.json``: what the pairs were made with that trained the network. Read, and never built from."""
 
 OPTIMISED = ("selected_by", "optimised_for")

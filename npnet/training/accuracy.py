@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from npnet.metrics import statistics
+from npnet.training.record import Change, Figure, Figures, Measure
 
 MSE, TRIVIAL, RECOVERED = range(3)
 
@@ -28,7 +29,7 @@ def pair_errors(prediction: Tensor, source: Tensor, golden: Tensor) -> Tensor:
     return torch.stack([column.mean(1) for column in columns], dim=1).double().cpu()
 
 
-def summarise(errors: Tensor) -> dict[str, float]:
+def summarise(errors: Tensor) -> dict[Measure, float]:
     """Return the summary of ``(N, 3)`` errors.
 
     ``relative_mse``: 1 for a network that returns its input. ``direction_share``, the share of the golden direction
@@ -51,22 +52,27 @@ class Measurement:
     errors: Tensor
     prompts: list[str]
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Figures:
         """Return ``summarise`` with 95 % intervals over prompts; None where there is only one pair."""
         rows = self.errors.T.numpy()
-        intervals = {
+        intervals: dict[Measure, tuple[float, float]] = {
             "mse": statistics.means(rows[MSE], self.prompts)[0].interval,
             "relative_mse": statistics.ratios(rows[MSE], rows[TRIVIAL], self.prompts)[0][1],
             "direction_share": statistics.ratios(rows[RECOVERED], rows[TRIVIAL], self.prompts)[0][1],
         }
-        values = summarise(self.errors)
+        found: dict[Measure, Figure] = {
+            name: {"value": value, "interval": _known(intervals[name])}
+            for name, value in summarise(self.errors).items()
+        }
         return {
             "count": len(self.prompts),
             "num_prompts": len(set(self.prompts)),
-            **{name: {"value": value, "interval": _known(intervals[name])} for name, value in values.items()},
+            "mse": found["mse"],
+            "relative_mse": found["relative_mse"],
+            "direction_share": found["direction_share"],
         }
 
-    def change_since(self, before: Measurement) -> dict[str, Any]:
+    def change_since(self, before: Measurement) -> Change:
         """Return the paired difference of the squared error, after minus before, with its interval over prompts."""
         one, other = (m.errors[:, MSE].numpy() for m in (self, before))
         found = statistics.compare(one, other, self.prompts)[0]
@@ -104,7 +110,7 @@ def predict(network: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     )
 
 
-def cell(entry: Mapping[str, Any], sign: str = "") -> str:
+def cell(entry: Figure, sign: str = "") -> str:
     """Write a value with its interval."""
     if entry["interval"] is None:
         return f"{entry['value']:{sign}.4f}"
@@ -116,16 +122,16 @@ def _known(interval: tuple[float, float]) -> list[float] | None:
     return list(interval) if all(map(math.isfinite, interval)) else None
 
 
-def say(figures: Mapping[str, Any]) -> str:
+def say(figures: Figures) -> str:
     """Write ``Measurement.figures`` in a line."""
-    words = {"mse": "MSE", "relative_mse": "relative MSE", "direction_share": "direction share"}
+    words: dict[Measure, str] = {"mse": "MSE", "relative_mse": "relative MSE", "direction_share": "direction share"}
     parts = []
     for name, word in words.items():
         parts.append(f"{word} {cell(figures[name])}")
     return f"{', '.join(parts)} (n = {figures['count']}, {figures['num_prompts']} prompts)"
 
 
-def worse(figures: Mapping[str, Any]) -> str | None:
+def worse(figures: Figures) -> str | None:
     """Say that a network is further from the golden noise than its input is; None where it is closer."""
     relative = figures["relative_mse"]["value"]
     if relative is None or relative <= 1:

@@ -15,6 +15,7 @@ from npnet.fit import PURPOSE
 from npnet.networks import NoiseNetwork
 from npnet.text import code, markdown
 from npnet.training.accuracy import cell, worse
+from npnet.training.record import Figures, HeldOut, Measure, Training
 
 CURVES = "curves.png"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
@@ -46,10 +47,14 @@ golden_noise = network(noise, prompt_embeds, pooled_prompt_embeds)
 OURS = "Maps initial noise and a prompt to golden noise (Golden Noise for Diffusion Models, equations 6 to 9)."
 OTHER = """Maps initial noise and a prompt to golden noise. Its class is `{place}`. To load the network, install this
 class and name it (`noise.npnet.network={place}` in a command of `npnet`)."""
-NAMES = {"mse": "MSE", "relative_mse": "MSE / MSE of the source noise", "direction_share": "share of golden direction"}
+NAMES: dict[Measure, str] = {
+    "mse": "MSE",
+    "relative_mse": "MSE / MSE of the source noise",
+    "direction_share": "share of golden direction",
+}
 
 
-def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNetwork]) -> None:
+def write_card(folder: Path, training: Training, network: type[NoiseNetwork]) -> None:
     """Write ``README.md`` into the folder of an exported ``network``."""
     rows = "\n".join(
         f"| {markdown(name)} | {value} |" for name, value in sorted(training["last_epoch_metrics"].items())
@@ -73,7 +78,7 @@ def write_card(folder: Path, training: Mapping[str, Any], network: type[NoiseNet
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None) -> str:
+def front_matter(purpose: Mapping[str, Any], measured: Figures | None) -> str:
     """Return the metadata of a card in the form that the hub reads.
 
     Args:
@@ -91,9 +96,9 @@ def front_matter(purpose: Mapping[str, Any], measured: Mapping[str, Any] | None)
     head |= {key: purpose[key] for key in ("license", "datasets") if purpose.get(key)}
     if measured is not None:
         metrics = [
-            {"type": name, "name": word, "value": round(measured[name]["value"], 6)}
+            {"type": name, "name": word, "value": round(value, 6)}
             for name, word in NAMES.items()
-            if measured[name]["value"] is not None
+            if (value := measured[name]["value"]) is not None
         ]
         data = {"name": "validation pairs", "type": "noise-pairs"}
         task = {"type": head["pipeline_tag"], "name": "golden noise"}
@@ -122,7 +127,7 @@ def trained_for(purpose: Mapping[str, Any]) -> str:
     )
 
 
-def trained_on(training: Mapping[str, Any]) -> str:
+def trained_on(training: Training) -> str:
     """Return what a network was trained on, and in which metrics its gains are no evidence."""
     found = training.get(PURPOSE, {}).get("optimised_for", ())
     marked = ", ".join(map(markdown, found))
@@ -146,12 +151,14 @@ def trained_on(training: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def held_out_table(held_out: Mapping[str, Any]) -> str:
+def held_out_table(held_out: HeldOut) -> str:
     """Return the figures on validation pairs as a table; empty where there are none."""
     if not held_out:
         return ""
-    columns = [name for name in ("before", "after") if name in held_out]
-    after = held_out["after"]
+    after, columns = held_out["after"], ["after"]
+    measured = [after]
+    if "before" in held_out:
+        columns, measured = ["before", *columns], [held_out["before"], *measured]
     lines = [
         f"On the {after['count']} validation pairs, which also chose the checkpoint ({after['num_prompts']} prompts; "
         "95 % confidence intervals over prompts):",
@@ -160,7 +167,7 @@ def held_out_table(held_out: Mapping[str, Any]) -> str:
         "|---" * (len(columns) + 1) + "|",
     ]
     for name, word in NAMES.items():
-        cells = [cell(held_out[column][name]) for column in columns]
+        cells = [cell(figures[name]) for figures in measured]
         lines.append(f"| {word} | {' | '.join(cells)} |")
     if "change" in held_out:
         lines += ["", f"Paired change of the MSE: {cell(held_out['change']['mse'], '+')}."]

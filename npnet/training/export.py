@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -20,6 +20,7 @@ from npnet.fit import PURPOSE
 from npnet.networks import NoiseNetwork
 from npnet.training.accuracy import Measurement, measure, say, worse
 from npnet.training.card import CURVES, draw_curves, write_card
+from npnet.training.record import HeldOut, Training
 from npnet.training.settings import TrainSettings
 from npnet.work.atomic import write_json
 from npnet.work.request import digest
@@ -91,7 +92,7 @@ def export(settings: TrainSettings, data: Any, result: Result, folder: Path, req
     network.trained_for = purpose_of(settings, data, result.begun.optimised)
     network.save_pretrained(temporary, dtype=getattr(torch, settings.export_dtype))
     finite = {name: round(value, 6) for name, value in result.metrics.items() if math.isfinite(value)}
-    training = {
+    found = {
         "selected_by": data.request.get("selected_by", []),
         PURPOSE: network.trained_for,
         settings.objective.samples: data.num_samples(False),
@@ -103,6 +104,7 @@ def export(settings: TrainSettings, data: Any, result: Result, folder: Path, req
         "held_out": held_out(network, data, result.begun.before) if settings.objective.takes_pairs else {},
         "settings": dict(request),
     }
+    training = cast(Training, found)  # which of its counts are there, the objective decides
     write_json(temporary / "training.json", training)
     if (folder.parent / "metrics.csv").is_file():
         draw_curves(folder.parent / "metrics.csv", temporary / CURVES)
@@ -150,12 +152,12 @@ def purpose(
     return {name: value for name, value in found.items() if value}
 
 
-def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) -> dict[str, Any]:
+def held_out(network: NoiseNetwork, data: PairData, before: Measurement | None) -> HeldOut:
     """Measure the exported network on the validation pairs, and print the result."""
     if not data.num_samples(True):
         return {}
     after = measure(network, data.val_dataloader(), "cpu")
-    found = {"after": after.figures()}
+    found: HeldOut = {"after": after.figures()}
     if before is not None:
         found |= {"before": before.figures(), "change": after.change_since(before)}
         log.info(f"before: {say(found['before'])}")
