@@ -58,6 +58,8 @@ def network_nearby(path: Path) -> str:
     Args:
         path: a run's folder, its ``checkpoints/``, or a file in there.
     """
+    if (path / "config.json").is_file():  # it is the network
+        return ""
     for folder in (path, path.parent, path.parent.parent):
         if (folder / "network" / "config.json").is_file():
             return f"the network of this run is {folder / 'network'}"
