@@ -1,14 +1,15 @@
-"""The one checker: a value against its field's annotation.
+"""Check values against the annotations of their fields.
 
-A description or a command's settings states what each key may be as the annotation of a field, and nothing else checks
-it again::
+In a description or a command's settings, the annotation of a field states the allowed values of its key. Nothing else
+checks them again:
 
     cycles: Count = 1                                         # a whole number of at least 1
     share: Annotated[float, AtLeast(0), AtMost(1)] = 0.5
     time_label: Literal["destination", "source"] = "destination"
     budget: Budget = Budget()                                 # a dataclass, from a mapping of its fields
 
-A refusal is a ``FieldError``: one line that names key, value and what is allowed. Nothing here imports torch.
+A wrong value raises a ``FieldError``: one line that names the key, the value and what is allowed. Nothing here imports
+torch.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ _PLAIN: dict[Any, tuple[str, Any]] = {
 
 
 def checked(annotation: Any, value: Any, key: str) -> Any:
-    """Return ``value`` as its field holds it: floats, tuples and dataclasses made of what a YAML gives.
+    """Return ``value`` as its field holds it: floats, tuples and dataclasses are made from a YAML's values.
 
     Args:
         annotation: of the field; see the module's docstring for what is understood.
@@ -185,7 +186,7 @@ def _bounded(annotation: Any, value: Any, key: str) -> Any:
 
 
 def _one_of(arguments: Sequence[Any], value: Any, key: str) -> Any:
-    """Return what the first fitting alternative makes of ``value``; the error says them all, or the nearest's own."""
+    """Return ``value`` as the first fitting alternative holds it; an error names all of them, or the nearest one's."""
     errors = []
     for alternative in arguments:
         try:

@@ -15,16 +15,16 @@ class Pairs(Description):
     """Pairs that ``collect.py`` wrote, split by prompt.
 
     Attributes:
-        shards: where the shards lie: a folder, an address, or a list of them; see ``places``.
+        shards: the places of the shards: a folder, an address, or a list of them; see ``places``.
         batch_size: pairs in a batch.
         kept_only: leave out the pairs that the selection rejected.
         validation_share: of the prompts, by a hash of their text; 0 trains on all and validates on none.
-        max_pairs: train on so many pairs, drawn by a hash; the validation pairs stay the same.
-        num_workers: loader processes; ``auto``: the cores at hand where a GPU trains, none on a CPU.
-        shuffle_buffer: pairs held for shuffling, in all loader processes; 0 keeps the order.
-        shuffle_buffer_bytes: of them at most; fewer pairs are held where they are large.
-        embeddings_cache: where embeddings are kept for shards that hold none.
-        decompositions_cache: where decompositions of large noise are kept, see ``decompositions``; None: they are made
+        max_pairs: train on at most this many pairs, drawn by a hash; the validation pairs stay the same.
+        num_workers: number of loader processes; ``auto`` uses the available cores if a GPU trains, and none on a CPU.
+        shuffle_buffer: number of pairs held for shuffling, in all loader processes; 0 keeps the order.
+        shuffle_buffer_bytes: limit of their size in bytes; fewer pairs are held if they are large.
+        embeddings_cache: folder for the embeddings of shards without them.
+        decompositions_cache: folder for the decompositions of large noise, see ``decompositions``; None computes them
             in every epoch.
         seed: of the order.
     """
@@ -47,7 +47,7 @@ class Pairs(Description):
         """See ``Description.check``.
 
         Raises:
-            UserError: ``shards`` names no place, or one that is not there.
+            UserError: ``shards`` names no place, or one that does not exist.
         """
         places.expand(self.shards)
 

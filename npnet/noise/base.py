@@ -32,7 +32,7 @@ class NoiseMethod(Description):
     """
 
     is_null_control: ClassVar[bool] = False
-    """Whether the result is, in distribution, a fresh draw: what a comparison shows for it is its own noise."""
+    """Whether the result is, in distribution, fresh random noise, so that its difference from standard is chance."""
 
     @property
     def needs(self) -> tuple[str, ...]:

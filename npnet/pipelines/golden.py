@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class GoldenNoise:
     """A noise method for diffusers pipelines.
 
-    Two ways of use::
+    There are two ways to use it:
 
         image = pipe(prompt, latents=golden(pipe, prompt, seed=0)).images[0]
 

@@ -50,12 +50,12 @@ CODE = "golden_noise_block"
 class GoldenNoiseBlock(ModularPipelineBlocks):
     """Better initial noise by a trained network.
 
-    Two ways to get one::
+    There are two ways to get one:
 
         block = GoldenNoiseBlock("path/or/hub-id")
         block = ModularPipelineBlocks.from_pretrained(REPOSITORY, trust_remote_code=True, network=REPOSITORY)
 
-    The second is for repositories that ``save_pretrained`` wrote. A block finds its place by itself::
+    The second is for repositories that ``save_pretrained`` wrote. A block finds its place by itself:
 
         block.insert_into(blocks)
 
