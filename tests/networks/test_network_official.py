@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from npnet.info.facts import facts
 from npnet.networks import NPNet
 
 OFFICIAL = Path(__file__).parent.parent / "fixtures" / "official_npnet"
@@ -251,3 +252,10 @@ def test_the_released_weights_can_be_applied_without_attention(official_path, of
         change = network.singular_values.spectrum_change(parts)
     torch.testing.assert_close(change, branch.head(tokens).mean(1))
     assert (change - branch.spectrum_change(parts)).abs().max() > 0.05
+
+
+def test_npnet_info_says_what_an_official_file_is(official_path, official_network):
+    found = facts(official_path)
+    assert (found["kind"], found["selected_by"]) == ("official network", ["hpsv2"])
+    assert found["parameters"] == sum(parameter.numel() for parameter in official_network.parameters())
+    assert found["bytes"] == official_path.stat().st_size

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionXLPipeline
 from peft import LoraConfig
 from torch import Tensor, nn
 
@@ -145,8 +145,9 @@ def test_the_noise_is_the_one_that_the_backbone_and_the_network_give(name):
 
 def test_the_picture_is_that_of_our_own_sampler(name, attached):
     pipe, prompt = pipeline(name), "a red fox"
-    if name == "wan":
-        pytest.skip("the pipeline samples by UniPC, of the second order")
+    if name == "wan":  # its own UniPC is of the second order
+        pipe = ready(tiny.wan_pipeline(), name)
+        pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     backbone = as_backbone(pipe, **sizes(name))
     conditioning = backbone.encode([prompt])
     with torch.no_grad():
