@@ -81,5 +81,5 @@ def _scores(tried: TriedPair) -> tuple[str, ...]:
 def _open(data: bytes, where: str) -> Image.Image:
     kinds = (OSError, ValueError, Image.DecompressionBombError)
     with reworded(kinds, UserError, f"{where}: is not a picture: "):
-        # a picture that came with somebody's shards is opened as what its name says, and as nothing else
+        # a picture in a stranger's shards is opened only as the type that its name says
         return Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGB")

@@ -1,7 +1,7 @@
 """A YAML file builds a description, which says what is wanted. Loading it returns a runtime, which does the work.
 
 A description is a frozen dataclass. Its fields are the keys of its YAML and its annotations say what they may hold, so
-it is checked where it is made (see ``fields``). It knows sizes and costs that need no weights, travels to workers by
+it is checked where it is made (see ``fields``). It knows sizes and costs that need no weights, is sent to workers by
 pickle, and imports no torch. Its runtime is named by ``runtime``, as a class or as ``"module:Class"``, which is
 imported when it is loaded: this is the one place where a description reaches what needs torch.
 """

@@ -44,7 +44,7 @@ class FieldError(UserError, ValueError):
     the key as a person types it.
 
     Attributes:
-        key: dotted, relative to whoever has the error in hand.
+        key: dotted, relative to the level that handles the error.
         value: what was got.
         needed: what is allowed, in words.
     """

@@ -53,7 +53,7 @@ def shapes_weights(variant: str = "a") -> Path:
 
 
 def network_nearby(path: Path) -> str:
-    """Say where a run's network lies, for somebody who named something else of the run; empty where there is no run.
+    """Say where a run's network is, if another file of the run was named; empty without a run.
 
     Args:
         path: a run's folder, its ``checkpoints/``, or a file in there.

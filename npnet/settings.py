@@ -60,7 +60,7 @@ def read(cls: type[T], config: Mapping[str, Any]) -> T:
 
 def _built(annotation: Any, value: Any, key: str) -> Any:
     """Build a node, or the labelled nodes of a group; any other value is left to the dataclass's own check."""
-    if get_origin(annotation) is Mapping:  # nodes of somebody else's classes, built where they are used
+    if get_origin(annotation) is Mapping:  # nodes of other packages' classes, built where they are used
         return value
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and kind is not type(None)]
     if Node in kinds:

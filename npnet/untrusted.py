@@ -27,8 +27,8 @@ def parse_json(text: bytes | str, *, surrogates: bool = False, nan: bool = False
         nan: let through ``NaN`` and ``Infinity``, which Python writes and JSON does not have.
 
     Raises:
-        ValueError: it is not JSON, too large or too deep, holds NaN, infinity, a number that no field of ours could
-            have, or half a surrogate pair. The message is one line.
+        ValueError: it is not JSON, too large or too deep, holds NaN, infinity, a number that no field could have, or
+            half a surrogate pair. The message is one line.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"has {len(text)} bytes; at most {MOST_BYTES} are read")

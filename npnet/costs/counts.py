@@ -78,7 +78,7 @@ class Counts:
     """What was counted.
 
     Attributes:
-        name: of what: a YAML's, or the class's where it is somebody's own.
+        name: of the YAML, or of the class where it is a user's own.
         of: its class and the keys that decide the counts; see ``identity``.
         parts: by name: ``text_encoders``, ``denoiser``, ``decoder``; ``scorer``; ``forward``, ``training``.
         exact: False where the weights lie elsewhere than those that were counted, see ``WHERE``.

@@ -73,7 +73,7 @@ def chosen(gpu: GPU) -> list[GPU]:
     """Return the GPUs that are meant: the one that was named or described, or all that are known.
 
     Raises:
-        FieldError: a GPU of one's own lacks a figure.
+        FieldError: a figure of a user's own GPU is missing.
     """
     given = {field.name: value for field in fields(gpu) if (value := getattr(gpu, field.name)) is not None}
     known = [known for known in KNOWN if gpu.name in (known.name, "all")]

@@ -25,7 +25,7 @@ class FoundPairs:
         tars: place -> SHA-256 of each shard's tar, as its sidecar says, once ``check`` has found them.
         request: what the first shards were collected with; empty where they do not say.
         holds_embeddings: whether every shard does, as far as ``check`` has looked.
-        pair_bytes: of the largest pair that ``check`` has looked at.
+        pair_bytes: of the largest pair that ``check`` has read.
         metrics: whose scores every shard holds, as far as ``check`` has looked.
         sizes: what a network is built for, see ``sizes_of``; empty until ``check``.
     """

@@ -52,7 +52,7 @@ class Pairs(Description):
         places.expand(self.shards)
 
     def find(self) -> Any:
-        """Return ``FoundPairs``, looked at, as a plan needs them; Lightning is not imported.
+        """Return checked ``FoundPairs`` for a plan; Lightning is not imported.
 
         Raises:
             UserError: see ``FoundPairs.check``.

@@ -30,7 +30,7 @@ class Sample:
 
     @property
     def key(self) -> str:
-        """Return the zero-padded name, the same whoever computes the sample."""
+        """Return the zero-padded name, which is the same for every worker."""
         return f"{self.prompt_index:07d}-{self.seed:010d}"
 
 

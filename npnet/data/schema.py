@@ -165,7 +165,7 @@ def check(sample: Mapping[str, Any], where: str) -> None:
 
 
 def agrees(sample: Mapping[str, Any], pair: TriedPair) -> bool:
-    """Say whether a sample is the pair that a sidecar lists; its noises are not looked at."""
+    """Say whether a sample is the pair that a sidecar lists, without reading its noises."""
     try:
         record = parse_json(sample[RECORD])
         return (

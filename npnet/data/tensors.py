@@ -32,8 +32,8 @@ def load_tensors(data: bytes) -> dict[str, Tensor]:
     """Return the tensors of a file in safetensors' format, which holds no code.
 
     Raises:
-        ValueError: it is not one, or holds tensors that nothing of ours writes: too many, of no size, of too many
-            dimensions, of an odd dtype.
+        ValueError: it is not one, or holds tensors that this project never writes: too many, without size, with too
+            many dimensions, or of an odd dtype.
     """
     with (
         reworded(safetensors.SafetensorError, ValueError, "is not in safetensors' format: "),

@@ -34,12 +34,12 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def cell(text: object, style: str = "") -> Text:
-    """Return a piece of text that is shown as it is, whoever wrote it."""
+    """Return a piece of text that is shown unchanged, even a stranger's."""
     return Text(visible(text, keep="\n"), style=style)
 
 
 def add_row(table: Table, texts: Iterable[object]) -> None:
-    """Add a row of texts, whoever wrote them."""
+    """Add a row of texts, even strangers'."""
     table.add_row(*map(cell, texts))
 
 

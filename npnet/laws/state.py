@@ -1,4 +1,4 @@
-"""What of a backbone must be as it was after somebody used it."""
+"""The state of a backbone that must be the same after a use."""
 
 from __future__ import annotations
 

@@ -96,9 +96,9 @@ def meanings(table: Table, where: str, setting: Setting, jobs: Sequence[Job], as
         " ".join(said),
         *map(escaped, smoke),
         markdown_table([*heading, "published", "same direction?"], rows),
-        f"Which quarter of a prompt's noises fits it is said by {escaped(ordered or 'the first metric')} of their "
-        "pictures of the empty prompt. A noise after erasure is another one: ordered by the noise as drawn, nothing "
-        "should be left of the difference; ordered by itself, it has as much meaning as any.",
+        f"The quarters are chosen by {escaped(ordered or 'the first metric')} of the pictures of the empty prompt. "
+        "After erasure, a noise is a new one: ordered by the noise as drawn, no difference should remain; ordered by "
+        "itself, it has as much meaning as any other noise.",
     ]
 
 

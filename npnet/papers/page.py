@@ -193,7 +193,7 @@ def _published(
 
 
 def _called(figures: published.Published, label: str) -> str:
-    """Return a label as the published table writes it: a dot in ``margin_0.01`` is none in a key of ours."""
+    """Return a label as in the published table; our keys write the dot in ``margin_0.01`` differently."""
     written = {str(row[-1]): str(row[-1]) for row in figures.figures}
     plain = {text.replace(".", "_"): text for text in written}
     return plain.get(label, label)

@@ -10,9 +10,9 @@ The result is RGB with 8 bits:
 - of an animation the first frame is read.
 
 A rotation that EXIF asks for is applied where ``upright`` is asked for, as diffusers does with control images. Pictures
-are scored and compared **as they are stored**, because the published scorers and clean-fid read them so; whoever scores
-says how many carried one. Files that unpack to more than ``MOST_PIXELS`` are refused from their header. Hidden files
-and folders (``._x.png``, ``.ipynb_checkpoints``) are no pictures.
+are scored and compared **as they are stored**, because the published scorers and clean-fid do so; scoring reports how
+many ask for a rotation. Files that unpack to more than ``MOST_PIXELS`` are refused from their header. Hidden files and
+folders (``._x.png``, ``.ipynb_checkpoints``) are no pictures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``engine=ray``: the workers are Ray actors, on one machine or many; a lost one is replaced, and its chunk redone."""
+"""``engine=ray``: the workers are Ray actors, on one machine or many; a lost one is replaced, its chunk repeated."""
 
 from __future__ import annotations
 

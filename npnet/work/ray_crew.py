@@ -1,7 +1,7 @@
-"""The driver of ``engine=ray``: its workers are actors on one machine or many; a lost one's chunk is done by another.
+"""The driver of ``engine=ray``: its workers are actors, and another one repeats the chunk of a lost one.
 
-The queue of chunks is the driver's, the process that was started. Every machine needs the project at the same path,
-and the folders that it reads and writes on a shared file system. An actor gets a GPU where the cluster has any.
+The driver, the process that was started, holds the queue of chunks. Every machine needs the project at the same path,
+and its input and output folders on a shared file system. An actor gets a GPU if the cluster has GPUs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _connect(address: str | None) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what will be the default; Ray warns without it
-    # results travel through the file system, so Ray's own store stays at its smallest
+    # results go through the file system, so Ray's own store stays at its smallest
     alone = {"include_dashboard": False, "object_store_memory": 80_000_000}
     options = {} if where else alone
     kinds = (ConnectionError, ValueError, RuntimeError)
@@ -145,7 +145,7 @@ class _Crew:
             self.expected[worker.chunk] = time.monotonic() + SHARED_SECONDS
 
     def _give(self, worker: _Worker) -> None:
-        """Give a free worker the next chunk; without one, nobody who is still setting up is needed either."""
+        """Give a free worker the next chunk; without one, workers that are still setting up are not needed."""
         if self.queue:
             worker.chunk, worker.counted, worker.question = self.queue.popleft(), Advance(0), None
             self.busy[worker.actor.run.remote(worker.chunk)] = worker
@@ -192,7 +192,7 @@ class _Crew:
             self.progress.add(Advance(total.done - before.done, difference))
 
     def _look_for_files(self) -> None:
-        """Refuse to go on where the machines do not write into one folder."""
+        """Refuse to continue if the machines do not write into the same folder."""
         for chunk, end in list(self.expected.items()):
             if self.job.is_done(chunk):
                 del self.expected[chunk]

@@ -1,4 +1,4 @@
-"""The worker of ``engine=ray``: what runs in an actor, on whatever machine Ray chose."""
+"""The worker of ``engine=ray``, which runs in an actor on any machine of the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One folder, one configuration: ``request.json`` says which."""
+"""The configuration of a folder, in ``request.json``: one folder has one configuration."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def claim(output_dir: Path, request: Mapping[str, Any], name: str = NAME, replac
     A request with nothing beside it, left by a run that failed before its first result, is replaced.
 
     Args:
-        output_dir: made where it is missing. Hidden files do not count.
-        request: all that determines the results; JSON values.
+        output_dir: created if it does not exist. Hidden files do not count.
+        request: everything that determines the results, as JSON values.
         name: of the file.
         replace: allow that; not while another run, which has no result yet, is at work.
 
@@ -72,7 +72,7 @@ def _is_to_write(output_dir: Path, request: Callable[[], Mapping[str, Any]], nam
     if others and len(asked.keys() ^ there.keys()) > SAME_COMMAND:
         raise UserError(f"output_dir={output_dir}: belongs to another command (see {name}); choose another one")
     differences = list(_differences(asked, there))
-    # what is made of the other keys says nothing more
+    # values that follow from the other keys add nothing
     differences = [text for text in differences if not text.startswith(DERIVED)] or differences
     if differences and replace and not others:
         return True
@@ -103,7 +103,7 @@ def digest(request: Mapping[str, Any]) -> str:
 
 
 def require_finite(node: Any, key: str = "") -> None:
-    """Refuse NaN and infinity anywhere in a configuration: no setting means them, and a request cannot hold them.
+    """Refuse NaN and infinity anywhere in a configuration, because a request cannot hold them.
 
     Raises:
         FieldError: names the key.

@@ -1,4 +1,4 @@
-"""Which chunks a command computes: all of them, or those of one worker of a job array."""
+"""The chunks that a command computes: all, or those of one worker of a job array."""
 
 from __future__ import annotations
 

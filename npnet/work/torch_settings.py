@@ -15,7 +15,7 @@ from npnet.work.numerics import Numerics
 def torch_settings(numerics: Numerics, device: str) -> Iterator[None]:
     """Fix the settings that decide how sums are rounded (see ``apply``), the convolution algorithms, and the GPU.
 
-    The GPU is also made the process's current one, so that nothing lands on the first GPU by default.
+    It also makes the GPU the current one, so that nothing is put on the first GPU by default.
     """
     cudnn = torch.backends.cudnn
     before = Numerics(torch.get_num_threads(), torch.get_float32_matmul_precision(), cudnn.allow_tf32)  # type: ignore[arg-type]
@@ -32,7 +32,7 @@ def torch_settings(numerics: Numerics, device: str) -> Iterator[None]:
 
 
 def apply(numerics: Numerics) -> None:
-    """Let torch compute so, in this process."""
+    """Apply the settings to torch in this process."""
     torch.set_num_threads(numerics.threads)
     torch.set_float32_matmul_precision(numerics.float32_matmul_precision)
     torch.backends.cudnn.allow_tf32 = numerics.cudnn_tf32
