@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from npnet.description import imported
@@ -104,12 +105,17 @@ def usage() -> str:
     )
 
 
-def run(name: str) -> None:
-    """Run a command on the arguments of this process, and leave it."""
+def run(name: str, started: Sequence[str] | None = None) -> None:
+    """Run a command on the arguments of this process, and leave it.
+
+    Args:
+        name: of the command.
+        started: what is typed before its arguments, in ``sys.argv``; None for a script that is the command.
+    """
     command = COMMANDS[name]
     if command.has_configuration:
         run_command = imported("npnet.command:run_command")
-        run_command(name, lambda cfg: imported(command.place)(cfg), command.summary, command.translate)
+        run_command(name, lambda cfg: imported(command.place)(cfg), command.summary, command.translate, started)
     end(lambda: _run(command))
 
 
@@ -124,8 +130,9 @@ def main() -> None:
     if name in ("", "-h", "--help", "help"):
         end(lambda: print(usage()))
     elif name in COMMANDS:
+        started = sys.argv[:2]
         sys.argv = [f"npnet {name}", *sys.argv[2:]]
-        run(name)
+        run(name, started)
     else:
         end(lambda: _unknown(name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -25,7 +25,11 @@ PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 
 
 def run_command(
-    name: str, function: Callable[[DictConfig], None], summary: str = "", translate: str | None = None
+    name: str,
+    function: Callable[[DictConfig], None],
+    summary: str = "",
+    translate: str | None = None,
+    started: Sequence[str] | None = None,
 ) -> None:
     """Compose ``conf/NAME.yaml`` with the command line's overrides and call ``function`` with it; leaves the process.
 
@@ -34,12 +38,13 @@ def run_command(
         function: the command; with ``--multirun`` it is called once for each job.
         summary: what it does, in a line, for ``--help``.
         translate: see ``npnet.cli.Command``.
+        started: see ``npnet.cli.run``.
     """
-    end(lambda: _compose_and_call(name, function, summary, translate))
+    end(lambda: _compose_and_call(name, function, summary, translate, started or sys.argv[:1]))
 
 
 def _compose_and_call(
-    name: str, function: Callable[[DictConfig], None], summary: str, translate: str | None = None
+    name: str, function: Callable[[DictConfig], None], summary: str, translate: str | None, started: Sequence[str]
 ) -> None:
     if translate is not None:
         sys.argv[1:] = imported(translate)(sys.argv[1:])
@@ -59,7 +64,7 @@ def _compose_and_call(
     sys.argv[1:] = without_tuned(with_new_labels(sys.argv[1:], folders), folders)
     if name == "train":
         sys.argv[1:] = with_open_keys(sys.argv[1:])
-    task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(_as_job(function))
+    task = hydra.main(config_path=str(config_dir()), config_name=name, version_base="1.3")(_as_job(function, started))
     stderr = sys.stderr
     sys.stderr = _WithoutHydraHeadline(stderr)  # type: ignore[assignment]
     try:
@@ -77,13 +82,18 @@ def _compose_and_call(
         sys.stderr = stderr
 
 
-def _as_job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Keep Hydra's headline off standard error also where a launcher runs ``function`` in another process."""
+def _as_job(function: Callable[[DictConfig], None], started: Sequence[str]) -> Callable[[DictConfig], None]:
+    """Keep Hydra's headline off standard error also where a launcher runs ``function`` in another process.
+
+    While it runs, ``sys.argv`` is what was typed: Lightning starts its other processes with it.
+    """
+    typed = [*started, *sys.argv[1:]]
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> None:
         if not isinstance(sys.stderr, _WithoutHydraHeadline):
             sys.stderr = _WithoutHydraHeadline(sys.stderr)  # type: ignore[assignment]
+        sys.argv = typed
         function(cfg)
 
     return job

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from npnet.costs import wording
 from npnet.costs.counts import find
 from npnet.description import Description, imported
@@ -94,13 +97,21 @@ def check_limits(settings: TrainSettings, data: Any) -> None:
 
 
 def check_processes(settings: TrainSettings, data: Any) -> None:
-    """Refuse more processes than samples to train on.
+    """Refuse more processes than samples to train on, and several processes in a job of ``--multirun``.
 
     Raises:
         FieldError: names ``trainer.devices``.
     """
+    if num_processes(settings) > 1 and is_multirun():
+        devices = settings.trainer.keys.get("devices")
+        raise FieldError("trainer.devices", devices, "--multirun trains in one process; start a command for each job")
     if data.num_samples(False) < num_processes(settings):
         raise too_few(settings, data, num_processes(settings))
+
+
+def is_multirun() -> bool:
+    """Say whether this is a job of ``--multirun``, whose other processes would be told to run all jobs."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def too_few(settings: TrainSettings, data: Any, processes: int) -> FieldError:

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent.parent
 TWO = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
 
 
-def started(pairs, folder, *overrides):
+def started(pairs, folder, *overrides, typed=("-m", "npnet", "train")):
     witness = ["+callbacks.witness._target_=tests.training.witness.Witness", f"+callbacks.witness.folder={folder}.seen"]
     command = [f"data.shards={pairs}", f"output_dir={folder}", "trainer.max_epochs=2", *LIGHT, *witness, *overrides]
     return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *command],
+        [sys.executable, *typed, *command],
         capture_output=True,
         text=True,
         cwd=folder.parent,
@@ -48,6 +48,22 @@ def test_two_processes_share_shards_of_any_number_and_size_and_end_with_one_netw
         left_out = training["pairs"] - len(seen)
         assert 0 <= left_out <= 8  # one batch at the most, with shards dealt evenly
     NPNet.from_pretrained(tmp_path / "run" / "network")
+
+
+@pytest.mark.slow
+def test_a_script_and_a_console_script_start_the_other_process_too(tmp_path):
+    pairs = write_folder(tmp_path / "pairs", [20, 20])
+    for name in ("train.py", "npnet-train"):
+        place = ROOT / name if name.endswith(".py") else Path(sys.executable).with_name(name)
+        done = started(pairs, tmp_path / name, *TWO, typed=(str(place),))
+        assert done.returncode == 0, done.stderr
+
+
+def test_jobs_of_a_multirun_train_in_one_process(tmp_path):
+    pairs = write_folder(tmp_path / "pairs", [20])
+    done = started(pairs, tmp_path / "run", *TWO, "--multirun", "seed=0,1")
+    line = "error: trainer.devices=2: --multirun trains in one process; start a command for each job\n"
+    assert (done.returncode, done.stderr) == (2, line)
 
 
 @pytest.mark.slow
