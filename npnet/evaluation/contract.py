@@ -5,17 +5,23 @@ Every value is a text, number, list or dictionary. ``results`` makes the file, a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
-from npnet.errors import FieldError, UserError
+from npnet.errors import FieldError, UserError, reworded
 from npnet.fields import checked
 from npnet.untrusted import read_json
+from npnet.work.request import digest
 
 FINISHED = "evaluation.json"
 """Written last: the whole request that ``results.json`` and the report beside it are of."""
+SAMPLES = "samples.jsonl"
+"""Beside ``results.json``: every single picture."""
+CHECKSUM = "sha256"
+"""Under this name ``results.json`` carries the digest of its other values; that of earlier versions does not."""
 INTERVAL = 2
 """Numbers of an interval, the only lists of numbers in the file."""
 
@@ -173,15 +179,19 @@ class Results(TypedDict):
     device: list[str]
     versions: dict[str, str]
     notes: list[str]
+    samples_sha256: NotRequired[str]
 
 
 def read_results(path: Path) -> Results:
     """Return the content of a ``results.json``.
 
     Raises:
-        UserError: it cannot be read or has another schema; names the key.
+        UserError: it cannot be read, was changed, or has another schema; names the key.
     """
     found = read_json(path)
+    stated = found.pop(CHECKSUM, None) if isinstance(found, dict) else None
+    if stated is not None and stated != digest(found):
+        raise UserError(f"{path}: was changed after it was written (its checksum differs)")
     if not isinstance(found, dict) or "settings" not in found or "methods" not in found:
         raise UserError(f"{path}: does not hold results of evaluate.py that compare noise methods")
     fault = _fault(Results, found, "")
@@ -197,6 +207,20 @@ def read_results(path: Path) -> Results:
     if fault is not None:
         raise UserError(f"{path}: does not hold results of evaluate.py: {fault}")
     return cast(Results, found)
+
+
+def samples_of(folder: Path, results: Results) -> Path:
+    """Return ``samples.jsonl`` of an evaluation, as it was written with its ``results.json``.
+
+    Raises:
+        UserError: it cannot be read, or its checksum is another one.
+    """
+    file = folder / SAMPLES
+    with reworded(OSError, UserError, f"{file}: cannot be read: "):
+        data = file.read_bytes()
+    if results.get("samples_sha256", found := hashlib.sha256(data).hexdigest()) != found:
+        raise UserError(f"{file}: was changed, or is not of the results.json beside it (its checksum differs)")
+    return file
 
 
 def _fault(kind: Any, value: Any, where: str) -> str | None:

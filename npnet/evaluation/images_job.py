@@ -43,8 +43,9 @@ def run(settings: ImagesSettings, asked: Mapping[str, Any], pictures: Sequence[P
     }
     noted = {label: facts.get(job.keys[label], []) for label in metrics}
     results = make_results(asked, pictures, metrics, table, noted)
-    _write_if_new(output_dir / "scores.jsonl", to_lines(pictures, table))
-    _write_if_new(output_dir / "results.json", to_json(results))
+    lines = to_lines(pictures, table)
+    _write_if_new(output_dir / "scores.jsonl", lines)
+    _write_if_new(output_dir / "results.json", to_json(results, lines))
     print_results(results)
 
 

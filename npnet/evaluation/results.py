@@ -7,6 +7,7 @@ there is only one prompt. Every comparison uses the same prompts and noise.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from bisect import bisect_right
@@ -18,12 +19,21 @@ import numpy as np
 from npnet.engine.methods import MethodScores, Trace
 from npnet.evaluation import diversity
 from npnet.evaluation.comparison import compare_methods
-from npnet.evaluation.contract import CostEntry, MethodResults, MetricFacts, Results, SpaceFacts, TracePointEntry
+from npnet.evaluation.contract import (
+    CHECKSUM,
+    CostEntry,
+    MethodResults,
+    MetricFacts,
+    Results,
+    SpaceFacts,
+    TracePointEntry,
+)
 from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.metrics import statistics
 from npnet.metrics.traits import notes
 from npnet.records import Cost
+from npnet.work.request import digest
 
 SCHEMA_VERSION = 1
 SMOKE_PAIRS = 400
@@ -227,6 +237,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def to_json(results: Mapping[str, Any]) -> bytes:
-    """Return the bytes of ``results.json``; methods and metrics keep their configured order."""
+def to_json(results: Mapping[str, Any], samples: bytes) -> bytes:
+    """Return the bytes of ``results.json``; methods and metrics keep their configured order.
+
+    Args:
+        results: its content.
+        samples: the file of single pictures beside it, whose SHA-256 it carries too.
+    """
+    results = {**results, "samples_sha256": hashlib.sha256(samples).hexdigest()}
+    results[CHECKSUM] = digest(results)
     return (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

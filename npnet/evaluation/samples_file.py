@@ -10,8 +10,6 @@ from npnet.evaluation.gathering import Gathered
 from npnet.evaluation.plan import EvaluationPlan
 from npnet.noise.runtime.whiteness import MEASURES
 
-NAME = "samples.jsonl"
-
 
 def to_lines(plan: EvaluationPlan, gathered: Mapping[str, Gathered]) -> bytes:
     """Return the bytes of the file, sample by sample, each method in order.

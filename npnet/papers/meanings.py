@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from npnet.data.json_lines import read_json_lines
-from npnet.evaluation.contract import read_results
-from npnet.evaluation.samples_file import NAME
+from npnet.evaluation.contract import read_results, samples_of
 from npnet.metrics.statistics import means
 from npnet.papers.asked import Asked
 from npnet.papers.jobs import Job
@@ -103,7 +102,7 @@ def meanings(table: Table, where: str, setting: Setting, jobs: Sequence[Job], as
 
 
 def _read(job: Job) -> Scores:
-    path = job.output_dir / NAME
+    path = samples_of(job.output_dir, read_results(job.output_dir / "results.json"))
     found: dict[tuple[str, str], dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
     for _, line in read_json_lines(path, str(path)):
         for metric, score in line["scores"].items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from npnet.compatibility import check_ready
 from npnet.description import imported
 from npnet.errors import UserError
-from npnet.evaluation.contract import FINISHED, read_results
+from npnet.evaluation.contract import FINISHED, read_results, samples_of
 from npnet.evaluation.costs import describe as describe_costs
 from npnet.evaluation.identity import DIGITS, FOLDER
 from npnet.evaluation.plan import make_plan
@@ -67,7 +67,7 @@ def is_finished(output_dir: Path, asked: Mapping[str, Any]) -> bool:
     try:
         if read_json(output_dir / FINISHED) != json.loads(json.dumps(asked)):
             return False
-        read_results(output_dir / "results.json")
+        samples_of(output_dir, read_results(output_dir / "results.json"))
     except UserError:
         return False
     return (output_dir / "report.html").is_file()

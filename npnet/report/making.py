@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from npnet.evaluation import samples_file
-from npnet.evaluation.contract import FINISHED, read_results
+from npnet.evaluation.contract import FINISHED, SAMPLES, read_results
 from npnet.evaluation.evaluation import EvaluationJob, describe_wins
 from npnet.evaluation.gathering import gather
 from npnet.evaluation.kept_pictures import show_pictures
@@ -39,8 +39,9 @@ def run(plan: EvaluationPlan, output_dir: Path, workers: Workers) -> None:
     results = make_results(plan, gathered)
     (output_dir / FINISHED).unlink(missing_ok=True)
     show_pictures(plan, output_dir)
-    atomic.write_bytes(output_dir / "results.json", to_json(results))
-    atomic.write_bytes(output_dir / samples_file.NAME, samples_file.to_lines(plan, gathered))
+    samples = samples_file.to_lines(plan, gathered)
+    atomic.write_bytes(output_dir / "results.json", to_json(results, samples))
+    atomic.write_bytes(output_dir / SAMPLES, samples)
     atomic.write_bytes(output_dir / "results.md", tables(results).encode())
     atomic.write_bytes(output_dir / "results.csv", exports.to_csv(results).encode())
     atomic.write_bytes(output_dir / "results.tex", exports.to_latex(results).encode())

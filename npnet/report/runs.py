@@ -8,7 +8,7 @@ from typing import Any
 
 from npnet.data.json_lines import read_json_lines
 from npnet.errors import UserError
-from npnet.evaluation.contract import FINISHED, Results, read_results
+from npnet.evaluation.contract import FINISHED, SAMPLES, Results, read_results, samples_of
 from npnet.evaluation.identity import FOLDER
 from npnet.fields import checked
 from npnet.untrusted import read_json
@@ -49,9 +49,10 @@ def read_run(path: Path) -> Run:
     folder = path.parent if path.name == "results.json" else path
     if not (folder / "results.json").is_file():
         raise UserError(f"{path}: no finished evaluation there (results.json is missing)")
-    file, results = folder / "samples.jsonl", read_results(folder / "results.json")
-    if not file.is_file():
+    results = read_results(folder / "results.json")
+    if not (folder / SAMPLES).is_file():
         raise UserError(f"{path}: samples.jsonl is missing (of an earlier version); npnet sweep shows its table")
+    file = samples_of(folder, results)
     lines: dict[str, dict[str, dict[Key, Any]]] = {}
     for number, line in read_json_lines(file, str(file)):
         try:

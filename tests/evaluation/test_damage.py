@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from npnet.errors import UserError
 from npnet.report.command import evaluate
+from npnet.report.runs import read_run
 from tests.evaluation.extra_fakes import PROMPTS, config
 from tests.evaluation.test_command import cells, comparable, run
 
@@ -88,10 +89,21 @@ def test_what_is_damaged_is_computed_again_alone_and_this_is_said(stopped, finis
     assert all(path.stat().st_mtime_ns == age for path, age in ages.items())
 
 
-def test_results_that_cannot_be_read_are_made_again(tmp_path, finished):
+def one_more(path):
+    text = path.read_text()
+    place = text.index("1.") if "1." in text else text.index("0.")
+    path.write_text(f"{text[:place]}3{text[place + 1 :]}")
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"), [("results.json", cut), ("results.json", one_more), ("samples.jsonl", one_more)]
+)
+def test_results_that_were_changed_are_refused_and_made_again(name, harm, tmp_path, finished):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    (folder / "results.json").write_bytes((folder / "results.json").read_bytes()[:50])
+    harm(folder / name)
+    with pytest.raises(UserError, match=rf"{name}: (was changed|is not JSON)"):
+        read_run(folder)
     run(folder)
     assert comparable(folder) == comparable(finished)
 
