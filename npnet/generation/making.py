@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, PngImagePlugin
+import torch
+from PIL import PngImagePlugin
 from torch import Tensor
 
 from npnet.data.prompts import Sample
@@ -22,12 +23,14 @@ from npnet.engine.writing import Writer
 from npnet.errors import UserError
 from npnet.metrics.runtime.base import to_tensor
 from npnet.metrics.spaces import FeatureSpace, load_spaces
-from npnet.pictures.opener import open_picture
+from npnet.pictures.opener import open_picture, read_text
 from npnet.text import count
 from npnet.untrusted import parse_json
 from npnet.work import atomic
 from npnet.work.job import Advance
+from npnet.work.numerics import Numerics
 from npnet.work.progress import Progress
+from npnet.work.torch_settings import apply
 
 if TYPE_CHECKING:
     from npnet.generation.command import GenerationPlan
@@ -79,6 +82,8 @@ def load_evaluator(plan: GenerationPlan, spaces: Mapping[str, FeatureSpace] = Ma
         UserError: a part cannot be loaded.
     """
     settings = plan.settings
+    threads = settings.threads_per_worker or torch.get_num_threads()
+    apply(Numerics(threads, settings.float32_matmul_precision, settings.cudnn_tf32))
     parts = load_parts(settings)
     sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
     loaded = load_spaces(spaces, parts.backbone.device)
@@ -102,10 +107,9 @@ def is_there(plan: GenerationPlan, label: str, sample: Sample) -> bool:
 def facts_of(path: Path) -> dict[str, Any] | None:
     """Return what a picture of this project was made from; None for any other file."""
     try:
-        with Image.open(path) as picture:
-            text = picture.info.get(FACTS)
-        found = parse_json(text.encode()) if isinstance(text, str) else None
-    except (OSError, ValueError, SyntaxError):
+        text = read_text(path, str(path), FACTS)
+        found = None if text is None else parse_json(text.encode())
+    except (UserError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

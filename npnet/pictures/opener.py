@@ -89,6 +89,17 @@ def read_header(path: Path, where: str) -> Header:
         return Header(picture.size, orientation in range(2, 9))
 
 
+def read_text(path: Path, where: str, name: str) -> str | None:
+    """Return what a text chunk of a picture says, without its pixels; None where it has none.
+
+    Raises:
+        PictureError: there is no such file, or it is no picture.
+    """
+    with _opened(path, where) as picture:
+        text = picture.info.get(name)
+    return text if isinstance(text, str) else None
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Return any picture in RGB with 8 bits.
 

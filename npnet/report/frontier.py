@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from npnet.data.json_lines import read_json_lines
@@ -16,9 +13,10 @@ from npnet.drawing import figures, sheets
 from npnet.drawing.palette import style_of
 from npnet.errors import UserError
 from npnet.evaluation.cells import picture_path
-from npnet.evaluation.contract import Results, read_results
-from npnet.evaluation.samples_file import NAME
+from npnet.evaluation.contract import Results, read_results, samples_of
 from npnet.metrics.diversity import by_prompt
+from npnet.metrics.runtime.base import to_tensor
+from npnet.pictures.opener import open_picture
 from npnet.report import diversity, markdown, wording
 
 
@@ -91,7 +89,8 @@ def contact_sheet(folder: Path, results: Results, num_prompts: int, metric: str,
     members = {wording.first_member(results, label): label for label in results["methods"]}
     found: dict[str, list[tuple[Sample, float]]] = {label: [] for label in members.values()}
     order: dict[str, int] = {}
-    for _, line in read_json_lines(folder / NAME, str(folder / NAME)):
+    file = samples_of(folder, results)
+    for _, line in read_json_lines(file, str(file)):
         member = line.get("network", line["method"])
         if member in members:
             sample = Sample(order.setdefault(line["prompt"], len(order)), line["prompt"], line["seed"])
@@ -119,4 +118,4 @@ def contact_sheet(folder: Path, results: Results, num_prompts: int, metric: str,
 def _picture(path: Path) -> Tensor:
     if not path.is_file():
         raise UserError(f"{path}: was not kept; evaluate with keep_images=all")
-    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1).float() / 255
+    return to_tensor(open_picture(path, str(path)))

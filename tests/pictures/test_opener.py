@@ -6,8 +6,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from npnet.errors import UserError
+from npnet.generation.pictures import facts_of
 from npnet.pictures import opener
-from npnet.pictures.opener import open_picture, picture_files, read_header
+from npnet.pictures.opener import open_picture, picture_files, read_header, read_text
 
 LEVELS = np.arange(256).reshape(16, 16)
 
@@ -84,12 +85,13 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_in_one_line_from_its_head
     with monkeypatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", None)
         Image.new("1", (20_000, 20_000)).save(tmp_path / "x.png")
-    for read in (read_header, open_picture):
+    for read in (read_header, open_picture, lambda path, where: read_text(path, where, "npnet")):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with pytest.raises(UserError, match="images: x: .*pixels") as caught:
                 read(tmp_path / "x.png", "images: x")
         assert "\n" not in str(caught.value)
+    assert facts_of(tmp_path / "x.png") is None
 
 
 def damaged(name):
