@@ -14,19 +14,20 @@ from npnet.costs.counts import Counts, Group, find, keep
 from npnet.costs.gpus import GPU, chosen
 from npnet.costs.runs import notes
 from npnet.costs.table import Jobs, jobs, plain, rows
-from npnet.description import Description, imported
+from npnet.description import imported
 from npnet.fields import Count
 from npnet.instantiate import Node
 from npnet.metrics import Metric
 from npnet.paths import config_dirs, options
 from npnet.settings import read, resolved
+from npnet.work.numerics import RunKeys
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanSettings(Description):
+class PlanSettings(RunKeys):
     """The keys of ``npnet plan``; see ``conf/plan.yaml``.
 
     Attributes:

@@ -10,6 +10,7 @@ from npnet.costs.estimate import Run
 from npnet.costs.gpus import GPU
 from npnet.costs.runs import make_run, pair_forwards, sampling_forwards
 from npnet.costs.wording import gibibytes, hours
+from npnet.errors import FieldError
 from npnet.metrics import Metric
 from npnet.noise import Inversion
 
@@ -32,8 +33,15 @@ class Jobs:
 
 
 def jobs(name: str, backbone: Backbone, metrics: Mapping[str, Metric]) -> Jobs:
-    """Return the jobs of a backbone at its settings."""
+    """Return the jobs of a backbone at its settings.
+
+    Raises:
+        FieldError: it does not have one of ``SETTINGS``.
+    """
     settings = backbone.settings
+    for key in SETTINGS:
+        if key not in settings:
+            raise FieldError(f"backbone.settings.{key}", None, "is needed to plan with this backbone")
     guidance = settings["guidance_scale"]
     steps, sizes = settings["num_inference_steps"], settings.get("batch_size", {})
     method = Inversion(
@@ -50,6 +58,8 @@ def jobs(name: str, backbone: Backbone, metrics: Mapping[str, Metric]) -> Jobs:
     return Jobs(name, pairs, pictures, missing)
 
 
+SETTINGS = ("guidance_scale", "inversion_guidance_scale", "num_inference_steps")
+"""What is read of ``Backbone.settings``."""
 HEAD = ("backbone", "memory, GiB", "at least")
 
 

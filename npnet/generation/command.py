@@ -18,6 +18,7 @@ from npnet.evaluation.identity import network_contents
 from npnet.generation.settings import GenerateSettings
 from npnet.settings import read, resolved
 from npnet.text import count
+from npnet.work.numerics import USUAL, is_usual
 from npnet.work.request import require_finite
 
 if TYPE_CHECKING:
@@ -106,5 +107,6 @@ def make_plan(cfg: Any) -> GenerationPlan:
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
     prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
     sampling = {key: config[key] for key in SAMPLING} | {"run_seed": settings.seed}
+    sampling |= {key: value for key, value in config.items() if key in USUAL and not is_usual(key, value)}
     sampling["backbone"] = {key: value for key, value in sampling["backbone"].items() if key != "device"}
     return GenerationPlan(settings, prompts, settled_nodes(config["noise"], settings.noise), sampling)

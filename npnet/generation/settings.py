@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
-from npnet.description import Description
 from npnet.errors import FieldError
 from npnet.fields import Count, Name, NotNegative, Seed
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
+from npnet.work.numerics import RunKeys
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateSettings(Description):
+class GenerateSettings(RunKeys):
     """The keys of ``npnet generate``; see ``conf/generate.yaml``.
 
     Attributes:
@@ -31,6 +31,7 @@ class GenerateSettings(Description):
         seed: of the run: names the streams of a search's own draws.
         sampler: see ``LoadedBackbone.sample``.
         batch_size: pictures made at once.
+        threads_per_worker: CPU threads; None: as torch has it.
         dry_run: say what would be made, and load and write nothing.
     """
 
@@ -45,6 +46,7 @@ class GenerateSettings(Description):
     seed: Seed = 0
     sampler: Name = "default"
     batch_size: Count = 8
+    threads_per_worker: Count | None = None  # type: ignore[assignment]  # it has no worker whose sums must be alike
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -30,7 +30,6 @@ from npnet.training.start import describe_start, make_network, needs_text
 from npnet.work import lock
 from npnet.work import request as requests
 from npnet.work.atomic import write_json
-from npnet.work.numerics import Numerics
 from npnet.work.torch_settings import apply
 
 log = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ def _fit(
 
 def _network(settings: TrainSettings, data: Any, first: bool) -> Begun:
     """Build the network. If it starts from another network, measure it and say which weights were used."""
-    apply(Numerics(settings.threads_per_worker, settings.float32_matmul_precision, settings.cudnn_tf32))
+    apply(settings.numerics)
     if needs_text(settings.network) and not data.holds_embeddings:
         prompt_embeds.provide(settings, data)
     L.seed_everything(settings.seed, verbose=False)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from npnet.bounds import Identifier, NumWorkers
+from npnet.bounds import Identifier
 from npnet.costs.gpus import GPU
 from npnet.data.pairs import Pairs
-from npnet.description import Description
 from npnet.errors import FieldError, UserError
 from npnet.fields import Count, Name, Seed
 from npnet.instantiate import Node
@@ -19,11 +18,11 @@ from npnet.training.trainer_keys import check_trainer
 from npnet.weights.files import exists, local_path
 from npnet.weights.sources import check_source
 from npnet.work.folder import PLACE
-from npnet.work.numerics import MatmulPrecision
+from npnet.work.numerics import RunKeys
 
 
-@dataclass(frozen=True)
-class RunSettings(Description):
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(RunKeys):
     """The keys that an objective reads: all except the objective itself.
 
     Attributes:
@@ -42,11 +41,6 @@ class RunSettings(Description):
         export_dtype: of the exported weights.
         license: of the exported network, by the hub's identifiers (``apache-2.0``, ``openrail++``), for its card.
         batch_size: of the pairs, where ``data.batch_size`` is not set.
-        task_name: names the folder where ``output_dir`` does not.
-        workers: not used; other commands have it.
-        threads_per_worker: of torch; for this and the two keys below see ``npnet.work.numerics``.
-        float32_matmul_precision: precision of float32 matrix products on a GPU.
-        cudnn_tf32: whether float32 convolutions on a GPU may use TF32.
         seed: of all random draws.
         dry_run: only say what would be done.
         gpu: the GPU for which a dry run estimates hours.
@@ -66,12 +60,7 @@ class RunSettings(Description):
     export_from: Name | None = None
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     license: Identifier | None = None
-    task_name: Name | int | float = "train"
     batch_size: Count = 64
-    workers: NumWorkers = 1
-    threads_per_worker: Count = 1
-    float32_matmul_precision: MatmulPrecision = "highest"
-    cudnn_tf32: bool = True
     seed: Seed = 0
     dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)

@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from npnet.bounds import NumWorkers
 from npnet.description import Description, imported
 from npnet.errors import MachineError
-from npnet.fields import Count, Name
-from npnet.work.numerics import MatmulPrecision, Numerics
+from npnet.work.numerics import Numerics, RunKeys
 from npnet.work.progress import Progress
 from npnet.work.share import WHOLE, ArrayWorker, Share
 
@@ -94,21 +92,11 @@ class Workers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkSettings(Description):
+class WorkSettings(RunKeys):
     """The keys of every command that computes a job."""
 
     engine: Engine
-    task_name: Name | int | float = "npnet"
-    workers: NumWorkers = 1
-    threads_per_worker: Count = 1
-    float32_matmul_precision: MatmulPrecision = "highest"
-    cudnn_tf32: bool = True
     worker: ArrayWorker | None = None
-
-    @property
-    def numerics(self) -> Numerics:
-        """How each worker computes."""
-        return Numerics(self.threads_per_worker, self.float32_matmul_precision, self.cudnn_tf32)
 
     def crew(self) -> Workers:
         """Return who computes.

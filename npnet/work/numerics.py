@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from npnet.bounds import NumWorkers
 from npnet.description import Description
-from npnet.fields import Count
+from npnet.fields import Count, Name
 
 MatmulPrecision = Literal["highest", "high", "medium"]
 USUAL: Mapping[str, Any] = MappingProxyType({"float32_matmul_precision": "highest", "cudnn_tf32": True})
@@ -30,6 +31,30 @@ class Numerics(Description):
     threads: Count = 1
     float32_matmul_precision: MatmulPrecision = "highest"
     cudnn_tf32: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunKeys(Description):
+    """Keys of ``conf/run/default.yaml``, which every command has and checks, whether or not it reads them.
+
+    Attributes:
+        task_name: names the folder where ``output_dir`` does not.
+        workers: processes, of the commands that have some.
+        threads_per_worker: of torch; for this and the next two see ``Numerics``.
+        float32_matmul_precision: of products in float32.
+        cudnn_tf32: of convolutions in float32 on a GPU.
+    """
+
+    task_name: Name | int | float = "npnet"
+    workers: NumWorkers = 1
+    threads_per_worker: Count = 1
+    float32_matmul_precision: MatmulPrecision = "highest"
+    cudnn_tf32: bool = True
+
+    @property
+    def numerics(self) -> Numerics:
+        """How each process computes."""
+        return Numerics(self.threads_per_worker, self.float32_matmul_precision, self.cudnn_tf32)
 
 
 def is_usual(key: str, value: Any) -> bool:
