@@ -134,7 +134,7 @@ def say(figures: Figures) -> str:
 def worse(figures: Figures) -> str | None:
     """Say that a network is further from the golden noise than its input is; None where it is closer."""
     relative = figures["relative_mse"]["value"]
-    if relative is None or relative <= 1:
+    if relative is None or round(relative, 2) <= 1:  # as it is shown
         return None
     return (
         f"the network made things worse: its error is {relative:.2f} times that of the noise left as it is "

@@ -125,6 +125,10 @@ class PairsObjective(Objective):
 
     def check_data(self, data: Any) -> None:
         """See ``Objective.check_data``."""
+        if self.gain_metric is not None and not self.gain_power:
+            raise FieldError(
+                "objective.gain_metric", self.gain_metric, "is used only with objective.gain_power above 0"
+            )
         if self.gain_power and (not data.metrics or self.gain_metric not in (None, *data.metrics)):
             needed = f"the metrics whose scores the shards hold: {', '.join(data.metrics) or 'none'}"
             raise FieldError("objective.gain_metric", self.gain_metric, needed)

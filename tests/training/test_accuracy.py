@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from npnet.training.accuracy import Measurement, pair_errors, summarise
+from npnet.training.accuracy import Measurement, pair_errors, summarise, worse
 
 
 @pytest.fixture
@@ -64,3 +64,9 @@ def test_a_change_is_paired(noises):
     change = Measurement(better, prompts).change_since(Measurement(errors, prompts))
     assert change["mse"]["interval"] == pytest.approx([-0.01, -0.01])
     assert change["pairs_improved"] == 1
+
+
+def test_a_network_is_called_worse_where_the_ratio_that_is_shown_is_above_one():
+    ratios = (0.9, 1.0, 1.004, 1.0049, 1.006, 1.2)
+    said = [worse({"relative_mse": {"value": ratio}}) for ratio in ratios]
+    assert said[:4] == [None] * 4 and "1.01 times" in said[4] and "1.20 times" in said[5]
