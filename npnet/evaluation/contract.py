@@ -1,17 +1,16 @@
 """The schema of ``results.json``, which other programs read; its keys are a contract (``schema_version``).
-
 Every value is a text, number, list or dictionary. ``results`` makes the file, and the report reads it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
-from npnet.errors import FieldError, UserError, reworded
+from npnet.data.checksums import file_sha256
+from npnet.errors import FieldError, UserError
 from npnet.fields import checked
 from npnet.untrusted import read_json
 from npnet.work.request import digest
@@ -19,7 +18,6 @@ from npnet.work.request import digest
 FINISHED = "evaluation.json"
 """Written last: the whole request that ``results.json`` and the report beside it are of."""
 SAMPLES = "samples.jsonl"
-"""Beside ``results.json``: every single picture."""
 CHECKSUM = "sha256"
 """Under this name ``results.json`` carries the digest of its other values; that of earlier versions does not."""
 INTERVAL = 2
@@ -213,12 +211,11 @@ def samples_of(folder: Path, results: Results) -> Path:
     """Return ``samples.jsonl`` of an evaluation, as it was written with its ``results.json``.
 
     Raises:
-        UserError: it cannot be read, or its checksum is another one.
+        UserError: its checksum is another one.
     """
     file = folder / SAMPLES
-    with reworded(OSError, UserError, f"{file}: cannot be read: "):
-        data = file.read_bytes()
-    if results.get("samples_sha256", found := hashlib.sha256(data).hexdigest()) != found:
+    found = file_sha256(file) if file.is_file() else ""
+    if results.get("samples_sha256", found) != found:
         raise UserError(f"{file}: was changed, or is not of the results.json beside it (its checksum differs)")
     return file
 
@@ -226,8 +223,7 @@ def samples_of(folder: Path, results: Results) -> Path:
 def _fault(kind: Any, value: Any, where: str) -> str | None:
     """Say what part of a value has a wrong type, None where all is right; a null number stands for NaN."""
     if is_typeddict(kind):
-        hints = get_type_hints(kind, include_extras=True)
-        needed = {key for key, hint in hints.items() if get_origin(hint) is not NotRequired}
+        needed = {k for k, v in get_type_hints(kind, include_extras=True).items() if get_origin(v) is not NotRequired}
         if not isinstance(value, Mapping) or not needed <= value.keys():
             missing = sorted(needed - (value.keys() if isinstance(value, Mapping) else set()))
             return f"{where or 'the file'}: lacks {', '.join(missing[:3])}"

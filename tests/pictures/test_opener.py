@@ -3,10 +3,10 @@ import warnings
 
 import numpy as np
 import pytest
-from npnet.generation.pictures import facts_of
 from PIL import ExifTags, Image
 
 from npnet.errors import UserError
+from npnet.generation.making import facts_of
 from npnet.pictures import opener
 from npnet.pictures.opener import open_picture, picture_files, read_header, read_text
 
