@@ -1,6 +1,4 @@
-"""The schema of ``results.json``, which other programs read; its keys are a contract (``schema_version``).
-Every value is a text, number, list or dictionary. ``results`` makes the file, and the report reads it.
-"""
+"""The schema of ``results.json``, a contract with other programs (``schema_version``); all its values are plain."""
 
 from __future__ import annotations
 
