@@ -104,7 +104,9 @@ def describe_network(settings: PlanSettings, network: Node) -> list[str]:
     parts = counted("network", network).parts
     applied, step = parts["forward"], parts["training"]
     steps = -(-settings.pairs // settings.batch_size)
-    held = f"weights {wording.gibibytes(applied.weights_bytes)}, {applied.held_bytes(1) / 2**20:,.0f} MiB beside them"
+    held = (
+        f"weights {wording.gibibytes(applied.weights_bytes)}, {applied.held_bytes(1) / 2**20:,.0f} MiB of activations"
+    )
     told = wording.row("applied", f"{wording.flops(applied.total_flops)} a noise, {held}")
     return [told, *wording.describe_training(step, settings.batch_size, steps, settings.gpu)]
 

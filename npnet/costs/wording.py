@@ -35,7 +35,7 @@ def describe(run: Run, unit: str, number: int, gpu: GPU, workers: int = 1) -> li
         row(f"a {unit}", f"{flops(total)}, {run.launches:,.0f} launches: {shares}"),
         row("memory", f"{gibibytes(run.peak())} for {count(run.batch_size, unit)} at once, with margin"),
         row("", f"weights {gibibytes(sum(weights.values()))}: {_sizes(weights)}"),
-        row("", f"beside them: {_sizes(held)}; a margin of {100 * (MARGIN - 1):.0f} % on these; 0.5 of CUDA"),
+        row("", f"activations: {_sizes(held)}; {100 * (MARGIN - 1):.0f} % margin on these; 0.5 for CUDA"),
     ]
     if run.offloaded:
         lines.append(row("", "the text encoders are on the GPU only while they encode"))
@@ -125,7 +125,8 @@ def _by(workers: int) -> str:
 def _sizes(sizes: Mapping[str, float]) -> str:
     """Return the parts' bytes in GiB, small ones left out."""
     return (
-        ", ".join(f"{name} {size / 2**30:.1f}" for name, size in sizes.items() if size >= SMALLEST * 2**30) or "little"
+        ", ".join(f"{name} {size / 2**30:.1f}" for name, size in sizes.items() if size >= SMALLEST * 2**30)
+        or "all small"
     )
 
 
