@@ -1,11 +1,12 @@
 """The numbers of the data set card, from sidecars written by hand."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collect import summary
+from collect import showcase, summary
 from collect.card import card, gain_text
 from collect.survey import Survey
 from npnet.data.sidecars import Shard, TriedPair
@@ -76,3 +77,21 @@ def test_the_size_that_the_hub_is_told_is_that_of_the_pairs_in_the_shards():
     tried = tuple(TriedPair(f"{i}", "p", i, i, {"m": (0.0, 1.0)}, True, "", i > 0) for i in range(1000))
     found = Survey(Path("nowhere"), {}, 1, [Shard("x.tar", {"num_bytes": 7}, tried)], [])
     assert "- n<1K\n" in card(found, (4, 8, 8), set())
+
+
+def test_the_smallest_of_the_batches_that_were_shrunk_is_said(found, monkeypatch):
+    printed = {}
+    monkeypatch.setattr(summary, "print_facts", lambda folder, facts: printed.update(facts))
+    (shard,) = found.shards
+    shards = [replace(shard, sidecar={**shard.sidecar, "smallest_batch": size}) for size in (4, 2, None)]
+    summary.print_summary(replace(found, shards=shards))
+    assert printed["batch size shrunk to"] == "2 (out of memory, in 2 shards)"
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected_by", "margin"),
+    [("all", ["m", "n"], 0.5), ("weighted", ["m", "n"], None), ("weighted", ["m"], 0.5), ("all", ["n"], None)],
+)
+def test_the_margin_is_drawn_where_it_stands_on_the_metrics_own_scale(found, selection, selected_by, margin):
+    request = {"selection": selection, "selected_by": selected_by, "margin": 0.5}
+    assert showcase._margin(replace(found, request=request), "m") == margin

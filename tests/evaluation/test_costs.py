@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from npnet.data.prompts import Sample
-from npnet.engine.methods import MethodScores
+from npnet.engine.methods import MethodScores, Trace
 from npnet.evaluation.cells import Drawn, Noted
 from npnet.evaluation.costs import describe
 from npnet.evaluation.gathering import Gathered, seconds_per_image
@@ -46,9 +46,9 @@ def test_a_picture_costs_its_share_of_each_kind_of_call():
     assert (cost["forwards"], cost["backwards"], cost["scorer_calls"], cost["seconds"]) == (4.0, 2.0, 1.0, 2.0)
 
 
-@pytest.mark.parametrize(("count", "smoke"), [(399, True), (400, False)])
-def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, smoke):
-    settings = SimpleNamespace(metric={"a": Close()}, noise={"standard": Standard()}, diversity={}, num_resamples=20)
+def made(count, method, traces=()):
+    """Return the results of one method on 8 prompts."""
+    settings = SimpleNamespace(metric={"a": Close()}, noise={"standard": method}, diversity={}, num_resamples=20)
     plan = SimpleNamespace(
         samples=[Sample(i % 8, f"p{i % 8}", i) for i in range(count)],
         members={"standard": ["standard"]},
@@ -57,11 +57,22 @@ def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, sm
         asked={},
         spaces={},
     )
-    scores = MethodScores({"a": [0.5] * count}, batches=[(count, 1.0)])
+    scores = MethodScores({"a": [0.5] * count}, batches=[(count, 1.0)], traces=list(traces))
     found = Gathered(
         scores, noted={"a": [Noted([], False)]}, from_pictures={"a": 0}, values=dict.fromkeys(MEASURES, [None] * count)
     )
-    assert make_results(plan, {"standard": found})["smoke"] is smoke
+    return make_results(plan, {"standard": found})
+
+
+@pytest.mark.parametrize(("count", "smoke"), [(399, True), (400, False)])
+def test_fewer_than_400_pairs_are_a_smoke_test_however_few_the_prompts(count, smoke):
+    assert made(count, Standard())["smoke"] is smoke
+
+
+@pytest.mark.parametrize(("scorers", "metric"), [(("a",), "a"), (("a", "b"), None)])
+def test_a_search_that_adds_up_several_metrics_is_drawn_beside_none(scorers, metric):
+    search = SimpleNamespace(scorers=scorers, is_null_control=False)
+    assert made(8, search, [Trace([1.0], [[0.5] * 8])])["methods"]["standard"]["trace"]["metric"] == metric
 
 
 def test_each_remark_of_a_metric_stands_once_in_its_notes():

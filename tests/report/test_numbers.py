@@ -89,3 +89,9 @@ def test_each_measure_of_diversity_stands_in_its_own_column(results):
     row = diversity.rows(results)[next(i for i, row in enumerate(rows) if row["method"] == "best")]
     assert numbers(row[first]) == [25, 20, 30] and numbers(row[second]) == [50, 40, 60]
     assert "| 3.25 |" in to_markdown(results, ["target"])
+
+
+def test_the_method_that_the_others_are_compared_with_differs_from_itself_by_nothing(results):
+    place = diversity.heading(results).index("difference")
+    rows = {row[0]: row for row in diversity.rows(results)}
+    assert rows["standard"][place] == wording.NONE != rows["redraw"][place]
