@@ -262,3 +262,9 @@ def test_tokens_that_are_counted_by_words_are_those_of_the_tokenizer(monkeypatch
     for limit in (100, 110, 120):
         monkeypatch.setattr(prompt_text, "MAX_TOKENS", limit)
         assert 0 < count_long(prompts) == sum(count > limit - 2 for count in counts) < len(prompts)
+
+
+def test_the_published_rows_end_with_the_last_prompt_that_is_used(tmp_path):
+    file = written(tmp_path, "p.txt", "a\n\nb\na\nc\n")
+    assert PromptFile(path=file, limit=2).published() == ["a", "", "b"]
+    assert PromptFile(path=file).published() == ["a", "", "b", "a", "c"]

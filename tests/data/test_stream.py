@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from npnet.data.datamodule import ResumableLoader, readers
-from npnet.data.index import TRAINING, VALIDATION, is_validation, make_index
+from npnet.data.index import TRAINING, VALIDATION, Form, is_validation, make_index
 from npnet.data.pairs import Pairs
 from npnet.data.shards import list_shards
 from npnet.data.stream import PairStream, collate
 from npnet.data.tensors import is_finite
+from npnet.errors import UserError
 from npnet.records import NoisePair
 from tests.pairs import pair, write_folder
 
@@ -243,3 +244,15 @@ def test_the_pairs_of_one_prompt_are_drawn_each_by_itself(tmp_path):
     (entry,) = make_index(shards, 0.0, False, 10)
     drawn = [place for place, split in enumerate(entry.splits) if split == TRAINING]
     assert len(drawn) == 10 and drawn != list(range(10))
+
+
+def test_prompts_of_other_lengths_go_together_and_of_other_widths_do_not():
+    short, long, wide = (
+        Form.of(
+            replace(pair("a", 0, "0"), prompt_embeds={"prompt_embeds": torch.ones(n, w), "prompt_mask": torch.ones(n)})
+        )
+        for n, w in ((3, 6), (5, 6), (3, 7))
+    )
+    short.require(long, "here", "there")
+    with pytest.raises(UserError, match="backbones cannot be mixed"):
+        short.require(wide, "here", "there")

@@ -31,6 +31,7 @@ def test_a_finished_run_leaves_the_network_its_card_and_its_curves(undisturbed):
     assert {"train/mse", "val/mse", "val/relative_mse", "val/direction_share", "alpha", "beta"} <= set(rows[0])
     training = json.loads((undisturbed / "network" / "training.json").read_text())
     assert training["pairs"] + training["validation_pairs"] == 64
+    assert (training["epochs"], training["steps"]) == (4, checkpoint(undisturbed)["global_step"])
     after = training["held_out"]["after"]
     assert after["count"] == training["validation_pairs"]
     assert after["mse"]["interval"][0] <= after["mse"]["value"] <= after["mse"]["interval"][1]

@@ -1,8 +1,10 @@
 """The evaluation during training, on the fakes; training as a user starts it."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 from npnet.data.prompts import PromptList
@@ -136,3 +138,20 @@ def test_a_picture_stands_with_its_own_score_and_its_own_prompt(tmp_path, monkey
     evaluation._draw(tmp_path / "x.png", own)
     assert drawn[1] == ["a (4)", "b (4)"]
     assert drawn[3] == {"standard": ["20", "22"], "npnet": ["10", "12"]}
+
+
+def test_every_second_epoch_and_the_last_one_are_evaluated_once(tmp_path, monkeypatch):
+    steps = {"num_inference_steps": 2, "guidance_scale": 2.0}
+    evaluation = Evaluation(
+        LinearBackbone(), {"target": TargetScorer()}, PromptList(("a",)), str(tmp_path), every_n_epochs=2, **steps
+    )
+    done = []
+    monkeypatch.setattr(evaluation, "_records", lambda network: done.append(trainer.current_epoch))
+    monkeypatch.setattr(evaluation, "_draw", lambda path, records: None)
+    monkeypatch.setattr(evaluation, "compare", lambda records, selected_by: ({}, ""))
+    data = SimpleNamespace(request={})
+    trainer = SimpleNamespace(max_epochs=5, is_global_zero=True, loggers=[], datamodule=data, current_epoch=0)
+    module = SimpleNamespace(network=torch.nn.Identity(), log_dict=lambda values, **options: None)
+    for trainer.current_epoch in (0, 1, 1, 2, 3, 4, 4):
+        evaluation.on_train_epoch_end(trainer, module)
+    assert done == [1, 3, 4]
