@@ -13,6 +13,7 @@ import pytest
 
 from collect.status import main, status
 from collect.survey import survey
+from collect.watch import Watch
 from npnet.data.shards import list_shards
 from npnet.data.sidecars import sidecar_path
 from npnet.work import lock
