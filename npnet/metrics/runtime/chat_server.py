@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import itertools
 import json
 import os
 import time
@@ -95,7 +94,9 @@ class ChatServer:
     def _fetch(self, path: str, body: bytes | None = None, busy: Sequence[int] = BUSY) -> bytes:
         """Return the answer to a request, asked again where the server cannot be reached or is ``busy``."""
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", body, self._headers)
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             last = attempt == self._attempts
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout) as answer:
@@ -107,4 +108,3 @@ class ChatServer:
                 if last:
                     raise self.refused(f"cannot be reached: {one_line(error)}") from error
             time.sleep(2.0 ** (attempt - 1))
-        raise AssertionError("an attempt returns or raises")
