@@ -1,6 +1,7 @@
 """The guide to members of one's own does what it says."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_the_noise_method_of_the_guide_keeps_every_law(folder, monkeypatch, caps
 
 def test_the_comparison_of_the_guide_is_planned_and_the_flag_may_stand_between_keys(folder, monkeypatch, capsys):
     (command,) = re.findall(r"^npnet evaluate (.*)$", GUIDE, re.MULTILINE)
-    assert ended(monkeypatch, "evaluate", *command.split(), "prompts.limit=2", "dry_run=true") == 0
+    assert ended(monkeypatch, "evaluate", *shlex.split(command), "prompts.limit=2", "dry_run=true") == 0
     assert "blend: denoiser forwards 8" in capsys.readouterr().out
 
 

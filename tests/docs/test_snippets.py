@@ -72,6 +72,12 @@ CASES = [
 ]
 
 
+def test_no_command_has_a_bracket_that_a_shell_reads_as_a_pattern():
+    lines = [case.values[0] for case in CASES]
+    found = [line for line in lines if "[" in re.sub(r"""'[^']*'|"[^"]*"|\[\[? .*? \]\]?""", "", line)]
+    assert not found, "zsh refuses them: put quotes around the word"
+
+
 def composed(name, words):
     """Compose a command's configuration as the command does; of a sweep, its first job."""
     sweeps = bool({"-m", "--multirun"} & set(words))
