@@ -15,7 +15,7 @@ from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.description import Description, imported
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, Seed
+from npnet.fields import Count, Name
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder, require_outside
@@ -97,7 +97,6 @@ class CollectSettings(WorkSettings, SelectionSettings):
     noise: dict[str, NoiseMethod] = field(default_factory=dict)
     metric: dict[str, Metric] = field(default_factory=dict)
     seeds: Seeds = field(default_factory=Seeds)
-    seed: Seed = 0
     batch_size: Count = 64
     chunk_size: Count = 256
     keep_images: bool = False
@@ -105,7 +104,6 @@ class CollectSettings(WorkSettings, SelectionSettings):
     card: bool = True
     license: Identifier | None = None
     logger: Mapping[str, Any] = field(default_factory=dict)
-    dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)
 
     def __post_init__(self) -> None:
@@ -156,7 +154,6 @@ class FilterSettings(WorkSettings, SelectionSettings):
     metric: Mapping[str, Any] = field(default_factory=dict)
     card: bool = True
     license: Identifier | None = None
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from npnet.bounds import Resamples
 from npnet.description import imported
 from npnet.errors import FieldError, UserError, reworded, under
-from npnet.fields import Count, Name, Seed, checked
+from npnet.fields import Count, Name, checked
 from npnet.instantiate import build
 from npnet.metrics import Metric
 from npnet.pictures.layout import Picture, find_pictures
@@ -48,8 +48,6 @@ class ImagesSettings(WorkSettings):
     batch_size: Count = 64
     chunk_size: Count = 64
     num_resamples: Resamples = 10000
-    seed: Seed = 0
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from npnet.costs.gpus import GPU
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, Seed, Whole
+from npnet.fields import Count, Name, Whole
 from npnet.metrics import Metric
 from npnet.metrics.spaces import FeatureSpace
 from npnet.noise import NoiseMethod
@@ -56,7 +56,6 @@ class EvaluateSettings(WorkSettings):
     guidance_scale: Guidance
     seeds: Seeds
     diversity: dict[str, FeatureSpace] = field(default_factory=dict)
-    seed: Seed = 0
     sampler: Name = "default"
     batch_size: Count = 64
     chunk_size: Count = 64
@@ -65,7 +64,6 @@ class EvaluateSettings(WorkSettings):
     keep_images: Literal["all"] | Whole = "all"
     added_metrics: Literal["sample", "kept"] = "sample"
     num_resamples: Resamples = 10000
-    dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, NotNegative, Seed
+from npnet.fields import Count, Name, NotNegative
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
@@ -43,11 +43,9 @@ class GenerateSettings(RunKeys):
     guidance_scale: NotNegative
     seeds: Seeds
     metric: dict[str, Metric] = field(default_factory=dict)
-    seed: Seed = 0
     sampler: Name = "default"
     batch_size: Count = 8
     threads_per_worker: Count | None = None  # type: ignore[assignment]  # it has no worker whose sums must be alike
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

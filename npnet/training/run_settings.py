@@ -9,7 +9,7 @@ from npnet.bounds import Identifier
 from npnet.costs.gpus import GPU
 from npnet.data.pairs import Pairs
 from npnet.errors import FieldError, UserError
-from npnet.fields import Count, Name, Seed
+from npnet.fields import Count, Name
 from npnet.instantiate import Node
 from npnet.networks import arguments, stored
 from npnet.training.callback_keys import check_keys
@@ -61,8 +61,6 @@ class RunSettings(RunKeys):
     export_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     license: Identifier | None = None
     batch_size: Count = 64
-    seed: Seed = 0
-    dry_run: bool = False
     gpu: GPU = field(default_factory=GPU)
 
     def __post_init__(self) -> None:

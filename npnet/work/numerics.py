@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from npnet.bounds import NumWorkers
 from npnet.description import Description
-from npnet.fields import Count, Name
+from npnet.fields import Count, Name, Seed
 
 MatmulPrecision = Literal["highest", "high", "medium"]
 USUAL: Mapping[str, Any] = MappingProxyType({"float32_matmul_precision": "highest", "cudnn_tf32": True})
@@ -43,6 +43,8 @@ class RunKeys(Description):
         threads_per_worker: of torch; for this and the next two see ``Numerics``.
         float32_matmul_precision: of products in float32.
         cudnn_tf32: of convolutions in float32 on a GPU.
+        seed: of all random draws.
+        dry_run: only say what would be done.
     """
 
     task_name: Name | int | float = "npnet"
@@ -50,6 +52,8 @@ class RunKeys(Description):
     threads_per_worker: Count = 1
     float32_matmul_precision: MatmulPrecision = "highest"
     cudnn_tf32: bool = True
+    seed: Seed = 0
+    dry_run: bool = False
 
     @property
     def numerics(self) -> Numerics:
