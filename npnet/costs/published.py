@@ -13,7 +13,7 @@ from npnet.costs.language_models import LANGUAGE_MODEL_PARTS
 from npnet.costs.text_encoders import BILINGUAL_CLIP, CLIP_L, MT5, OPENCLIP_BIGG, OPENCLIP_H, T5_XXL, UMT5_XXL
 from npnet.costs.vaes import VAE_16, VAE_FLUX, VAE_SD, VAE_XL
 
-Parts = Mapping[str, tuple[str, Mapping[str, Any]]]
+PartConfigs = Mapping[str, tuple[str, Mapping[str, Any]]]
 """Part of a pipeline -> its class, and the arguments of its configuration."""
 
 SCHEDULE = {
@@ -68,27 +68,27 @@ SD3 = {
     "pooled_projection_dim": 2048,
     "pos_embed_max_size": 192,
 }
-SD3_PARTS: Parts = {
+SD3_PARTS: PartConfigs = {
     "vae": ("AutoencoderKL", {**VAE_16, "scaling_factor": 1.5305, "shift_factor": 0.0609}),
     "text_encoder": ("CLIPTextModelWithProjection", CLIP_L),
     "text_encoder_2": ("CLIPTextModelWithProjection", OPENCLIP_BIGG),
     "text_encoder_3": ("T5EncoderModel", T5_XXL),
     "scheduler": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
 }
-XL_PARTS: Parts = {
+XL_PARTS: PartConfigs = {
     "unet": ("UNet2DConditionModel", UNET_XL),
     "vae": ("AutoencoderKL", VAE_XL),
     "text_encoder": ("CLIPTextModel", CLIP_L),
     "text_encoder_2": ("CLIPTextModelWithProjection", OPENCLIP_BIGG),
     "scheduler": ("EulerDiscreteScheduler", {**SCHEDULE, "timestep_spacing": "leading"}),
 }
-SD1_PARTS: Parts = {
+SD1_PARTS: PartConfigs = {
     "unet": ("UNet2DConditionModel", UNET_SD1),
     "vae": ("AutoencoderKL", VAE_SD),
     "text_encoder": ("CLIPTextModel", CLIP_L),
     "scheduler": ("PNDMScheduler", SCHEDULE),
 }
-PARTS: dict[str, Parts] = {
+PARTS: dict[str, PartConfigs] = {
     **LANGUAGE_MODEL_PARTS,
     "stabilityai/stable-diffusion-xl-base-1.0": XL_PARTS,
     "Lykon/dreamshaper-xl-v2-turbo": XL_PARTS,

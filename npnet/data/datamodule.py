@@ -142,6 +142,6 @@ class PairData(FoundPairs, L.LightningDataModule):
             *ranks,
             decompose=decompose,
             embeddings=self.embeddings,
-            form=self._first,
+            sizes=self._first,
             validation_share=asked.validation_share,
         )

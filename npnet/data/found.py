@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from npnet.data import places
-from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, Form, first_pairs, make_index
+from npnet.data.index import LEFT_OUT, TRAINING, VALIDATION, Entry, PairSizes, first_pairs, make_index
 from npnet.data.pairs import Pairs
 from npnet.data.shards import Shard
 from npnet.errors import FieldError, UserError
@@ -38,7 +38,7 @@ class FoundPairs:
         self.holds_embeddings, self.pair_bytes = True, 0
         self.metrics: list[str] = []
         self.sizes: dict[str, Any] = {}
-        self._first: tuple[Form, str] | None = None
+        self._first: tuple[PairSizes, str] | None = None
 
     def check(self) -> None:
         """Find the shards and look at the first pair of each (see ``first_pairs``), before anything is loaded.
@@ -59,18 +59,18 @@ class FoundPairs:
             what = "kept pair" if asked.kept_only else "pair"
             raise UserError(f"data.shards={','.join(self.places)}: no {what} to train on in {len(self.entries)} shards")
         for where, pair in first_pairs(self.entries):
-            form = Form.of(pair)
-            self.holds_embeddings &= bool(form.embeds)
+            sizes = PairSizes.of(pair)
+            self.holds_embeddings &= bool(sizes.embeds)
             self.metrics = [label for label in pair.scores if self._first is None or label in self.metrics]
             tensors = [pair.source_noise, pair.golden_noise, *(pair.prompt_embeds or {}).values()]
             self.pair_bytes = max(self.pair_bytes, sum(tensor.nbytes for tensor in tensors))
-            if self._first is None or (form.embeds and not self._first[0].embeds):
-                first, self._first = self._first, (form, where)
+            if self._first is None or (sizes.embeds and not self._first[0].embeds):
+                first, self._first = self._first, (sizes, where)
                 self.sizes = sizes_of(pair)
                 if first is None:
                     continue
-                form, where = first
-            self._first[0].require(form, where, self._first[1])
+                sizes, where = first
+            self._first[0].require(sizes, where, self._first[1])
 
     def num_samples(self, validation: bool) -> int:
         """Return how many pairs the training or the validation split holds."""

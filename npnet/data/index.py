@@ -71,7 +71,7 @@ def _leave_out(entries: list[Entry], pairs: Iterable[tuple[int, int, int]]) -> l
 
 
 @dataclass(frozen=True)
-class Form:
+class PairSizes:
     """The shapes of a pair, which are those of all: ``noise`` (C, *grid), ``embeds`` name -> size of the last side.
 
     ``embeds`` is empty where the shards hold no embeddings.
@@ -81,15 +81,15 @@ class Form:
     embeds: tuple[tuple[str, int], ...]
 
     @staticmethod
-    def of(pair: NoisePair) -> Form:
+    def of(pair: NoisePair) -> PairSizes:
         """Return a pair's."""
         embeds = pair.prompt_embeds or {}
         # a mask's last side is the prompt's length, in which prompts may differ
         sizes = ((name, 0 if name == "prompt_mask" else tensor.shape[-1]) for name, tensor in embeds.items())
-        return Form(tuple(pair.source_noise.shape), tuple(sorted(sizes)))
+        return PairSizes(tuple(pair.source_noise.shape), tuple(sorted(sizes)))
 
-    def require(self, other: Form, where: str, first: str) -> None:
-        """Refuse a pair of another form; pairs without embeddings go with any.
+    def require(self, other: PairSizes, where: str, first: str) -> None:
+        """Refuse a pair of other sizes; pairs without embeddings go with any.
 
         Raises:
             UserError: names both files.

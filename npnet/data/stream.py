@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from npnet.data import places, schema
-from npnet.data.index import VALIDATION, Entry, Form, is_validation
+from npnet.data.index import VALIDATION, Entry, PairSizes, is_validation
 from npnet.data.shards import another_pair, require_count
 from npnet.errors import UserError
 from npnet.records import NoisePair
@@ -91,7 +91,7 @@ class PairStream(IterableDataset):
         world_size: number of training processes.
         decompose: ``(B, C, *grid)`` noise -> its singular value decomposition, added as ``decomposition``.
         embeddings: asked for pairs whose shard holds none.
-        form: of every pair, and the file it was learned from; pairs of another one are refused.
+        sizes: of every pair, and the file they were learned from; pairs of others are refused.
         validation_share: by which the entries were split; pairs that a tar holds in another order are refused.
     """
 
@@ -106,13 +106,13 @@ class PairStream(IterableDataset):
         world_size: int = 1,
         decompose: Callable[[torch.Tensor], Any] | None = None,
         embeddings: Embeddings | None = None,
-        form: tuple[Form, str] | None = None,
+        sizes: tuple[PairSizes, str] | None = None,
         validation_share: float | None = None,
     ) -> None:
         self.entries, self.split = list(entries), split
         self.batch_size, self.seed, self.shuffle_buffer = batch_size, seed, shuffle_buffer
         self.rank, self.world_size = rank, world_size
-        self.decompose, self.embeddings, self.form = decompose, embeddings, form
+        self.decompose, self.embeddings, self.sizes = decompose, embeddings, sizes
         self.validation_share = validation_share
         self._position = torch.zeros(2, dtype=torch.long).share_memory_()
         """Epoch, and batches of it to leave out: shared with the loader's processes, which outlive an epoch."""
@@ -188,9 +188,9 @@ class PairStream(IterableDataset):
             pair = replace(pair, prompt_embeds=self.embeddings(pair.prompt))
             if pair.prompt_embeds is None:
                 raise UserError(f"{where}: sample {pair.key}: no embeddings are cached for {pair.prompt!r}")
-        if self.form is not None:
-            form, first = self.form
-            form.require(Form.of(pair), f"{where}: sample {pair.key}", first)
+        if self.sizes is not None:
+            sizes, first = self.sizes
+            sizes.require(PairSizes.of(pair), f"{where}: sample {pair.key}", first)
         return pair
 
     def _read(

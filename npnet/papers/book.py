@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from npnet.papers.asked import Asked
-from npnet.papers.figures import NAME, is_drawn
 from npnet.papers.jobs import Job
 from npnet.papers.page import page
+from npnet.papers.page_picture import NAME, is_drawn
 from npnet.papers.planning import plan
 from npnet.papers.setting import settings
 from npnet.papers.table import Table, shown_by, tables

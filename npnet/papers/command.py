@@ -25,9 +25,9 @@ from npnet.fields import Name
 from npnet.papers.asked import FOLDER, Asked
 from npnet.papers.book import book, drawn, figure_name, listing, makeable
 from npnet.papers.costs import cost
-from npnet.papers.figures import NAME, draw, is_drawn
 from npnet.papers.jobs import Job
 from npnet.papers.page import page
+from npnet.papers.page_picture import NAME, draw, is_drawn
 from npnet.papers.planning import plan
 from npnet.papers.setting import setting
 from npnet.papers.table import shown_by, table, tables

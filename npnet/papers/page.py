@@ -9,8 +9,8 @@ from npnet.description import imported
 from npnet.evaluation.contract import Results, Versus, read_results
 from npnet.papers import published
 from npnet.papers.asked import Asked
-from npnet.papers.figures import NAME, is_drawn
 from npnet.papers.jobs import Job, point_of, published_place, word
+from npnet.papers.page_picture import NAME, is_drawn
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
 from npnet.report import diversity

@@ -26,9 +26,9 @@ from npnet.metrics.statistics import Mean, means
 from npnet.noise.runtime.erasure_injection import aggregate, inject
 from npnet.noise.runtime.semantic_erasure import renormalise
 from npnet.papers.asked import Asked
-from npnet.papers.figures import NAME, TOY
 from npnet.papers.jobs import Job
 from npnet.papers.page import direction
+from npnet.papers.page_picture import NAME, TOY
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
 from npnet.report.markdown import table as markdown_table

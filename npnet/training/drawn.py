@@ -35,8 +35,8 @@ OF_PICTURES = ("diversity", "level", "contrast")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The parts of an objective without pairs, checked but not loaded.
+class DescribedModels:
+    """The models of an objective without pairs, checked but not loaded, and how they are sampled.
 
     Attributes:
         backbone: the model.
@@ -108,10 +108,10 @@ class DrawnObjective(Objective):
             if str(node.keys["_target_"]).endswith("training.evaluation.Evaluation"):
                 same = f"callbacks.{label} would draw the prompts that objective={self.name} trains on"
                 raise UserError(f"{same}; leave it out: the values val/... are of held-out prompts")
-        self.parts(settings)
+        self.described(settings)
 
-    def parts(self, settings: RunSettings) -> Parts:
-        """Build the parts of the objective; ``load_data`` reads the prompts.
+    def described(self, settings: RunSettings) -> DescribedModels:
+        """Build the models of the objective; ``load_data`` reads the prompts.
 
         Raises:
             UserError: a part is missing, or they do not go together.
@@ -131,28 +131,28 @@ class DrawnObjective(Objective):
             check_few_steps(steps, self.max_inference_steps)
         backbone.require(self.needs, f"objective={self.name}")
         check_parts(backbone, {}, metrics, steps)
-        return Parts(backbone, metrics, int(steps), float(scale))
+        return DescribedModels(backbone, metrics, int(steps), float(scale))
 
     def cost(self, settings: RunSettings) -> str:
         """See ``Objective.cost``."""
-        parts = self.parts(settings)
-        forwards = settings.data.batch_size * parts.num_inference_steps
-        forwards *= num_branches(parts.backbone, parts.guidance_scale)
+        described = self.described(settings)
+        forwards = settings.data.batch_size * described.num_inference_steps
+        forwards *= num_branches(described.backbone, described.guidance_scale)
         again = ", and each forward is computed again in the backward pass" if self.recompute else ""
         return f"; a step costs {forwards} forwards and up to as many backwards of the denoiser{again} (experimental)"
 
     def embed_dims(self, settings: RunSettings) -> dict[str, int]:
         """See ``Objective.embed_dims``."""
-        return self.parts(settings).backbone.embed_dims()
+        return self.described(settings).backbone.embed_dims()
 
     def load_data(self, settings: RunSettings) -> Any:
         """See ``Objective.load_data``."""
-        parts, data = self.parts(settings), settings.data
+        described, data = self.described(settings), settings.data
         assert settings.prompts is not None and settings.backbone is not None
-        found = read_prompts(parts.backbone, settings.prompts.build(Prompts), Seeds())
+        found = read_prompts(described.backbone, settings.prompts.build(Prompts), Seeds())
         return imported("npnet.data.prompt_noise:PromptNoise")(
             found.prompts,
-            parts.backbone.latent_shape(),
+            described.backbone.latent_shape(),
             data.batch_size,
             self.noises_per_prompt,
             data.validation_share,
@@ -162,8 +162,8 @@ class DrawnObjective(Objective):
             {
                 "backbone": dict(settings.backbone.keys),
                 "objective": self.name,
-                "num_inference_steps": parts.num_inference_steps,
-                "guidance_scale": parts.guidance_scale,
+                "num_inference_steps": described.num_inference_steps,
+                "guidance_scale": described.guidance_scale,
                 "selected_by": list(self.optimised()),
             },
         )
@@ -171,4 +171,4 @@ class DrawnObjective(Objective):
     def load_module(self, network: NoiseNetwork, settings: RunSettings, data: Any) -> Any:
         """See ``Objective.load_module``."""
         with under("objective"):
-            return self.runtime_class()(network, settings.module, self, self.parts(settings), data.seed)
+            return self.runtime_class()(network, settings.module, self, self.described(settings), data.seed)

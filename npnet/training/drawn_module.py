@@ -24,7 +24,7 @@ from npnet.noise.runtime import whiteness
 from npnet.noise.runtime.gradient import clip_gradient, sample_in_graph
 from npnet.records import Conditioning
 from npnet.training import penalties
-from npnet.training.drawn import DrawnObjective, Parts
+from npnet.training.drawn import DescribedModels, DrawnObjective
 from npnet.training.module import NetworkModule
 from npnet.training.optimisation import Optimisation
 
@@ -66,7 +66,7 @@ class DrawnModule(NetworkModule, Generic[O]):
         network: to train.
         optimisation: how.
         objective: for what.
-        parts: parts of the objective, loaded when training begins.
+        described: the models of the objective, loaded when training begins.
         seed: of the probes of the divergence.
 
     Raises:
@@ -74,10 +74,10 @@ class DrawnModule(NetworkModule, Generic[O]):
     """
 
     def __init__(
-        self, network: NoiseNetwork, optimisation: Optimisation, objective: O, parts: Parts, seed: int
+        self, network: NoiseNetwork, optimisation: Optimisation, objective: O, described: DescribedModels, seed: int
     ) -> None:
         super().__init__(network, optimisation)
-        self.objective, self.parts, self.seed = objective, parts, seed
+        self.objective, self.described, self.seed = objective, described, seed
         self._models: Models | None = None
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
@@ -99,11 +99,11 @@ class DrawnModule(NetworkModule, Generic[O]):
         Raises:
             UserError: they cannot be loaded.
         """
-        place = str(self.device) if self.parts.backbone.device == "auto" else None
+        place = str(self.device) if self.described.backbone.device == "auto" else None
         with torch.random.fork_rng():
             with under("backbone"):
-                backbone = self.parts.backbone.load(place)
-            self._models = Models(backbone, load_metrics(self.parts.metrics, backbone.device))
+                backbone = self.described.backbone.load(place)
+            self._models = Models(backbone, load_metrics(self.described.metrics, backbone.device))
 
     @abstractmethod
     def aim(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> Aim:
@@ -164,7 +164,7 @@ class DrawnModule(NetworkModule, Generic[O]):
             self.models.backbone,
             leaf,
             conditioning,
-            self.parts.num_inference_steps,
+            self.described.num_inference_steps,
             guidance_scale,
             asked.gradient_evaluations,
             asked.recompute,

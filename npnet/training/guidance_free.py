@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from npnet.errors import FieldError
-from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
+from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DescribedModels, DrawnObjective
 
 if TYPE_CHECKING:
     from npnet.training.run_settings import RunSettings
@@ -30,9 +30,9 @@ class GuidanceFree(DrawnObjective):
         names = ("x0_error", "relative_x0_error", *(settings.metric or {}), *SHAPE_OF_NOISE, *OF_PICTURES)
         return ("train/loss", "train/x0_error", *(f"val/{name}" for name in names))
 
-    def parts(self, settings: RunSettings) -> Parts:
-        """See ``DrawnObjective.parts``; without guidance there is nothing to learn."""
-        found = super().parts(settings)
+    def described(self, settings: RunSettings) -> DescribedModels:
+        """See ``DrawnObjective.described``; without guidance there is nothing to learn."""
+        found = super().described(settings)
         if found.guidance_scale <= 1:
             raise FieldError("objective.guidance_scale", found.guidance_scale, "guidance above 1 is needed")
         return found

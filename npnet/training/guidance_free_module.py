@@ -19,7 +19,7 @@ class GuidanceFreeModule(DrawnModule[GuidanceFree]):
 
     def aim(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> Aim:
         """See ``DrawnModule.aim``: minus the mean squared distance."""
-        guided = self.sampled(noise, conditioning, self.parts.guidance_scale)
+        guided = self.sampled(noise, conditioning, self.described.guidance_scale)
 
         def aim(leaf: Tensor) -> tuple[Tensor, Tensor]:
             error = squared_error(self.in_graph(leaf, conditioning, UNGUIDED), guided)
@@ -30,7 +30,7 @@ class GuidanceFreeModule(DrawnModule[GuidanceFree]):
 
     def measures(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> dict[str, Tensor]:
         """See ``DrawnModule.measures``: the distance, that of the noise itself, and what the unguided pictures are."""
-        guided = self.sampled(noise, conditioning, self.parts.guidance_scale)
+        guided = self.sampled(noise, conditioning, self.described.guidance_scale)
         found, before = (self.sampled(start, conditioning, UNGUIDED) for start in (golden, noise))
         images, prompts = self.pictures(found), list(conditioning.prompts)
         scores = {label: scorer.score(images, prompts) for label, scorer in self.models.scorers.items()}
@@ -40,7 +40,7 @@ class GuidanceFreeModule(DrawnModule[GuidanceFree]):
     def sampled(self, noise: Tensor, conditioning: Conditioning, guidance_scale: float) -> Tensor:
         """Sample without a graph."""
         with torch.no_grad():
-            return self.models.backbone.sample(noise, conditioning, self.parts.num_inference_steps, guidance_scale)
+            return self.models.backbone.sample(noise, conditioning, self.described.num_inference_steps, guidance_scale)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means, and the error as a share of standard noise's: 1 for a network that returns its input."""

@@ -11,7 +11,7 @@ from npnet.errors import FieldError, under
 from npnet.fields import NotNegative
 from npnet.metrics.spaces import FeatureSpace, Pixels
 from npnet.noise.search import Scorers, weights_of
-from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DrawnObjective, Parts
+from npnet.training.drawn import OF_PICTURES, SHAPE_OF_NOISE, DescribedModels, DrawnObjective
 
 if TYPE_CHECKING:
     from npnet.training.run_settings import RunSettings
@@ -53,9 +53,9 @@ class Reward(DrawnObjective):
         """See ``Objective.optimised``."""
         return tuple(weights_of(self.reward))
 
-    def parts(self, settings: RunSettings) -> Parts:
-        """See ``DrawnObjective.parts``; metrics without gradients are refused."""
-        found = super().parts(settings)
+    def described(self, settings: RunSettings) -> DescribedModels:
+        """See ``DrawnObjective.described``; metrics without gradients are refused."""
+        found = super().described(settings)
         if self.reward is None:
             able = ", ".join(label for label, metric in found.metrics.items() if metric.differentiable) or "none"
             needed = f"the label of a metric with gradients is needed; metric=[...] has: {able}"

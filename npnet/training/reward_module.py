@@ -32,7 +32,7 @@ class RewardModule(DrawnModule[Reward]):
         """See ``DrawnModule.aim``: the mean reward, less the weighted similarity of pictures of one prompt."""
         with torch.enable_grad():
             leaf = golden.requires_grad_()
-            latents = self.in_graph(leaf, conditioning, self.parts.guidance_scale)
+            latents = self.in_graph(leaf, conditioning, self.described.guidance_scale)
         prompts, asked = list(conditioning.prompts), self.objective
         alike, pull = self._alikeness(latents.detach(), prompts) if asked.diversity else (None, None)
         rewards, slopes = [], []
@@ -87,8 +87,8 @@ class RewardModule(DrawnModule[Reward]):
 
     def measures(self, golden: Tensor, noise: Tensor, conditioning: Conditioning) -> dict[str, Tensor]:
         """See ``DrawnModule.measures``: the reward, every metric of the run, style and diversity of the pictures."""
-        prompts, parts = list(conditioning.prompts), self.parts
-        latents = self.models.backbone.sample(golden, conditioning, parts.num_inference_steps, parts.guidance_scale)
+        prompts, asked = list(conditioning.prompts), self.described
+        latents = self.models.backbone.sample(golden, conditioning, asked.num_inference_steps, asked.guidance_scale)
         images = self.pictures(latents)
         scores = {label: scorer.score(images, prompts) for label, scorer in self.models.scorers.items()}
         reward = torch.stack([w * scores[label] for label, w in weights_of(self.objective.reward).items()]).sum(0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from npnet.data.datamodule import ResumableLoader, readers
-from npnet.data.index import TRAINING, VALIDATION, Form, is_validation, make_index
+from npnet.data.index import TRAINING, VALIDATION, PairSizes, is_validation, make_index
 from npnet.data.pairs import Pairs
 from npnet.data.shards import list_shards
 from npnet.data.stream import PairStream, collate
@@ -248,7 +248,7 @@ def test_the_pairs_of_one_prompt_are_drawn_each_by_itself(tmp_path):
 
 def test_prompts_of_other_lengths_go_together_and_of_other_widths_do_not():
     short, long, wide = (
-        Form.of(
+        PairSizes.of(
             replace(pair("a", 0, "0"), prompt_embeds={"prompt_embeds": torch.ones(n, w), "prompt_mask": torch.ones(n)})
         )
         for n, w in ((3, 6), (5, 6), (3, 7))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from npnet.errors import UserError
-from npnet.training.drawn import Parts
+from npnet.training.drawn import DescribedModels
 from npnet.training.drawn_module import Models
 from npnet.training.guidance_free import GuidanceFree
 from npnet.training.guidance_free_module import GuidanceFreeModule
@@ -24,8 +24,8 @@ PLAIN = GuidanceFree(gradient_clip=None)
 
 
 def module(objective=PLAIN, network=None, kind="variance_preserving"):
-    parts = Parts(LinearBackbone(kind), {"bright": Brightness()}, STEPS, SCALE)
-    made = GuidanceFreeModule(Affine() if network is None else network, Optimisation(), objective, parts, 0)
+    described = DescribedModels(LinearBackbone(kind), {"bright": Brightness()}, STEPS, SCALE)
+    made = GuidanceFreeModule(Affine() if network is None else network, Optimisation(), objective, described, 0)
     made._models = Models(linear(kind, device="cpu"), {"bright": Brightness().load()})
     return made
 

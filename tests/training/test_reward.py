@@ -11,7 +11,7 @@ from npnet import seeding
 from npnet.networks import NPNet
 from npnet.noise.runtime.gradient import sample_in_graph
 from npnet.training import penalties
-from npnet.training.drawn import Parts
+from npnet.training.drawn import DescribedModels
 from npnet.training.drawn_module import Models
 from npnet.training.optimisation import Optimisation
 from npnet.training.reward import Reward
@@ -46,9 +46,9 @@ def unet():
 def module(objective=PLAIN, network=None, backbone=None, scorers=None, kind="variance_preserving"):
     backbone = linear(kind, device="cpu") if backbone is None else backbone
     metrics = {"target": TargetScorer(), "brightness": Brightness()}
-    parts = Parts(LinearBackbone(kind), metrics, STEPS, SCALE)
+    described = DescribedModels(LinearBackbone(kind), metrics, STEPS, SCALE)
     network = unet() if network is None else network
-    made = RewardModule(network, Optimisation(), objective, parts, 0)
+    made = RewardModule(network, Optimisation(), objective, described, 0)
     made._models = Models(backbone, scorers or {label: metric.load() for label, metric in metrics.items()})
     made._trainer = SimpleNamespace(current_epoch=0, global_step=0, global_rank=0, strategy=None)
     return made

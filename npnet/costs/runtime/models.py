@@ -19,7 +19,7 @@ from npnet.backbones.runtime.parts import negative
 from npnet.backbones.runtime.pipeline import borrow
 from npnet.backbones.runtime.text import PipelineText, conditioning_of
 from npnet.costs.counts import Counts, identity
-from npnet.costs.published import PARTS, Parts
+from npnet.costs.published import PARTS, PartConfigs
 from npnet.costs.runtime.counter import CUDA, count, move, weight_bytes
 from npnet.errors import UserError
 from npnet.records import Conditioning
@@ -106,7 +106,7 @@ def make_pipeline(described: PipelineBackbone) -> Any:
     return getattr(diffusers, described.layout.pipeline)(**{**optional, **made, **tokenizers, **options})
 
 
-def part_configs(described: PipelineBackbone) -> Parts:
+def part_configs(described: PipelineBackbone) -> PartConfigs:
     """Return the class and configuration of each part: from the pipeline's own small files, or as published.
 
     Raises:
