@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from rich import table as tables
 
 from npnet.drawing.terminal import add_row, cell, console
+from npnet.evaluation.contract import Entry, MethodResults
 from npnet.evaluation.results import SCHEMA_VERSION, plain
 from npnet.evaluation.versions import versions
 from npnet.metrics import Metric, statistics
@@ -20,6 +21,28 @@ from npnet.pictures.opener import rotation_note
 LABEL = "images"
 Table = Mapping[str, Sequence[float | None]]
 """Metric label -> the score of each picture, in order; None where it is not finite."""
+
+
+class ScorerFacts(TypedDict):
+    """Facts about a metric."""
+
+    display_scale: float
+    random_weights: bool
+    notes: list[str]
+
+
+class ImageResults(TypedDict):
+    """The whole file; one method, ``LABEL``, compared with none."""
+
+    schema_version: int
+    num_pairs: int
+    num_prompts: int
+    smoke: bool
+    methods: dict[str, MethodResults]
+    metrics: dict[str, ScorerFacts]
+    notes: list[str]
+    settings: dict[str, Any]
+    versions: dict[str, str]
 
 
 def to_lines(pictures: Sequence[Picture], table: Table) -> bytes:
@@ -40,7 +63,7 @@ def make_results(
     metrics: Mapping[str, Metric],
     table: Table,
     facts: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, Any]:
+) -> ImageResults:
     """Return means with 95 % intervals over prompts.
 
     Args:
@@ -54,7 +77,8 @@ def make_results(
     note = rotation_note(sum(picture.is_rotated for picture in pictures))
     numbers = [[math.nan if score is None else score for score in table[label]] for label in metrics]
     averages = statistics.means(numbers, prompts, asked["num_resamples"])
-    entries, noted = {}, {}
+    entries: dict[str, Entry] = {}
+    noted: dict[str, ScorerFacts] = {}
     for (label, metric), average in zip(metrics.items(), averages, strict=True):
         truncated = {prompt for fact in facts[label] for prompt in fact["truncated"]} & set(prompts)
         smoke = any(fact["smoke"] for fact in facts[label])
@@ -72,22 +96,21 @@ def make_results(
             "random_weights": smoke,
             "notes": [*notes(smoke, truncated, metric.text_length), *dict.fromkeys(remarks)],
         }
-    return plain(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "num_pairs": len(pictures),
-            "num_prompts": len(set(prompts)),
-            "smoke": any(about["random_weights"] for about in noted.values()),
-            "methods": {LABEL: {"metrics": entries, "versus": {}}},
-            "metrics": noted,
-            "notes": [note] if note else [],
-            "settings": dict(asked),
-            "versions": versions(),
-        }
-    )
+    made: ImageResults = {
+        "schema_version": SCHEMA_VERSION,
+        "num_pairs": len(pictures),
+        "num_prompts": len(set(prompts)),
+        "smoke": any(about["random_weights"] for about in noted.values()),
+        "methods": {LABEL: {"metrics": entries, "versus": {}}},
+        "metrics": noted,
+        "notes": [note] if note else [],
+        "settings": dict(asked),
+        "versions": versions(),
+    }
+    return cast(ImageResults, plain(made))
 
 
-def print_results(results: Mapping[str, Any]) -> None:
+def print_results(results: ImageResults) -> None:
     """Print the means as a table."""
     table = tables.Table(title=cell(f"{results['num_pairs']} pictures, {results['num_prompts']} prompts"))
     for name in ("metric", "mean", "95 % interval", "pictures"):
