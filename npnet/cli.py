@@ -113,13 +113,13 @@ def run(name: str, started: Sequence[str] | None = None) -> None:
         started: what is typed before its arguments, in ``sys.argv``; None for a script that is the command.
     """
     command = COMMANDS[name]
-    if command.has_configuration:
+    end(lambda: _run(command, started))
+
+
+def _run(command: Command, started: Sequence[str] | None) -> int | None:
+    if command.has_configuration:  # imported here, so that a command stopped while it starts ends in one line
         run_command = imported("npnet.command:run_command")
-        run_command(name, lambda cfg: imported(command.place)(cfg), command.summary, command.translate, started)
-    end(lambda: _run(command))
-
-
-def _run(command: Command) -> int | None:
+        run_command(command.name, lambda cfg: imported(command.place)(cfg), command.summary, command.translate, started)
     find_own_packages()
     return imported(command.place)(sys.argv[1:])
 

@@ -181,3 +181,15 @@ def test_a_clean_end_is_code_zero():
     with pytest.raises(SystemExit) as caught:
         end(lambda: None)
     assert caught.value.code == 0
+
+
+@pytest.mark.parametrize("name", ["collect", "status"])
+def test_a_command_stopped_while_it_starts_ends_in_one_line(name, monkeypatch, capsys):
+    def stopped(place):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "imported", stopped)
+    with pytest.raises(SystemExit) as left:
+        cli.run(name)
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "stopped: run the same command to resume\n"

@@ -10,7 +10,7 @@ from npnet.costs.runtime.counter import empty, move
 from npnet.instantiate import build
 from npnet.networks import NoiseNetwork, NPNet
 from npnet.paths import config_dir
-from npnet.training.drawn import Parts
+from npnet.training.drawn import DescribedModels
 from npnet.training.drawn_module import Models
 from npnet.training.guidance_free import GuidanceFree
 from npnet.training.guidance_free_module import GuidanceFreeModule
@@ -83,7 +83,7 @@ def test_a_step_without_pairs_stays_on_the_gpu(objective, family, dtype, monkeyp
         trunk={"widths": [8, 16]},
         **backbone.embed_dims(),
     )
-    module = kind(network, Optimisation(), asked, Parts(backbone.description, {}, 2, 2.0), 0)
+    module = kind(network, Optimisation(), asked, DescribedModels(backbone.description, {}, 2, 2.0), 0)
     module._models = Models(backbone, {"mean": Mean()})
     module._trainer = SimpleNamespace(current_epoch=0, global_step=0, global_rank=0, strategy=None)
     monkeypatch.setattr(module, "encode", lambda prompts: conditioning)
