@@ -20,6 +20,7 @@ def dry_run_text(plan: CollectionPlan) -> str:
     pair_bytes = bytes_per_pair(settings)
     size = f"{size_text(pair_bytes)} for each kept pair, at most {size_text(pair_bytes * plan.num_samples)}"
     pictures = 2 * picture_bytes(settings.backbone) if settings.keep_images else 0
+    kept = pair_bytes + pictures
     size += f" (and about {size_text(pictures)} of pictures each)" if settings.keep_images else ""
     selected_by = ", ".join(settings.rule.selected_by(list(settings.metric)))
     searching = f" (searches with {', '.join(settings.method.scorers)})" if settings.method.scorers else ""
@@ -35,7 +36,7 @@ def dry_run_text(plan: CollectionPlan) -> str:
         f"bytes              {size}",
         f"written to         {settings.output_dir}",
         *settings.backbone.device_note(),
-        wording.describe_disk((pair_bytes + pictures) * plan.num_ours, settings.output_dir),
+        wording.describe_disk(kept * plan.num_ours, settings.output_dir, kept * plan.num_samples),
         *costs(settings, forwards, plan.num_ours),
     ]
     return "\n".join(lines)

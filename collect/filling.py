@@ -93,7 +93,8 @@ def fill_folder(
     computed = run_job(job, workers, title=title, describe=describe)
     found = survey(job.output_dir)
     if not computed:
-        print(f"{workers.share}finished already: nothing to do")
+        what = "finished already" if found.is_finished else "no chunk is left for this worker"
+        print(f"{workers.share}{what}: nothing to do")
     if not workers.share.is_whole and not found.is_finished:
         print(f"{workers.share}done; {len(found.shards)} of {job.num_chunks} shards are there")
         return None

@@ -108,7 +108,8 @@ def describe_network(settings: PlanSettings, network: Node) -> list[str]:
         f"weights {wording.gibibytes(applied.weights_bytes)}, {applied.held_bytes(1) / 2**20:,.0f} MiB of activations"
     )
     told = wording.row("applied", f"{wording.flops(applied.total_flops)} a noise, {held}")
-    return [told, *wording.describe_training(step, settings.batch_size, steps, settings.gpu)]
+    span = f"in an epoch of {settings.pairs:,} pairs"
+    return [told, *wording.describe_training(step, settings.batch_size, steps, settings.gpu, span=span)]
 
 
 def sized(network: Node, backbone: Backbone | None) -> Node:

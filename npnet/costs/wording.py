@@ -45,7 +45,13 @@ def describe(run: Run, unit: str, number: int, gpu: GPU, workers: int = 1) -> li
 
 
 def describe_training(
-    step: Part, batch_size: int, steps: int, gpu: GPU, devices: int = 1, precision: str = "32-true"
+    step: Part,
+    batch_size: int,
+    steps: int,
+    gpu: GPU,
+    devices: int = 1,
+    precision: str = "32-true",
+    span: str = "in all",
 ) -> list[str]:
     """Return the lines of a training.
 
@@ -56,6 +62,7 @@ def describe_training(
         gpu: whose hours are asked for.
         devices: processes.
         precision: of the trainer.
+        span: what so many steps are, in words.
 
     Raises:
         FieldError: the GPU lacks a figure.
@@ -67,19 +74,27 @@ def describe_training(
         each.append((one, "fits" if peak <= (one.memory or 0) * 2**30 else None, seconds * steps))
         feeding.append(f"{batch_size * devices / seconds:,.0f} on {one.name}")
     return [
-        row("a step", f"{flops(of_step)}, {step.launches(batch_size):,} launches; {count(steps, 'step')} in all"),
+        row("a step", f"{flops(of_step)}, {step.launches(batch_size):,} launches; {count(steps, 'step')} {span}"),
         row("memory", f"{gibibytes(peak)} in float32, with margin: weights, gradients, AdamW, activations"),
         row("pairs a second", f"that keep the GPU busy: {', '.join(feeding)}"),
         *_hours(each),
     ]
 
 
-def describe_disk(num_bytes: float, folder: Path) -> str:
-    """Return the line of what is written, against what is free."""
+def describe_disk(num_bytes: float, folder: Path, whole: float | None = None) -> str:
+    """Return the line of what is written, against what is free.
+
+    Args:
+        num_bytes: that this command writes.
+        folder: where.
+        whole: that all workers of a job array write; None where there is one.
+    """
     there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    enough = "" if num_bytes <= free else "; THIS DOES NOT FIT"
-    return row("disk", f"at most {size_text(num_bytes)}, {size_text(free)} free{enough}")
+    whole = max(num_bytes, whole or 0)
+    enough = "" if whole <= free else "; THIS DOES NOT FIT"
+    share = f" (all workers together: {size_text(whole)})" if whole > num_bytes else ""
+    return row("disk", f"at most {size_text(num_bytes)}{share}, {size_text(free)} free{enough}")
 
 
 def remarks(notes: Sequence[str], missing: Sequence[str]) -> list[str]:

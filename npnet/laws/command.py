@@ -79,6 +79,11 @@ def _composed(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
     if group not in FAMILIES:
         raise UserError(f"{group or 'check'}: {closest(group, FAMILIES)} (usage: {USAGE})")
     name = name.strip("[]")
+    if "," in name:
+        raise FieldError(group, name, "one name is needed")
+    for folder in folders[:-1]:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {folder}: no such folder")
     if name not in options(group, folders):
         raise FieldError(group, name, f"no such file; {closest(name, options(group, folders))}")
     typed[0] = f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"

@@ -146,7 +146,7 @@ class GoldenNoise:
         conditioning = conditioning[rows]
         seeds = [seed + index for index in range(len(rows))] if isinstance(seed, int) else list(seed)
         if len(seeds) != len(rows):
-            raise UserError(f"seed={seeds}: {len(rows)} are needed, one for each picture")
+            raise UserError(f"seed={seeds}: {len(rows)} needed, one for each picture (num_images_per_prompt=N makes N)")
         noise = seeding.source_noises(seeds, backbone.latent_shape())
         call = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps}
         better = improve(self.load(pipe, backbone, call), backbone, noise, conditioning, seeds)

@@ -55,6 +55,9 @@ def asked(
         UserError: there is neither a prompt nor embeddings, or both, or not all embeddings that the family needs.
     """
     if prompt is not None:
+        unknown = [name for name in embeds if not any(name in names for names in ENCODED[family])]
+        if unknown:
+            raise UserError(f"{unknown[0]}: GoldenNoise has no argument of this name")
         if embeds:
             raise UserError(f"{', '.join(embeds)}: give a prompt or its embeddings, not both")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)

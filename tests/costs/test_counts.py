@@ -1,11 +1,13 @@
 """The stored counts, and what the commands say of them."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from benchmarks.counts import BEGIN, END, PAGE, counted, described, names, table
 from collect.plan import make_plan
 from npnet.backbones import Shapes
-from npnet.costs import command, counts
+from npnet.costs import command, counts, wording
 from npnet.costs.command import PlanSettings, describe_network
 from npnet.costs.counts import Counts, find, identity, keep, plain, stored
 from npnet.costs.runs import make_run, pair_forwards
@@ -98,3 +100,9 @@ def test_a_dry_run_says_a_workers_own_share_and_the_gpu_changes_no_request(tmp_p
     part = make_plan(composed("collect", *prompts, "gpu=t4", "worker.index=1", "worker.count=2"))
     assert (whole.num_ours, part.num_ours) == (6, 2)
     assert whole.request == part.request
+
+
+def test_what_all_workers_write_together_has_to_fit_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(wording.shutil, "disk_usage", lambda place: SimpleNamespace(free=10_000))
+    assert "FIT" not in wording.describe_disk(8_000, tmp_path)
+    assert "FIT" in wording.describe_disk(8_000, tmp_path, whole=16_000)
