@@ -117,9 +117,11 @@ def run(name: str, started: Sequence[str] | None = None) -> None:
 
 
 def _run(command: Command, started: Sequence[str] | None) -> int | None:
-    if command.has_configuration:  # imported here, so that a command stopped while it starts ends in one line
+    if command.has_configuration:
         run_command = imported("npnet.command:run_command")
+        # the command itself is imported once its configuration is composed
         run_command(command.name, lambda cfg: imported(command.place)(cfg), command.summary, command.translate, started)
+        return None
     find_own_packages()
     return imported(command.place)(sys.argv[1:])
 

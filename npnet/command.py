@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from npnet.composing import check_flags, composition_error, help_text, wrong_group
 from npnet.description import imported
-from npnet.ending import end, find_own_packages, refuse
+from npnet.ending import find_own_packages, refuse
 from npnet.experiments import check_experiment
 from npnet.labels import with_new_labels, with_open_keys, without_tuned
 from npnet.paths import config_dir, config_dirs, refuse_address
@@ -31,7 +31,7 @@ def run_command(
     translate: str | None = None,
     started: Sequence[str] | None = None,
 ) -> None:
-    """Compose ``conf/NAME.yaml`` with the command line's overrides and call ``function`` with it; leaves the process.
+    """Compose ``conf/NAME.yaml`` with the command line's overrides and call ``function`` with it; ``end`` calls this.
 
     Args:
         name: of the primary configuration: collect, train, evaluate or filter.
@@ -40,12 +40,7 @@ def run_command(
         translate: see ``npnet.cli.Command``.
         started: see ``npnet.cli.run``.
     """
-    end(lambda: _compose_and_call(name, function, summary, translate, started or sys.argv[:1]))
-
-
-def _compose_and_call(
-    name: str, function: Callable[[DictConfig], None], summary: str, translate: str | None, started: Sequence[str]
-) -> None:
+    started = started or sys.argv[:1]
     if translate is not None:
         sys.argv[1:] = imported(translate)(sys.argv[1:])
     # Hydra then raises instead of printing its own text and leaving with code 1

@@ -9,6 +9,7 @@ import pytest
 
 from collect import cli
 from npnet.command import run_command
+from npnet.ending import end
 from npnet.errors import UserError
 from tests.fakes import FAKE_OVERRIDES
 
@@ -21,7 +22,7 @@ def command(capsys, monkeypatch, *arguments, function=cli.collect):
     monkeypatch.setattr(sys, "argv", ["collect.py", *arguments])
     code = 0
     try:
-        run_command("collect", function)
+        end(lambda: run_command("collect", function))
     except SystemExit as stop:
         code = stop.code
     captured = capsys.readouterr()
