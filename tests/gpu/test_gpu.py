@@ -15,11 +15,6 @@ BACKBONES = [name for name in YAMLS if not name.startswith("shapes")]
 CASES = [(name, dtype) for name in BACKBONES for dtype in DTYPES]
 
 
-def is_fast(name, dtype):
-    """Every family in every format, and every YAML once; the rest is slow."""
-    return name in FAMILIES or dtype is DTYPES[BACKBONES.index(name) % len(DTYPES)]
-
-
 @pytest.fixture
 def counted(monkeypatch):
     """The one read: Z-Image's network wants lists of the prompts' own rows; their number is 7 here."""
@@ -30,7 +25,7 @@ def counted(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [case if is_fast(*case) else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
+    [case if case[0] in FAMILIES else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
     ids=str,
 )
 @torch.no_grad()

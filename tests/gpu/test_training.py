@@ -66,7 +66,13 @@ OBJECTIVES = {
     "guidance_free": (GuidanceFreeModule, GuidanceFree(l2=0.1)),
 }
 CASES = [(objective, "sdxl", torch.float16) for objective in OBJECTIVES]
-CASES += [("reward", family, dtype) for family, dtype in BY_TURNS if family != "sdxl"]
+FAST = ("sd3", "z_image")
+"""A flow model, and the one that reads; the other families are slow."""
+CASES += [
+    pytest.param("reward", *turn, marks=[] if turn[0] in FAST else pytest.mark.slow)
+    for turn in BY_TURNS
+    if turn[0] != "sdxl"
+]
 
 
 @pytest.mark.parametrize(("objective", "family", "dtype"), CASES, ids=str)
