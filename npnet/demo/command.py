@@ -7,10 +7,10 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from npnet.bounds import AtLeast, AtMost, Identifier
 from npnet.compatibility import check_spaces
 from npnet.description import Description, imported
 from npnet.errors import UserError, reworded, shown, under
-from npnet.fields import AtLeast, AtMost, Name
 from npnet.generation.command import GenerationPlan
 from npnet.generation.command import make_plan as make_generation_plan
 from npnet.metrics.spaces import FeatureSpace
@@ -33,7 +33,7 @@ class DemoSettings(Description):
     """
 
     diversity: dict[str, FeatureSpace]
-    host: Name = "127.0.0.1"
+    host: Identifier = "127.0.0.1"
     port: Annotated[int, AtLeast(1), AtMost(65535)] | None = None
 
 
