@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -71,6 +72,13 @@ def judged(laws: dict[str, Callable[[Any], None]], case: Any) -> Iterable[Verdic
             yield name, None
 
 
+def _no_file(group: str, name: str, folders: Sequence[Path]) -> str:
+    """Say why a family has no file of a name."""
+    missing = [f"no such folder: {folder}" for folder in folders if not folder.is_dir()]
+    several = ["one name is needed"] if "," in name else []
+    return [*missing, *several, f"no such file; {closest(name, options(group, folders))}"][0]
+
+
 def _composed(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
     """Return the family and the name that were asked for, and the configuration they are built from."""
     folders = config_dirs(arguments)
@@ -79,13 +87,8 @@ def _composed(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
     if group not in FAMILIES:
         raise UserError(f"{group or 'check'}: {closest(group, FAMILIES)} (usage: {USAGE})")
     name = name.strip("[]")
-    if "," in name:
-        raise FieldError(group, name, "one name is needed")
-    for folder in folders[:-1]:
-        if not folder.is_dir():
-            raise UserError(f"--config-dir {folder}: no such folder")
     if name not in options(group, folders):
-        raise FieldError(group, name, f"no such file; {closest(name, options(group, folders))}")
+        raise FieldError(group, name, _no_file(group, name, folders))
     typed[0] = f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"
     if folders[:-1]:
         typed.append(f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[:-1])}]")
