@@ -55,8 +55,7 @@ def asked(
         UserError: there is neither a prompt nor embeddings, or both, or not all embeddings that the family needs.
     """
     if prompt is not None:
-        unknown = [name for name in embeds if not any(name in names for names in ENCODED[family])]
-        if unknown:
+        if unknown := [name for name in embeds if name not in _names(family)]:
             raise UserError(f"{unknown[0]}: GoldenNoise has no argument of this name")
         if embeds:
             raise UserError(f"{', '.join(embeds)}: give a prompt or its embeddings, not both")
@@ -76,10 +75,15 @@ def asked(
     return _with(conditioning, {negative(name): t for name, t in tensors.items() if "negative_" not in name})
 
 
+def _names(family: type[PipelineBackbone]) -> list[str]:
+    """Return the names of all embeddings that a family's pipeline takes."""
+    return [name for names in ENCODED[family] for name in names]
+
+
 def _check_embeds(family: type[PipelineBackbone], embeds: Mapping[str, Any]) -> None:
     if PAIR[0] not in embeds:
         raise UserError("prompt=None: a prompt is needed, or prompt_embeds")
-    known = [name for names in ENCODED[family] for name in names]
+    known = _names(family)
     needed = [name for name in known if not name.startswith("negative_") and name != TOKEN_MASK]
     unknown, missing = [n for n in embeds if n not in known], [n for n in needed if n not in embeds]
     if unknown or missing:
