@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, TypedDict, cast
 
 from npnet.data.checksums import file_sha256
-from npnet.errors import FieldError, UserError
-from npnet.fields import checked
+from npnet.errors import UserError
+from npnet.evaluation.typed import fault_of
 from npnet.untrusted import read_json
 from npnet.work.request import digest
 
@@ -18,8 +16,6 @@ FINISHED = "evaluation.json"
 SAMPLES = "samples.jsonl"
 CHECKSUM = "sha256"
 """Under this name ``results.json`` carries the digest of its other values; that of earlier versions does not."""
-INTERVAL = 2
-"""Numbers of an interval, the only lists of numbers in the file."""
 
 
 class Entry(TypedDict):
@@ -152,30 +148,46 @@ class MethodResults(TypedDict):
     members: NotRequired[dict[str, MethodResults]]
 
 
-class MetricFacts(TypedDict):
-    """Facts about a metric; ``zero_or_one``: all its scores are right (1) or wrong (0)."""
+class ScorerFacts(TypedDict):
+    """Facts about what scored."""
 
     display_scale: float
-    zero_or_one: bool
     random_weights: bool
     notes: list[str]
 
 
-class Results(TypedDict):
-    """The whole file."""
+class MetricFacts(ScorerFacts):
+    """Facts about a metric; ``zero_or_one``: all its scores are right (1) or wrong (0)."""
+
+    zero_or_one: bool
+
+
+class CommonResults(TypedDict):
+    """The keys that every ``results.json`` has."""
 
     schema_version: int
     num_pairs: int
     num_prompts: int
     smoke: bool
     methods: dict[str, MethodResults]
-    metrics: dict[str, MetricFacts]
-    diversity: NotRequired[Diversity]
     settings: dict[str, Any]
-    device: list[str]
     versions: dict[str, str]
     notes: list[str]
+
+
+class Results(CommonResults):
+    """The whole file of a comparison."""
+
+    metrics: dict[str, MetricFacts]
+    diversity: NotRequired[Diversity]
+    device: list[str]
     samples_sha256: NotRequired[str]
+
+
+class ImageResults(CommonResults):
+    """The whole file of pictures from elsewhere: one method, compared with none."""
+
+    metrics: dict[str, ScorerFacts]
 
 
 def read_results(path: Path) -> Results:
@@ -190,7 +202,7 @@ def read_results(path: Path) -> Results:
         raise UserError(f"{path}: was changed after it was written (its checksum differs)")
     if not isinstance(found, dict) or "settings" not in found or "methods" not in found:
         raise UserError(f"{path}: does not hold results of evaluate.py that compare noise methods")
-    fault = _fault(Results, found, "")
+    fault = fault_of(Results, found)
     metrics = found["metrics"] if fault is None else {}
     for label, method in found["methods"].items() if fault is None else ():
         versus = [*method["versus"].values(), *([method["versus_standard"]] if "versus_standard" in method else [])]
@@ -216,34 +228,3 @@ def samples_of(folder: Path, results: Results) -> Path:
     if results.get("samples_sha256", found) != found:
         raise UserError(f"{file}: was changed, or is not of the results.json beside it (its checksum differs)")
     return file
-
-
-def _fault(kind: Any, value: Any, where: str) -> str | None:
-    """Say what part of a value has a wrong type, None where all is right; a null number stands for NaN."""
-    if is_typeddict(kind):
-        needed = {k for k, v in get_type_hints(kind, include_extras=True).items() if get_origin(v) is not NotRequired}
-        if not isinstance(value, Mapping) or not needed <= value.keys():
-            missing = sorted(needed - (value.keys() if isinstance(value, Mapping) else set()))
-            return f"{where or 'the file'}: lacks {', '.join(missing[:3])}"
-        hints = get_type_hints(kind)
-        return _first(_fault(hints[key], value[key], f"{where}.{key}".lstrip(".")) for key in value if key in hints)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is float and value is None:
-        return None
-    if origin is dict and isinstance(value, dict):
-        return _first(_fault(arguments[1], item, f"{where}.{key}") for key, item in value.items())
-    if origin is list and isinstance(value, list):
-        if arguments == (float,) and len(value) != INTERVAL:
-            return f"{where}: two numbers are needed"
-        return _first(_fault(arguments[0], item, where) for item in value)
-    if origin is UnionType and any(_fault(one, value, where) is None for one in arguments):
-        return None
-    try:
-        checked(kind, value, where)
-    except FieldError:
-        return f"{where}: has the wrong type"
-    return None
-
-
-def _first(faults: Iterable[str | None]) -> str | None:
-    return next((fault for fault in faults if fault is not None), None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 from rich import table as tables
 
 from npnet.drawing.terminal import add_row, cell, console
-from npnet.evaluation.contract import Entry, MethodResults
+from npnet.evaluation.contract import Entry, ImageResults, ScorerFacts
 from npnet.evaluation.results import SCHEMA_VERSION, plain
 from npnet.evaluation.versions import versions
 from npnet.metrics import Metric, statistics
@@ -21,28 +21,6 @@ from npnet.pictures.opener import rotation_note
 LABEL = "images"
 Table = Mapping[str, Sequence[float | None]]
 """Metric label -> the score of each picture, in order; None where it is not finite."""
-
-
-class ScorerFacts(TypedDict):
-    """Facts about a metric."""
-
-    display_scale: float
-    random_weights: bool
-    notes: list[str]
-
-
-class ImageResults(TypedDict):
-    """The whole file; one method, ``LABEL``, compared with none."""
-
-    schema_version: int
-    num_pairs: int
-    num_prompts: int
-    smoke: bool
-    methods: dict[str, MethodResults]
-    metrics: dict[str, ScorerFacts]
-    notes: list[str]
-    settings: dict[str, Any]
-    versions: dict[str, str]
 
 
 def to_lines(pictures: Sequence[Picture], table: Table) -> bytes:
