@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from npnet.data.datamodule import PairData
 from npnet.description import Description
-from npnet.errors import under
+from npnet.errors import UserError, reworded, under
 from npnet.instantiate import Node
 from npnet.loggers import check_logins
 from npnet.training.plan import check_callbacks, check_checkpoint, check_limits, check_processes
@@ -73,12 +73,17 @@ def build_loggers(nodes: Iterable[Node]) -> None:
 
 
 def build_trainer(settings: TrainSettings) -> None:
-    """Build the trainer, to see whether this works on this machine.
+    """Build the trainer, to see whether this works on this machine and with what its launcher started.
 
     Raises:
-        UserError: it refuses a key.
+        UserError: it refuses a key, or Slurm or torchrun started another number of processes than the keys say.
     """
-    with under(settings.trainer.where):
+    where = settings.trainer.where
+    with under(where):
         check_accelerator(str(settings.trainer.keys.get("accelerator", "auto")))
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)
+    trainer = settings.trainer.build(L.Trainer, default_root_dir=str(settings.output_dir), **quiet)
+    if trainer.world_size > 1 or process_rank() > 0:  # Lightning itself compares the two later, and not of one device
+        started = trainer._accelerator_connector.cluster_environment
+        with reworded(ValueError, UserError, f"{where}: "):
+            started.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)

@@ -118,8 +118,9 @@ def test_a_command_of_the_documentation_is_read(line, capsys, monkeypatch, tmp_p
     program, *words = shlex.split(line)
     while "=" in program and words:  # a variable of the environment
         program, *words = words
-    if program == "torchrun":
-        program, words = "python", [word for word in words if not word.startswith("--nproc")]
+    if program in ("torchrun", "srun"):
+        words = [word for word in words if not word.startswith(("--nproc", "--cpus-per-task"))]
+        program, words = "python", words[words[0] == "python" :]
     if program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "python":

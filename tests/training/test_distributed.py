@@ -7,26 +7,60 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from npnet.errors import UserError
 from npnet.networks import NPNet
 from tests.pairs import write_folder
-from tests.training.runs import LIGHT
+from tests.training.runs import LIGHT, run, same, weights
 
 ROOT = Path(__file__).parent.parent.parent
 TWO = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
 
 
-def started(pairs, folder, *overrides, typed=("-m", "npnet", "train")):
+def command(pairs, folder, *overrides, typed=("-m", "npnet", "train")):
+    keys = [f"data.shards={pairs}", f"output_dir={folder}", "trainer.max_epochs=2", *LIGHT, *overrides]
+    return [sys.executable, *typed, *keys]
+
+
+def environment(**further):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **further}
+
+
+def started(pairs, folder, *overrides, **options):
     witness = ["+callbacks.witness._target_=tests.training.witness.Witness", f"+callbacks.witness.folder={folder}.seen"]
-    command = [f"data.shards={pairs}", f"output_dir={folder}", "trainer.max_epochs=2", *LIGHT, *witness, *overrides]
     return subprocess.run(
-        [sys.executable, *typed, *command],
+        command(pairs, folder, *witness, *overrides, **options),
         capture_output=True,
         text=True,
         cwd=folder.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=environment(),
         timeout=500,
     )
+
+
+def variables_of_slurm(node, task, nodes, tasks):
+    """What srun sets for one process."""
+    counts = {"NTASKS": nodes * tasks, "NTASKS_PER_NODE": tasks, "NNODES": nodes}
+    here = {"PROCID": node * tasks + task, "LOCALID": task, "NODEID": node}
+    own = {"JOB_ID": 10_000 + os.getpid(), "NODELIST": "127.0.0.1", "JOB_NAME": "train"}
+    return {f"SLURM_{name}": str(value) for name, value in {**counts, **here, **own}.items()}
+
+
+def submitted(pairs, folder, nodes, tasks, *overrides):
+    """Start the processes of a job as srun does, all of them on this machine."""
+    keys = [f"trainer.num_nodes={nodes}", f"trainer.devices={tasks}", *TWO[1:], *overrides]
+    return [
+        subprocess.Popen(
+            command(pairs, folder, *keys),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(**variables_of_slurm(node, task, nodes, tasks)),
+        )
+        for node in range(nodes)
+        for task in range(tasks)
+    ]
 
 
 @pytest.mark.parametrize("sizes", [[30, 7, 12, 25, 3], pytest.param([40], marks=pytest.mark.slow)])
@@ -48,6 +82,39 @@ def test_two_processes_share_shards_of_any_number_and_size_and_end_with_one_netw
         left_out = training["pairs"] - len(seen)
         assert 0 <= left_out <= 8  # one batch at the most, with shards dealt evenly
     NPNet.from_pretrained(tmp_path / "run" / "network")
+
+
+@pytest.mark.slow
+def test_what_srun_starts_ends_with_one_network_on_one_node_and_on_two_and_resumes_after_a_kill(tmp_path):
+    pairs = write_folder(tmp_path / "pairs", [30, 7, 12])
+    latest = "callbacks.latest.every_n_train_steps=2"
+    killed = submitted(pairs, tmp_path / "killed", 2, 1, latest, "trainer.max_epochs=4")
+    for line in killed[0].stdout:
+        if line.startswith("epoch 1/"):
+            break
+    for process in killed:
+        process.kill()
+        process.wait()
+    for name, nodes, tasks in (("node", 1, 2), ("nodes", 2, 1), ("killed", 2, 1)):
+        processes = submitted(pairs, tmp_path / name, nodes, tasks, latest, "trainer.max_epochs=4")
+        said = [process.communicate(timeout=500)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], said
+        assert "network:" in said[0]
+        assert not said[1]  # one of them speaks
+        assert ("Resuming" in said[0]) == (name == "killed")
+    node, nodes, resumed = (weights(tmp_path / name) for name in ("node", "nodes", "killed"))
+    assert same(nodes, resumed)
+    for name, tensor in node.items():
+        torch.testing.assert_close(nodes[name], tensor)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "auto"])
+def test_another_number_of_processes_than_srun_starts_is_a_line(strategy, tmp_path, monkeypatch):
+    for name, value in variables_of_slurm(0, 1, 1, 2).items():
+        monkeypatch.setenv(name, value)
+    pairs = write_folder(tmp_path / "pairs", [20])
+    with pytest.raises(UserError, match=r"^trainer: .*devices=1.*--ntasks-per-node=2"):
+        run(pairs, tmp_path / "run", f"trainer.strategy={strategy}", "trainer.accelerator=cpu")
 
 
 @pytest.mark.slow
