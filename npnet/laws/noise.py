@@ -118,13 +118,16 @@ def the_same_seeds_give_the_same_bits(case: Case) -> None:
 
 
 def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
-    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise to 1e-5."""
+    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise to 1e-4.
+
+    Convolutions round differently in batches of another size, by an amount that depends on the processor.
+    """
     whole = case.once()
     for row in case.rows():
         alone = case.run([row])
         state, other = alone.generators[0].get_state(), whole.generators[row].get_state()
         require(torch.equal(state, other), f"sample {row} draws another number of values alone")
-        near = torch.allclose(alone.result.noise[0], whole.result.noise[row], rtol=1e-5, atol=1e-5)
+        near = torch.allclose(alone.result.noise[0], whole.result.noise[row], rtol=1e-4, atol=1e-4)
         require(near, f"sample {row} has another noise alone")
 
 

@@ -6,9 +6,10 @@ import importlib.util
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from npnet.backbones.traits import ShippedNetwork
+from npnet.bounds import Above, AtMost
 from npnet.description import Description
 from npnet.errors import FieldError
 from npnet.fields import Name, Share
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from npnet.backbones.traits import BackboneTraits
 
 log = logging.getLogger(__name__)
+ALL_FREQUENCIES = 0.5
+"""Cycles a cell: no grid holds a faster change."""
+Frequency = Annotated[float, Above(0), AtMost(ALL_FREQUENCIES)]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class NetworkSource(Description):
             1 applies the network unchanged; a smaller share keeps more diversity and gains less (ours,
             docs/frontier.md). It costs ``NUM_PROBES`` forwards of the network for each prompt, and none of the
             diffusion model.
+        max_frequency: of the change, in cycles a cell, in (0, 0.5]: of each direction's frequencies, those above it are
+            left out. 0.5 applies the network unchanged. A low value leaves the detail of the noise as it was drawn
+            (after LENS, arXiv 2605.07253, which learns a low-frequency subspace; here the network is any).
     """
 
     network_path: Name | None = None
@@ -49,6 +56,7 @@ class NetworkSource(Description):
     network: Name | None = None
     shipped: ShippedNetwork = "recommended"
     mean_shift: Share = 1.0
+    max_frequency: Frequency = ALL_FREQUENCIES
 
     def __post_init__(self) -> None:
         if isinstance(self.network_path, (list, tuple)):

@@ -63,6 +63,33 @@ def test_a_network_is_for_pictures_and_not_for_volumes(tmp_path):
         load(tmp_path, Voxels().load(), text_term="off")
 
 
+class Waves(NoiseNetwork):
+    """Adds one slow and one fast wave along the rows, each of one frequency."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    @staticmethod
+    def wave(size, cycles):
+        return torch.cos(2 * torch.pi * cycles * torch.arange(size) / size).expand(size, size)
+
+    def forward(self, noise, prompt_embeds=None, pooled_prompt_embeds=None, prompt_mask=None):
+        size = noise.shape[-1]
+        return noise + self.wave(size, 1) + self.wave(size, 3)
+
+
+@pytest.mark.parametrize(
+    ("max_frequency", "cycles"), [(0.1, []), (0.125, [1]), (0.3, [1]), (0.375, [1, 3]), (0.5, [1, 3])]
+)
+def test_frequencies_of_the_change_above_the_highest_one_are_left_out(max_frequency, cycles):
+    backbone = fakes.linear()
+    noise = linear.noise_of(backbone, (1, 2))
+    method = LoadedNetwork(Network(max_frequency=max_frequency), backbone, network=Waves())
+    golden = method(noise, backbone.encode(linear.PROMPTS), backbone, []).noise
+    change = sum((Waves.wave(noise.shape[-1], number) for number in cycles), torch.zeros(()))
+    torch.testing.assert_close(golden, noise + change)
+
+
 class Shift(NoiseNetwork):
     """Scales the noise and moves it by what the prompt says: its mean shift is known."""
 

@@ -15,8 +15,10 @@ from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.backbones.traits import BackboneTraits
 from npnet.errors import FieldError, reworded
 from npnet.networks import NoiseNetwork, network_class
+from npnet.noise.network_source import ALL_FREQUENCIES
 from npnet.noise.npnet import Network
 from npnet.noise.runtime.base import LoadedMethod
+from npnet.noise.runtime.whiteness import low_pass
 from npnet.records import Conditioning, NoiseResult
 
 NUM_PROBES = 16
@@ -70,9 +72,12 @@ class LoadedNetwork(LoadedMethod[Network]):
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``; deterministic."""
         with torch.no_grad():
-            golden = self.network.improve(noise.to(backbone.device), conditioning)
+            noise = noise.to(backbone.device)
+            golden = self.network.improve(noise, conditioning)
             if self.method.mean_shift < 1:
                 golden = golden - (1 - self.method.mean_shift) * self._mean_shifts(golden, conditioning)
+            if self.method.max_frequency < ALL_FREQUENCIES:
+                golden = noise + low_pass(golden - noise, self.method.max_frequency)
         return NoiseResult(golden.to(noise))
 
     def _mean_shifts(self, like: Tensor, conditioning: Conditioning) -> Tensor:

@@ -55,6 +55,18 @@ def low_frequencies(height: int, width: int) -> Tensor:
     return rows[:, None] & columns[None, :]
 
 
+def low_pass(change: Tensor, max_frequency: float) -> Tensor:
+    """Return a change ``(B, C, ..., H, W)`` without the frequencies above ``max_frequency`` in either direction.
+
+    Args:
+        change: of noise; each plane is treated alone, as periodic.
+        max_frequency: in cycles a cell, in (0, 0.5].
+    """
+    rows, columns = (torch.fft.fftfreq(size).abs() <= max_frequency for size in change.shape[-2:])
+    kept = (rows[:, None] & columns[None, :]).to(change.device)
+    return torch.fft.ifft2(torch.fft.fft2(change.double()) * kept).real.to(change)
+
+
 MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
         "neighbour_correlation": neighbour_correlation,
