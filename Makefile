@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install test test-all lint format docs demo paper paper-all shapes clean
+.PHONY: help install test test-all lint format docs demo paper paper-all frontier shapes clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ paper: $(STAMP) ## the tables that need no training, on the built-in models, and
 
 paper-all: $(STAMP) ## and those that train their networks (hours)
 	$(BIN)/python -m npnet paper all page=docs/paper.md
+
+frontier: $(STAMP) ## the study of quality, diversity and cost, into docs/frontier.md (hours)
+	$(BIN)/python -m npnet study frontier page=docs/frontier.md
 
 shapes: $(STAMP) ## make the Shapes weights again, from their seed (under an hour on 2 cores)
 	$(BIN)/npnet build-shapes

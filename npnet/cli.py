@@ -71,6 +71,7 @@ COMMANDS = {
         ),
         Command("plan", "Estimate what fits on a GPU, and how long it takes.", "npnet.costs.command:plan", True),
         Command("paper", "Make a table or figure of the papers, or list them.", "npnet.papers.command:main"),
+        Command("study", "Make a study of quality, diversity and cost on Shapes.", "npnet.papers.study_command:main"),
         Command(
             "check", "Test a noise method, metric, backbone or network, such as your own.", "npnet.laws.command:main"
         ),

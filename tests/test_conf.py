@@ -112,6 +112,7 @@ def test_groups_are_the_words_of_the_architecture():
         "engine",
         "table",
         "setting",
+        "study",
     }
 
 

@@ -118,10 +118,7 @@ def the_same_seeds_give_the_same_bits(case: Case) -> None:
 
 
 def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
-    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise to 1e-4.
-
-    Convolutions round differently in batches of another size, by an amount that depends on the processor.
-    """
+    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise to 1e-4, as processors round."""
     whole = case.once()
     for row in case.rows():
         alone = case.run([row])

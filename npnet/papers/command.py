@@ -11,28 +11,23 @@ the built-in models can make, and one page of them.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from npnet.arguments import describe, parse
-from npnet.description import Description, imported
+from npnet.description import Description
 from npnet.errors import UserError
 from npnet.fields import Name
 from npnet.papers.asked import FOLDER, Asked
 from npnet.papers.book import book, drawn, figure_name, listing, makeable
-from npnet.papers.costs import cost
-from npnet.papers.jobs import Job
 from npnet.papers.page import page
 from npnet.papers.page_picture import NAME, draw, is_drawn
 from npnet.papers.planning import plan
+from npnet.papers.running import described, run_missing, write
 from npnet.papers.setting import setting
 from npnet.papers.table import shown_by, table, tables
-from npnet.text import count
-from npnet.work import atomic
 
 SUMMARY = "Make a table or figure of the papers on a setting, or list them all: npnet paper list."
 POSITIONAL = ("table",)
@@ -100,16 +95,12 @@ def _make(name: str, where: str, asked: PaperSettings) -> None:
     if reason := wanted.why_not(where, said.setting(where)) or target.why_not(where, said.setting(where)):
         raise UserError(f"{name} setting={where}: not possible: {reason}")
     jobs = plan(name, wanted, where, said)
-    print(_said(jobs))
+    print(described(jobs))
     if asked.dry_run:
         return
-    if lacking := next((job.missing for job in jobs if job.missing and not job.is_done), None):
-        raise UserError(lacking)
-    for job in jobs:
-        if not job.is_done:
-            _run(job)
+    run_missing(jobs)
     path = said.root(where) / name / "README.md"
-    _write(path, page(target, where, jobs, said))
+    write(path, page(target, where, jobs, said))
     if is_drawn(target, jobs):
         draw(target, jobs, path.with_name(NAME))
 
@@ -124,43 +115,10 @@ def _make_all(asked: PaperSettings) -> None:
             _make(name, where, asked)
     if not asked.dry_run:
         path = asked.page or said.folder / "README.md"
-        _write(path, book(said, path.stem))
+        write(path, book(said, path.stem))
         for name, where, table_jobs in drawn(said):
             draw(tables()[name], table_jobs, path.with_name(figure_name(path.stem, name, where)))
 
 
 def _asked(asked: PaperSettings) -> Asked:
     return Asked(asked.network_path, asked.inputs, asked.methods, asked.train, asked.folder, asked.keys, asked.smoke)
-
-
-def _said(jobs: Sequence[Job]) -> str:
-    """Return a line for each job: whether it is done, what it is, and what it costs."""
-    lines, total = [], 0
-    for job in jobs:
-        price = cost(job)
-        total += 0 if job.is_done else price.forwards or 0
-        words = [count(price.pairs, "pair")] if price.pairs else []
-        if job.command in ("collect", "evaluate", "generate"):
-            words += ["forwards depend on the data" if price.forwards is None else f"{price.forwards:,} forwards"]
-        words += [f"{price.optimisation_steps:,} steps"] if price.optimisation_steps else []
-        state = "there  " if job.is_done else "missing"
-        lines += [f"{state} {job.command:<8} {job.output_dir}  {', '.join(words)}", f"        {job}"]
-        lines += [f"        {job.missing}"] if job.missing else []
-    missing = sum(not job.is_done for job in jobs)
-    return "\n".join([*lines, f"{count(missing, 'command')} of {len(jobs)} to run, {total:,} forwards that are known"])
-
-
-def _run(job: Job) -> None:
-    print(f"\n{job}", flush=True)
-    if job.command == "toy":
-        imported("npnet.papers.toy:make")(job.output_dir, **job.keys)
-        return
-    done = subprocess.run([sys.executable, "-m", "npnet", job.command, *job.overrides], check=False)
-    if done.returncode:
-        raise UserError(f"stopped, with exit code {done.returncode}: {job}; the same command resumes")
-
-
-def _write(path: Path, text: str) -> None:
-    atomic.make_folder(path.parent)
-    atomic.write_bytes(path, text.encode())
-    print(f"\nwritten: {path}")

@@ -53,11 +53,13 @@ def evaluations(
         if _known(label) != label and not tuned:
             tuned = {"num_inference_steps": setting.num_inference_steps}  # a key of it makes the label a node
         keys |= {f"noise.{label}.{key}": value for key, value in tuned.items()}
-    for label in roles:
+    for label, role in roles.items():
         if label != WHOLE:
-            node = label.replace(".", "_")
-            keys[f"+noise.{node}._target_"] = "npnet.noise.Network"
-            keys[f"+noise.{node}.network_path"] = _networks(asked.root(where), label, setting)
+            node, path = label.replace(".", "_"), _networks(asked.root(where), role.network_of or label, setting)
+            if role.network_of is None:
+                keys |= {f"+noise.{node}._target_": "npnet.noise.Network", f"+noise.{node}.network_path": path}
+            else:
+                keys |= {f"noise.{node}.{key}": value for key, value in {**role.applied, "network_path": path}.items()}
     keys |= setting.transfer.keys if table.transfer and setting.transfer else {}
     keys |= {**table.keys, **table.keys_on.get(where, {})}
     own_cases = table.cases_on.get(where, {})

@@ -14,6 +14,8 @@ from npnet.papers.setting import Pairs, Setting
 from npnet.papers.table import EVALUATED, WHOLE, Role, Table, tables
 
 PLAIN = Role()
+SIZES = ("prompts.limit", "seeds.per_prompt")
+"""Keys of a collection that say how many pairs are tried; a smoke test has its own."""
 TRAININGS = 10
 """Of a toy, each with noises of its own."""
 
@@ -45,7 +47,7 @@ def _made(name: str, table: Table, where: str, asked: Asked) -> Iterator[Job]:
     roles = table.networks_of(where)
     if WHOLE in labels and not asked.network_path and not (asked.setting(owner).shipped and not (asked.train or roles)):
         roles = {WHOLE: PLAIN, **roles}
-    for label, role in roles.items():
+    for label, role in ((label, role) for label, role in roles.items() if role.network_of is None):
         yield from _training(label, role, owner if label == WHOLE else where, asked)
     if table.shows in EVALUATED:
         yield from comparing.evaluations(name, table, where, owner, labels, roles, asked)
@@ -57,7 +59,7 @@ def _collecting(role: Role, where: str, asked: Asked) -> Job:
     """Collect the pairs of a network."""
     setting, root = asked.setting(where), asked.root(where)
     pairs = _pairs(setting)
-    own = "_".join(f"{key.rpartition('.')[2]}_{value}" for key, value in role.collect.items())
+    own = role.collection or "_".join(f"{key.rpartition('.')[2]}_{value}" for key, value in role.collect.items())
     folder = root / (f"pairs_{own}" if own else "pairs")
     metric = {} if setting.shipped or where.startswith("shapes") else {"metric": role.filter.get("metric", ["hpsv2"])}
     if "metric" in role.filter:  # selections by several models need the scores of all
@@ -72,13 +74,19 @@ def _collecting(role: Role, where: str, asked: Asked) -> Job:
     if lacks is None and not where.startswith("shapes"):
         folder = folder.with_name(f"{folder.name}_listed")
         prompts = {"prompts": "file", "prompts.path": str(listed), "seeds.list": "own"}
-    keys = {"backbone": setting.backbone, **prompts, **metric, "keep_all": True, **pairs.keys, **role.collect}
-    return Job("collect", folder, keys, pairs.prompts if "prompts.limit" in prompts else None)
+    tuned = {k: v for k, v in pairs.keys.items() if not ("noise" in role.collect and k.startswith("noise."))}
+    own_keys = {key: value for key, value in role.collect.items() if not (asked.smoke and key in SIZES)}
+    keys = {"backbone": setting.backbone, **prompts, **metric, "keep_all": True, **tuned, **own_keys}
+    return Job("collect", folder, keys, keys.get("prompts.limit"))
 
 
 def _training(label: str, role: Role, where: str, asked: Asked) -> Iterator[Job]:
     """Collect, select and train what one network needs."""
     setting, root = asked.setting(where), asked.root(where)
+    if role.experiment is not None:
+        shared = {"experiment": role.experiment, "backbone": setting.backbone, **_small(asked), **role.train}
+        yield from _seeds(label, role, shared, where, asked)
+        return
     collecting = _collecting(role, where, asked)
     yield collecting
     folder = collecting.output_dir
@@ -94,11 +102,24 @@ def _training(label: str, role: Role, where: str, asked: Asked) -> Iterator[Job]
     if role.equal_steps:
         whole = num_pairs(WHOLE, PLAIN, setting)
         training["trainer.max_epochs"] = math.ceil(training["trainer.max_epochs"] * whole / count)
-    start = training.get("init_from")
+    yield from _seeds(label, role, training, where, asked, count)
+
+
+def _seeds(
+    label: str, role: Role, shared: dict[str, Any], where: str, asked: Asked, pairs: int | None = None
+) -> Iterator[Job]:
+    """Train one network with each training seed."""
+    start, folder = shared.get("init_from"), asked.root(where) / "networks"
     missing = None if start is None or Path(start).exists() else f"{start} is needed: the network to start from"
-    for seed in setting.training_seeds:
-        place = root / "networks" / label / f"seed_{seed}"
-        yield Job("train", place, {**training, "seed": seed}, pairs=count, missing=missing)
+    for seed in asked.setting(where).training_seeds:
+        begun = {} if role.init_from is None else {"init_from": str(folder / role.init_from / f"seed_{seed}/network")}
+        keys = {**shared, **begun, "seed": seed}
+        yield Job("train", folder / label / f"seed_{seed}", keys, pairs=pairs, missing=missing)
+
+
+def _small(asked: Asked) -> dict[str, Any]:
+    """Return what makes the training of an experiment as short as a test of everything needs."""
+    return {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2} if asked.smoke else {}
 
 
 def _pairs(setting: Setting) -> Pairs:
@@ -109,7 +130,7 @@ def _pairs(setting: Setting) -> Pairs:
 def num_pairs(label: str, role: Role, setting: Setting) -> int:
     """Return how many pairs a network is trained on, by the kept shares that the setting states."""
     pairs = _pairs(setting)
-    tried = pairs.prompts * pairs.per_prompt
+    tried = role.collect.get("prompts.limit", pairs.prompts) * role.collect.get("seeds.per_prompt", pairs.per_prompt)
     kept = int(tried * pairs.kept.get(label.removesuffix("_equal_steps"), pairs.kept.get(WHOLE, 1.0)))
     if role.train.get("data.kept_only") is False:
         kept = tried

@@ -32,6 +32,12 @@ class Role(Description):
         train: keys of its training.
         share: of the whole network's pairs that it is trained on.
         equal_steps: trained for as many steps as the whole network, instead of as many epochs.
+        collection: of its pairs' folder, ``pairs_NAME``; None names the folder after the keys in ``collect``.
+        experiment: of ``train.py``, instead of form, pairs and recipe.
+        init_from: label of the network, of the same training seed, that its training starts from.
+        network_of: label of the network that this row applies in another way; it trains none. Its own label continues
+            the name of the noise method that applies the network, as ``best_of_n_unet``.
+        applied: keys of that noise method.
     """
 
     form: Name = WHOLE
@@ -40,6 +46,11 @@ class Role(Description):
     train: Keys = field(default_factory=dict)
     share: float = 1.0
     equal_steps: bool = False
+    collection: Name | None = None
+    experiment: Name | None = None
+    init_from: Name | None = None
+    network_of: Name | None = None
+    applied: Keys = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

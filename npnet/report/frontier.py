@@ -19,6 +19,8 @@ from npnet.metrics.runtime.base import to_tensor
 from npnet.pictures.opener import open_picture
 from npnet.report import diversity, markdown, wording
 
+LOW_FREQUENCIES = "low-frequency share of the noise, %"
+
 
 def read(folder: Path) -> Results:
     """Read ``results.json`` of an evaluation that measured diversity.
@@ -33,15 +35,24 @@ def read(folder: Path) -> Results:
 
 
 def to_markdown(results: Results, metrics: Sequence[str]) -> str:
-    """Return a row for each method: forwards, mean scores and gains, diversity in each space."""
-    spaces = list(results["diversity"]["spaces"])
-    of = diversity.columns(results)
+    """Return ``heading`` and ``rows`` as a table."""
+    return markdown.table(heading(results, metrics), rows(results, metrics)) + "\n"
+
+
+def heading(results: Results, metrics: Sequence[str]) -> list[str]:
+    """Return the heading of ``rows``."""
     heads = ["noise", "forwards"]
     for name in metrics:
         heads += [wording.metric_heading(results, name), f"{name}, gain"]
-    for space, column in zip(spaces, of, strict=True):
+    for space, column in zip(results["diversity"]["spaces"], diversity.columns(results), strict=True):
         heads += [column, f"Vendi score ({space})"]
-    rows = []
+    return [*heads, LOW_FREQUENCIES]
+
+
+def rows(results: Results, metrics: Sequence[str]) -> list[list[str]]:
+    """Return a row for each method: forwards, mean scores and gains, diversity in each space, and its noise."""
+    spaces = list(results["diversity"]["spaces"])
+    found = []
     for label, method in results["methods"].items():
         row = [wording.shown(results, label), f"{method['cost']['forwards']:.0f}"]
         gains = wording.comparison_rows(results, [(label, "standard")]) if "versus_standard" in method else []
@@ -50,8 +61,10 @@ def to_markdown(results: Results, metrics: Sequence[str]) -> str:
             row += [wording.score_text(results, label, name), gained.get(name, "")]
         for space, share in zip(spaces, diversity.cells(results, label), strict=True):
             row += [share, f"{method['diversity'][space]['vendi']['mean']:.2f}"]
-        rows.append(row)
-    return markdown.table(heads, rows) + "\n"
+        noise = method.get("noise")
+        low = None if noise is None else noise["low_frequency_share"]["mean"]
+        found.append([*row, wording.NONE if low is None else f"{100 * low:.1f}"])
+    return found
 
 
 def plot(results: Results, metric: str, space: str, path: Path) -> None:

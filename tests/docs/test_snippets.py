@@ -40,7 +40,7 @@ FOREIGN = ("cd", "export", "huggingface-cli", "ln", "pip", "ray", "source", "#SB
 OWN = ("blend", "my_net")
 """Members that a reader writes; the page on extending is run by its own test."""
 LOOPS = {"part": "epochs", "s": "0", "SLURM_ARRAY_TASK_ID": "0", "JOB_COMPLETION_INDEX": "0"}
-WITHOUT_PAIRS = ("objective=reward", "objective=guidance_free", "experiment=reward")
+WITHOUT_PAIRS = ("objective=reward", "objective=guidance_free", "experiment=reward", "experiment=guidance_free")
 ELSEWHERE = re.compile(r"backbone=(?!shapes)\w+|--backbone (?!shapes)\w+|setting=(?!shapes)\w+")
 """A command for a model whose weights do not ship."""
 MARK = re.compile(r"\bGPU|--gpus|/gpu:")
@@ -91,9 +91,7 @@ def composed(name, words):
         if word.startswith("init_from=outputs/"):  # a command before it makes that network
             word = "init_from=npnet/shapes/weights/a/network"
         overrides.append(word)
-    without_pairs = any(
-        word.startswith(("objective=reward", "objective=guidance_free", "experiment=reward")) for word in words
-    )
+    without_pairs = any(word.startswith(WITHOUT_PAIRS) for word in words)
     if name == "train" and not without_pairs:
         overrides.append("data.shards=https://HOST/pairs")  # a folder would have to be there
     GlobalHydra.instance().clear()

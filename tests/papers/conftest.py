@@ -4,6 +4,9 @@ from npnet.papers.asked import Asked
 from npnet.papers.planning import plan
 from npnet.papers.setting import settings
 from npnet.papers.table import tables
+from tests.evaluation.conftest import finished
+
+__all__ = ["finished"]
 
 
 @pytest.fixture(scope="session")

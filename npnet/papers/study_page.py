@@ -1,0 +1,139 @@
+"""The page of a study: its text, and a table for each finished part with quality, diversity and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from npnet.evaluation.contract import Results
+from npnet.papers.asked import Asked
+from npnet.papers.jobs import Job, point_of
+from npnet.papers.study import Goal, Part, Study
+from npnet.report import frontier
+from npnet.report.markdown import table as markdown_table
+from npnet.report.wording import DAGGER, MARKED, banner, metric_decimals, number, shown, with_interval
+from npnet.text import count
+from npnet.text import markdown as escaped
+
+Planned = Mapping[tuple[str, str], Sequence[Job]]
+"""(part, setting) -> its jobs."""
+
+
+def study_page(name: str, study: Study, planned: Planned, asked: Asked, pictures: Mapping[str, str]) -> str:
+    """Return the page, as Markdown.
+
+    Args:
+        name: of the study.
+        study: the study.
+        planned: its jobs; unfinished evaluations are not on the page, and it says so.
+        asked: what else was said.
+        pictures: what is drawn -> its file, see ``pictures_of``.
+
+    Raises:
+        UserError: existing results cannot be read, or diversity was not measured.
+    """
+    parts = [f"# {study.title}", study.intro.strip()]
+    parts += [f"![Quality against diversity]({pictures['plot']})"] if "plot" in pictures else []
+    for part, wheres in groupby(planned, key=lambda key: key[0]):
+        wanted = study.parts[part]
+        parts.append(f"## {wanted.title}")
+        parts += [wanted.remark] if wanted.remark else []
+        for _, where in wheres:
+            parts += _tables(wanted, study, where, planned[part, where], asked)
+        if f"sheet_{part}" in pictures:
+            parts.append(f"![The seeds of some prompts side by side]({pictures[f'sheet_{part}']})")
+    parts += _goals(study, planned, asked)
+    parts += [study.outro.strip()] if study.outro else []
+    parts += ["## Run it again", f"```bash\nnpnet study {name}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def finished(jobs: Sequence[Job]) -> list[tuple[Job, Results]]:
+    """Return the finished evaluations of a part, with their results.
+
+    Raises:
+        UserError: see ``frontier.read``.
+    """
+    done = [job for job in jobs if job.command == "evaluate" and job.is_there]
+    return [(job, frontier.read(job.output_dir)) for job in done]
+
+
+def _tables(part: Part, study: Study, where: str, jobs: Sequence[Job], asked: Asked) -> Iterator[str]:
+    """Return the table of a part on a setting, and its comparisons."""
+    setting = asked.setting(where)
+    done = finished(jobs)
+    evaluated = sum(job.command == "evaluate" for job in jobs)
+    yield f"### On {setting.title}"
+    if not done:
+        yield "Not run yet."
+        return
+    pairs = sorted({results["num_pairs"] for _, results in done})
+    lacking = "" if all(job.is_done for job, _ in done) and len(done) == evaluated else " This part is not finished."
+    yield f"{' to '.join(map(str, dict.fromkeys((pairs[0], pairs[-1]))))} pairs in each evaluation.{lacking}"
+    yield from {escaped(text) for _, results in done if (text := banner(results))}
+    points = [point_of(job) for job, _ in done]
+    heading = frontier.heading(done[0][1], list(setting.metrics))
+    rows = [
+        [point] * any(points) + row
+        for point, (_, results) in zip(points, done, strict=True)
+        for row in frontier.rows(results, list(setting.metrics))
+    ]
+    yield markdown_table([""] * any(points) + heading, rows)
+    if any(DAGGER in cell for row in rows for cell in row):
+        yield f"- {escaped(MARKED)}"
+    compared = [
+        [point] * any(points) + [f"{one} against {other}", found]
+        for point, (_, results) in zip(points, done, strict=True)
+        for one, other in part.versus
+        if (found := difference(results, one, other, study.metric)) is not None
+    ]
+    if compared:
+        name = f"{study.metric}, difference"
+        yield markdown_table([""] * any(points) + ["compared", name], compared)
+
+
+def difference(results: Results, one: str, other: str, metric: str) -> str | None:
+    """Write a paired difference with its interval; None where one of the two was not evaluated."""
+    if not {one, other} <= results["methods"].keys():
+        return None
+    found = results["methods"][one]["versus"][other][metric]
+    scale = results["metrics"][metric]["display_scale"]
+    digits = metric_decimals(results, metric)
+    return with_interval(found["mean_difference"], found["difference_interval"], scale, digits, signed=True)
+
+
+def _goals(study: Study, planned: Planned, asked: Asked) -> Iterator[str]:
+    """Return which goals the methods of the first part reach on each setting."""
+    first = next(iter(study.parts))
+    found = {where: done[0][1] for (part, where), jobs in planned.items() if part == first and (done := finished(jobs))}
+    if not study.goals or not found:
+        return
+    rows = [
+        [goal.says, *(reached(goal, results, study.metric, study.space) for results in found.values())]
+        for goal in study.goals.values()
+    ]
+    yield "## Goals"
+    yield markdown_table(["goal", *(asked.setting(where).title for where in found)], rows)
+
+
+def reached(goal: Goal, results: Results, metric: str, space: str) -> str:
+    """Say which methods reach a goal; where none does, which one with enough diversity comes closest."""
+    lower: dict[str, float] = {}
+    for label, method in results["methods"].items():
+        share = method["diversity"][space]["distance"]["share"]
+        cheap = method["cost"]["forwards"] <= goal.forwards
+        if label != goal.against and cheap and share >= goal.diversity and goal.against in method["versus"]:
+            lower[label] = method["versus"][goal.against][metric]["difference_interval"][0]
+    best = sorted((label for label in lower if lower[label] > goal.above), key=lambda label: -lower[label])
+    if best:
+        return "**reached** by " + ", ".join(_with_share(results, label, goal, metric, space) for label in best)
+    if not lower:
+        return f"not reached: no method with at most {count(goal.forwards, 'forward')} has the diversity"
+    closest = max(lower, key=lambda label: lower[label])
+    return f"not reached; closest: {_with_share(results, closest, goal, metric, space)}"
+
+
+def _with_share(results: Results, label: str, goal: Goal, metric: str, space: str) -> str:
+    share = results["methods"][label]["diversity"][space]["distance"]["share"]
+    gain = difference(results, label, goal.against, metric)
+    return f"{shown(results, label)} ({gain}; diversity {number(share, 100, 0)} %)"
