@@ -161,7 +161,7 @@ class GoldenNoiseBlock(ModularPipelineBlocks):
             UserError: ``push_to_hub`` was asked for.
         """
         if push_to_hub:
-            raise UserError("push_to_hub=True: save to a folder, and push that (huggingface-cli upload)")
+            raise UserError("push_to_hub=True: save to a folder, and push that (hf upload)")
         self.network.save_pretrained(Path(save_directory))
         mine: Any = self  # see ``__call__``
         mine.register_to_config(auto_map={"ModularPipelineBlocks": f"{CODE}.{type(self).__name__}"})

@@ -107,6 +107,8 @@ def find(source: str, names: Sequence[str], field: str, revision: str | None = N
     if folder.is_dir():
         return next((folder / name for name in names if (folder / name).is_file()), None)
     check_source(source, field)
+    if huggingface_hub.is_offline_mode():  # which names the repository lacks is not known then
+        names = [name for name in names if cached_file(source, name, revision)] or names
     for name in names:
         with from_hub(source, field):
             try:

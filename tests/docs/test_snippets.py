@@ -35,7 +35,7 @@ SETTINGS = {
     "generate": GenerateSettings,
     "demo": GenerateSettings,
 }
-FOREIGN = ("cd", "export", "huggingface-cli", "ln", "pip", "ray", "source", "#SBATCH")
+FOREIGN = ("cd", "export", "hf", "ln", "pip", "ray", "source", "#SBATCH")
 """Programs that are not ours."""
 OWN = ("blend", "my_net")
 """Members that a reader writes; the page on extending is run by its own test."""

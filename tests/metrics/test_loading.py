@@ -8,11 +8,14 @@ import sys
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from npnet.errors import UserError
 from npnet.metrics import AES, MPS, CLIPScore, HPSv2, HPSv3, ImageReward, PickScore, VQAScore, load_metrics
 from npnet.metrics.runtime import clip
+from npnet.metrics.runtime.blip import VisionConfig
+from npnet.metrics.runtime.imagereward import vision_config
 from npnet.weights.files import WEIGHTS
 from npnet.weights.tensors import read_state, read_tensors
 from tests.metrics.conftest import LABELS
@@ -34,6 +37,12 @@ def test_the_published_sources_pass_the_check(kind):
             kind().check()
     else:
         kind().check()
+
+
+def test_the_published_imagereward_needs_no_file_that_its_repository_lacks(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert vision_config(ImageReward().path) == VisionConfig()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -18,6 +19,7 @@ from npnet.training import checkpoints
 from npnet.weights import files, sources
 from npnet.weights.tensors import read_state, read_tensors
 from npnet.weights.writing import write_tensors
+from tests.hub import serving
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,18 @@ def test_the_hub_switched_off_is_said_before_anything_is_loaded(monkeypatch):
         sources.check_source("nobody/nothing", "path", ["config.json"])
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file, revision: f"/cache/{file}")
     sources.check_source("nobody/nothing", "path", ["config.json"])
+
+
+def test_what_was_downloaded_before_is_found_with_the_hub_switched_off(monkeypatch, tmp_path):
+    with serving(monkeypatch, tmp_path) as repositories:
+        repositories["owner/name"] = {"model.bin": b"weights"}
+        downloaded = huggingface_hub.hf_hub_download("owner/name", "model.bin")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    found = sources.find("owner/name", ["model.safetensors", "model.bin"], "path")
+    assert found == Path(downloaded)
+    assert found.read_bytes() == b"weights"
+    with pytest.raises(FieldError, match="not in the local hub cache"):
+        sources.find("owner/name", ["config.json"], "path")
 
 
 @pytest.mark.parametrize(

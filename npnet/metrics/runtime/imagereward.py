@@ -14,7 +14,7 @@ from npnet.metrics.runtime.blip import Blip, TextConfig, VisionConfig
 from npnet.metrics.runtime.clip import tokenize
 from npnet.metrics.runtime.head import LinearHead
 from npnet.metrics.runtime.pixels import PixelScorer, Preprocess
-from npnet.weights.files import is_smoke
+from npnet.weights.files import is_smoke, local_path
 from npnet.weights.sources import read_config
 from npnet.weights.tensors import LEGACY_BUFFERS, build_empty, load_strict, read_state, require_loaded
 from npnet.weights.tokenizers import load_tokenizer
@@ -44,7 +44,7 @@ class ImageRewardScorer(PixelScorer):
     """BLIP with the reward's head, and BERT's tokenizer."""
 
     def __init__(self, metric: ImageReward, device: torch.device | str = "cpu") -> None:
-        vision = _config(VisionConfig, read_config(metric.path, "path", "vision_config.json"))
+        vision = vision_config(metric.path)
         given = read_config(metric.path, "path", "med_config.json") or {}
         text = _config(TextConfig, {**given, "encoder_width": vision.embed_dim})  # as the authors' code sets it
         self.model = build_empty(lambda: RewardModel(text, vision))
@@ -58,6 +58,18 @@ class ImageRewardScorer(PixelScorer):
     def _score_pixels(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         ids, mask = tokenize(self.tokenizer, prompts, TEXT_LENGTH, self.meter.truncated)
         return self.model(pixels.to(self.device), ids.to(self.device), mask.to(self.device))
+
+
+def vision_config(source: str) -> VisionConfig:
+    """Return the picture tower's configuration: the published one, or what a local folder states.
+
+    The published repository has no such file, so it is not looked for there: without internet that would fail.
+
+    Raises:
+        FieldError: of ``path``: the folder's configuration is damaged.
+    """
+    own = read_config(source, "path", "vision_config.json") if local_path(source).is_dir() else None
+    return _config(VisionConfig, own)
 
 
 def _config(kind: type[Config], given: Mapping[str, Any] | None) -> Config:
