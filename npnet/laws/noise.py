@@ -118,7 +118,7 @@ def the_same_seeds_give_the_same_bits(case: Case) -> None:
 
 
 def a_sample_does_not_depend_on_the_batch(case: Case) -> None:
-    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise to 1e-4, as processors round."""
+    """A sample alone gets the same draws as in a batch, bit for bit, and the same noise up to rounding, 1e-4."""
     whole = case.once()
     for row in case.rows():
         alone = case.run([row])

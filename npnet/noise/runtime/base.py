@@ -56,7 +56,7 @@ class LoadedMethod(ABC, Generic[M]):
             conditioning: the B prompts.
             backbone: the model the noise is for.
             generators: one for each sample. Every random draw of the method comes from it, so that a sample's result
-                does not depend on the rest of the batch (draws are equal bit for bit, values to 1e-5 relative).
+                does not depend on the rest of the batch (draws are equal bit for bit, values up to rounding).
 
         Returns:
             Noise of the same shape and dtype; see ``NoiseResult``.
