@@ -15,7 +15,8 @@ from npnet.description import Description
 from npnet.errors import UserError, reworded, under
 from npnet.instantiate import Node
 from npnet.loggers import check_logins
-from npnet.training.plan import check_callbacks, check_checkpoint, check_limits, check_processes
+from npnet.training.plan import check_callbacks, check_checkpoint, check_limits
+from npnet.training.processes import check_processes
 from npnet.training.settings import TrainSettings
 from npnet.training.start import build_network
 from npnet.training.trainer_keys import check_nodes_are_there

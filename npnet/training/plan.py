@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
 from npnet.costs import wording
 from npnet.costs.counts import find
 from npnet.description import Description, imported
@@ -18,6 +15,7 @@ from npnet.loggers import check_logins
 from npnet.networks import arguments
 from npnet.training.callback_keys import check_keys, is_known
 from npnet.training.keeping import FOLDER
+from npnet.training.processes import check_processes, num_processes, processes_note
 from npnet.training.settings import TrainSettings
 from npnet.training.trainer_keys import USUAL
 
@@ -53,15 +51,8 @@ def describe(settings: TrainSettings) -> str:
     check_limits(settings, data)
     said = f"would train on {data.num_samples(False)} {objective.samples}, validate on {data.num_samples(True)}"
     counted = costs(settings, data) if objective.takes_pairs else []
-    told = [*warmup_note(settings, data), *accelerator_note(settings)]
+    told = [processes_note(settings), *warmup_note(settings, data), *accelerator_note(settings)]
     return "\n".join([f"{said}{objective.cost(settings)}", *told, *counted])
-
-
-def num_processes(settings: TrainSettings) -> int:
-    """Return the number of training processes where the keys state it; a number found on the machine counts as one."""
-    devices = settings.trainer.keys.get("devices", 1)
-    here = len(devices) if isinstance(devices, (list, tuple)) else devices
-    return (here if isinstance(here, int) and here > 0 else 1) * int(settings.trainer.keys.get("num_nodes", 1))
 
 
 def limited(batches: int, limit: float | None) -> int:
@@ -94,31 +85,6 @@ def check_limits(settings: TrainSettings, data: Any) -> None:
     least = keys.get("min_epochs")
     if least is not None and least > settings.max_epochs:
         raise FieldError(f"{where}.min_epochs", least, f"is above {where}.max_epochs={settings.max_epochs}")
-
-
-def check_processes(settings: TrainSettings, data: Any) -> None:
-    """Refuse more processes than samples to train on, and several processes in a job of ``--multirun``.
-
-    Raises:
-        FieldError: names ``trainer.devices``.
-    """
-    if num_processes(settings) > 1 and is_multirun():
-        devices = settings.trainer.keys.get("devices")
-        raise FieldError("trainer.devices", devices, "--multirun trains in one process; start a command for each job")
-    if data.num_samples(False) < num_processes(settings):
-        raise too_few(settings, data, num_processes(settings))
-
-
-def is_multirun() -> bool:
-    """Say whether this is a job of ``--multirun``, whose other processes would be told to run all jobs."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def too_few(settings: TrainSettings, data: Any, processes: int) -> FieldError:
-    """Build the error for more processes than samples to train on."""
-    samples = f"{data.num_samples(False)} {settings.objective.samples}"
-    needed = f"{samples} are fewer than the {processes} processes that would train on them"
-    return FieldError("trainer.devices", settings.trainer.keys.get("devices"), needed)
 
 
 def warmup_note(settings: TrainSettings, data: Any) -> list[str]:

@@ -23,7 +23,8 @@ from npnet.training.callbacks import EpochLines, FiniteLoss
 from npnet.training.export import NETWORK, Begun, Result, export
 from npnet.training.keeping import FOLDER
 from npnet.training.module import NetworkModule
-from npnet.training.plan import exported_checkpoint, limited, too_few
+from npnet.training.plan import exported_checkpoint, limited
+from npnet.training.processes import too_few
 from npnet.training.run_state import RunState, bring_back
 from npnet.training.settings import TrainSettings, asked_anew, extends
 from npnet.training.start import describe_start, make_network, needs_text

@@ -126,6 +126,24 @@ def test_a_script_and_a_console_script_start_the_other_process_too(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], "1, with one GPU, if there is one; a step takes 8 pairs"),
+        (["trainer.accelerator=cpu"], "1, on the CPU; a step takes 8 pairs"),
+        (["trainer.devices=auto"], "one for each GPU that a machine has (trainer.devices=auto); a step takes 8 pairs"),
+        (["trainer.devices=2", "trainer.num_nodes=2"], "4, with one GPU each; a step takes 8 pairs in each, 32 in all"),
+        (["trainer.devices='1,3'"], "2, with one GPU each; a step takes 8 pairs in each, 16 in all"),
+        ([*TWO, "trainer.accumulate_grad_batches=3"], "2, on CPUs; a step takes 24 pairs in each, 48 in all"),
+    ],
+)
+def test_a_dry_run_says_how_many_processes_train_and_what_a_step_takes_over_all_of_them(
+    overrides, said, tmp_path, capsys
+):
+    run(write_folder(tmp_path / "pairs", [20]), tmp_path / "run", "dry_run=true", *overrides)
+    assert f"processes          {said}" in capsys.readouterr().out
+
+
 def test_jobs_of_a_multirun_train_in_one_process(tmp_path):
     pairs = write_folder(tmp_path / "pairs", [20])
     done = started(pairs, tmp_path / "run", *TWO, "--multirun", "seed=0,1")
