@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 from npnet.fields import Count
 from npnet.noise.search import SearchMethod
@@ -25,6 +26,9 @@ class BestOfN(SearchMethod):
         guidance_scale: see ``SearchMethod``.
         scorer: the verifier, see ``SearchMethod``.
         num_candidates: N (our choice: 4).
+        drawn_first: with ``proposal``, the first candidate is the given noise as drawn, the second what the network
+            makes of it. With ``threshold`` too, this is a gate: a noise whose picture is good enough stays as it is, so
+            it costs one candidate and none of the diversity (ours, docs/frontier.md).
         budget: see ``SearchMethod``, and for ``threshold``, ``proposal`` and ``network_path``.
 
     Cost: N x ``num_inference_steps`` forwards (twice under guidance), N scorer calls; none at N = 1.
@@ -32,7 +36,10 @@ class BestOfN(SearchMethod):
 
     runtime = "npnet.noise.runtime.best_of_n:LoadedBestOfN"
 
+    of_proposals: ClassVar[Mapping[str, object]] = {**SearchMethod.of_proposals, "drawn_first": False}
+
     num_candidates: Count = 4
+    drawn_first: bool = field(default=False, kw_only=True)
 
     def finishes(self, backbone: BackboneTraits, num_inference_steps: int, guidance_scale: float) -> bool:
         """See ``NoiseMethod.finishes``; a single candidate is not sampled."""

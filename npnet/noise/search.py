@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from npnet.backbones.traits import ShippedNetwork, num_branches
 from npnet.bounds import Guidance, Number
@@ -92,6 +92,9 @@ class SearchMethod(NoiseMethod):
         mean_shift: of the same, see ``noise.Network``.
     """
 
+    of_proposals: ClassVar[Mapping[str, object]] = {"network_path": None, "mean_shift": 1.0}
+    """Keys that need ``proposal``, with their values without it."""
+
     num_inference_steps: Count
     guidance_scale: Guidance
     scorer: Scorers | None = None
@@ -103,7 +106,7 @@ class SearchMethod(NoiseMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, unset in (("network_path", None), ("mean_shift", 1.0)):
+        for name, unset in self.of_proposals.items():
             value = getattr(self, name)
             if value != unset and self.proposal is None:
                 raise FieldError(name, value, "it has no effect without proposal=npnet")

@@ -92,6 +92,19 @@ def test_best_of_n_takes_every_candidate_through_the_network(backbone, network_p
     assert torch.allclose(found.noise, torch.stack([third[0], second[1]]), atol=1e-6)
 
 
+@pytest.mark.parametrize(("threshold", "forwards"), [(None, 4 * COST), (0.5, 3 * COST)])
+def test_with_the_drawn_noise_first_a_network_changes_only_what_scores_less(
+    threshold, forwards, backbone, network_path
+):
+    """The first sample is good as drawn, and the network's noise is better for the second."""
+    method = proposing(BestOfN(STEPS, SCALE, "m", 2), network_path, drawn_first=True, threshold=threshold)
+    scores = [0.9, 0.1], [0.2, 0.7] if threshold is None else [0.7]
+    found, spent = run(method, backbone, m=Listed(*scores))
+    noise = linear.noise_of(backbone, SEEDS)
+    assert torch.allclose(found.noise, torch.stack([noise[0], through(network_path, backbone, noise)[1]]), atol=1e-6)
+    assert spent == forwards
+
+
 def test_one_proposed_candidate_is_the_networks_noise_and_costs_nothing(backbone, network_path):
     found, forwards = run(proposing(BestOfN(STEPS, SCALE, "m", 1), network_path), backbone, m=Ramp())
     assert torch.equal(found.noise, through(network_path, backbone, linear.noise_of(backbone, SEEDS)))
@@ -110,6 +123,8 @@ def test_a_proposal_takes_the_share_of_the_mean_shift_that_is_asked_for(method, 
 def test_a_network_that_nothing_applies_or_that_is_not_there_is_refused(backbone, tmp_path):
     with pytest.raises(UserError, match="network_path=x: it has no effect without proposal=npnet"):
         BestOfN(STEPS, SCALE, "m", network_path="x")
+    with pytest.raises(UserError, match="drawn_first=true: it has no effect without proposal=npnet"):
+        BestOfN(STEPS, SCALE, "m", drawn_first=True)
     with pytest.raises(UserError, match="mean_shift=0.5: it has no effect without proposal=npnet"):
         BestOfN(STEPS, SCALE, "m", mean_shift=0.5)
     with pytest.raises(UserError, match=r"noise.b.network_path.*config.json and model.safetensors missing"):

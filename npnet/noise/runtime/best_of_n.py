@@ -21,10 +21,12 @@ class LoadedBestOfN(LoadedSearch[BestOfN]):
         self, noise: Tensor, conditioning: Conditioning, backbone: LoadedBackbone, generators: Sequence[torch.Generator]
     ) -> NoiseResult:
         """See ``LoadedMethod.__call__``."""
-        method, count = self.method, self.method.num_candidates
+        method, count, drawn = self.method, self.method.num_candidates, noise
+        if not method.drawn_first:
+            noise = self.propose(noise if count == 1 else _exact(noise, backbone), conditioning, backbone)
         if count == 1:
-            return NoiseResult(self.propose(noise, conditioning, backbone))
-        first = self.propose(noise.to(backbone.device, torch.float32), conditioning, backbone)
+            return NoiseResult(noise)
+        first = _exact(noise, backbone)
         cost = method.round_forwards(backbone)
         search = Search(first, method.budget, "best_of_n", count, cost, method.threshold)
         for index in range(count):
@@ -33,8 +35,14 @@ class LoadedBestOfN(LoadedSearch[BestOfN]):
                 break
             texts, candidate = conditioning[rows], first[rows]
             if index > 0:
-                fresh = seeding.randn_like(candidate, rows_of(generators, rows))
-                candidate = self.propose(fresh, texts, backbone)
+                if not (index == 1 and method.drawn_first):
+                    candidate = seeding.randn_like(candidate, rows_of(generators, rows))
+                candidate = self.propose(candidate, texts, backbone)
             if not self.attempt(search, candidate, texts, backbone, rows):
                 break
-        return search.result(noise)
+        return search.result(drawn)
+
+
+def _exact(noise: Tensor, backbone: LoadedBackbone) -> Tensor:
+    """Return noise as it is searched: on the backbone's device, in float32."""
+    return noise.to(backbone.device, torch.float32)
