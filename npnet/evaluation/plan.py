@@ -23,6 +23,7 @@ from npnet.fields import checked
 from npnet.fit import PURPOSE, optimised_metrics
 from npnet.metrics import Metric
 from npnet.metrics.spaces import FeatureSpace
+from npnet.networks import stored
 from npnet.noise import NoiseMethod
 from npnet.settings import read, resolved
 from npnet.text import count
@@ -195,13 +196,16 @@ def optimised_for(
     """Return the labels of the metrics that ``method`` optimises; its gain in them is no evidence.
 
     These are the metrics of its search, and the metrics that selected the training pairs of its network (or of the
-    network of its proposals). ``training.json`` beside the weights names them, or else ``optimised=[...]`` does.
+    network of its proposals). ``training.json`` beside the weights names them, or else ``optimised=[...]`` does; an
+    official ``.pth`` was selected for HPSv2 in any case.
     """
     names = set(method.scorers)
     network = method.applied_network
     if network is not None:
-        selected = _selected_by(Path(network.folder(backbone)))
+        path = Path(network.folder(backbone))
+        selected = _selected_by(path)
         names |= set(declared if selected is None else selected)
+        names |= set(stored.OFFICIAL_SELECTED_BY if path.suffix in stored.OFFICIAL else ())
     return [name for name in metrics if name in names]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from npnet.errors import UserError, reworded
 from npnet.networks import NPNet
+from npnet.networks.stored import OFFICIAL_SELECTED_BY
 
 
 def official(path: Path) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def official(path: Path) -> dict[str, Any]:
         "kind": "official network",
         "file": str(path),
         "bytes": path.stat().st_size,
-        "selected_by": ["hpsv2"],
+        "selected_by": list(OFFICIAL_SELECTED_BY),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "config": network.config,
     }

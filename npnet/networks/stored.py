@@ -19,6 +19,8 @@ CLASS = "network_class"
 """Key of ``config.json`` that says by which class it was exported, where that is not ours. Read by people, and compared
 with the class that a user names; nothing is imported from it."""
 OFFICIAL = (".pth", ".pt")
+OFFICIAL_SELECTED_BY = ("hpsv2",)
+"""What selected the pairs of an official file (appendix A.4), of which the file itself says nothing."""
 BEGINNINGS = (b"PK", b"\x80\x02")
 """Of what ``torch.save`` writes: an archive, or a pickle as it once was."""
 

@@ -8,6 +8,7 @@ Markdown: a table for each group of runs that share samples. Imports torch, for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from npnet.text import markdown as escaped
 
 SUMMARY = "Compare the methods of several evaluations on their common samples."
 POSITIONAL = ("runs",)
+ROUNDING = 1e-4
+"""Relative. Scores of one picture that was drawn in batches of other sizes differ by less."""
 NO_FEATURES = "no space whose features are in the cells/ of all runs"
 
 
@@ -144,7 +147,7 @@ def _add_diversity(
 def _methods(
     runs: Sequence[Run], samples: Sequence[Key], names: Sequence[str]
 ) -> dict[str, tuple[Run, dict[str, dict[Key, Any]]]]:
-    """Return every method once; two runs with the same label and scores share one, others get the run's name."""
+    """Return every method once; two runs with the same label and scores are one, others get their name."""
     found: dict[str, tuple[Run, dict[str, dict[Key, Any]]]] = {}
     for run in runs:
         for label, own in run.lines.items():
@@ -157,10 +160,16 @@ def _methods(
 def _alike(
     one: Mapping[str, Mapping[Key, Any]], other: Mapping[str, Mapping[Key, Any]], samples: Sequence[Key], names: Any
 ) -> bool:
-    def numbers(networks: Mapping[str, Mapping[Key, Any]]) -> list[str]:
-        return [repr(networks[n][key]["scores"][name]) for n in sorted(networks) for key in samples for name in names]
+    """Say whether all scores are the same, up to the rounding of batches of other sizes."""
 
-    return numbers(one) == numbers(other)
+    def numbers(networks: Mapping[str, Mapping[Key, Any]]) -> list[float]:
+        return [networks[n][key]["scores"][name] for n in sorted(networks) for key in samples for name in names]
+
+    def close(a: float, b: float) -> bool:
+        return math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING / 10) or (math.isnan(a) and math.isnan(b))
+
+    ours, theirs = numbers(one), numbers(other)
+    return len(ours) == len(theirs) and all(map(close, ours, theirs))
 
 
 def _common(runs: Sequence[Run]) -> list[Key]:

@@ -195,6 +195,12 @@ def test_a_network_that_says_nothing_is_optimised_for_what_the_user_declares(tmp
     assert optimised_for(network_folder(tmp_path), SHAPES, METRICS, ["shapes_judge"]) == ["shapes_judge"]
 
 
+def test_a_released_file_is_optimised_for_what_selected_the_published_pairs(tmp_path):
+    network = Network(str(tmp_path / "sdxl.pth"))
+    assert optimised_for(network, SHAPES, METRICS, []) == ["hpsv2"]
+    assert optimised_for(network, SHAPES, METRICS, ["shapes_judge"]) == ["shapes_judge", "hpsv2"]
+
+
 @pytest.mark.parametrize("which", ["recommended", "paper", "reward"])
 def test_the_shipped_networks_are_optimised_for_the_scorer(which):
     assert optimised_for(Network(shipped=which), SHAPES, METRICS, []) == ["shapes_scorer"]

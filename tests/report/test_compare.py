@@ -68,6 +68,13 @@ def test_a_method_that_scores_otherwise_under_the_same_label_keeps_its_runs_name
     assert list(found["methods"]) == ["standard", "redraw", f"standard @ {third}"]
 
 
+def test_scores_that_only_rounding_tells_apart_are_of_one_method(two):
+    one, other = (read_run(folder) for folder in two)
+    for line in other.lines["standard"]["standard"].values():
+        line["scores"] = {name: score * (1 + 1e-6) for name, score in line["scores"].items()}
+    assert list(compare([one, other], 50)["methods"]) == ["standard", "redraw", "best"]
+
+
 def test_a_metric_of_other_settings_is_another_metric(two):
     one, other = read_run(two[0]), read_run(two[1])
     other.results["settings"]["metric"]["close"]["_target_"] = "elsewhere.Close"
