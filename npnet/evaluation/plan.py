@@ -145,6 +145,10 @@ class EvaluationPlan:
             total = "" if forwards is None else f", {forwards * pairs} in all"
             marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
             lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
+        for label, members in self.members.items():
+            if members != [label]:
+                told = f"one method in the report, {label} ({len(members)} training seeds)"
+                lines.append(f"  {', '.join(members)}: {told}")
         chunks = -(-pairs // settings.chunk_size)
         spaces = ", ".join(settings.diversity) or "none (diversity=[])"
         lines.append(f"diversity in: {spaces}" if pairs > prompts else "diversity: not measured, one seed per prompt")

@@ -14,6 +14,12 @@ from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-
 
 from npnet.errors import UserError, reworded
 
+NOTE = (
+    "N training seeds: the mean over networks that differ only in their training seed, taken pair by pair; a dry run "
+    "names them NAME-0, NAME-1, ...; two such methods are compared network by network, the first with the first"
+)
+"""The meaning of a row of a report."""
+
 
 def expand(noise: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
     """Give every network of a list its own entry.

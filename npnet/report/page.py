@@ -19,6 +19,7 @@ from npnet.data.prompts import Sample
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.contract import Results
 from npnet.evaluation.plan import EvaluationPlan
+from npnet.evaluation.training_seeds import NOTE
 from npnet.report import diversity, exhibits, plots, wording
 from npnet.text import count, visible
 from npnet.work import atomic
@@ -69,6 +70,7 @@ def render(
         score_rows=wording.score_rows(results),
         versus_standard=wording.comparison_rows(results, versus_standard),
         among=wording.comparison_rows(results, among),
+        seeds=NOTE if any("members" in method for method in results["methods"].values()) else "",
         among_is_open=len(among) * len(results["metrics"]) <= OPEN_ROWS,
         marked=any(e["optimised"] for m in results["methods"].values() for e in m["metrics"].values()),
         winning_rates=Markup(plots.plot_winning_rates(results, versus_standard)) if versus_standard else "",

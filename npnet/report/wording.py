@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from npnet.evaluation import training_seeds
 from npnet.evaluation.contract import Results, Versus
 from npnet.text import count, decimals
 
@@ -123,8 +124,8 @@ def method_notes(results: Results) -> list[str]:
     """Return the meaning of the marks in the tables, if there are any."""
     methods = results["methods"].values()
     marked = any(entry["optimised"] for method in methods for entry in method["metrics"].values())
-    null = any(method.get("null_control") for method in methods)
-    return [*([MARKED] if marked else []), *([NULL_CONTROL] if null else [])]
+    null, seeds = (any(method.get(key) for method in methods) for key in ("null_control", "members"))
+    return [note for note, holds in ((MARKED, marked), (NULL_CONTROL, null), (training_seeds.NOTE, seeds)) if holds]
 
 
 def score_text(results: Results, label: str, name: str) -> str:

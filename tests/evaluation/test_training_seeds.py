@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from npnet.errors import UserError
 from npnet.evaluation.plan import make_plan
-from npnet.evaluation.training_seeds import expand
+from npnet.evaluation.training_seeds import NOTE, expand
 from npnet.networks import NPNet
 from npnet.report.command import evaluate
 from tests.evaluation.extra_fakes import config
@@ -124,6 +124,15 @@ def test_members_stand_in_no_table_of_methods(pooled):
     page = (folder / "report.html").read_text()
     assert "net (3 training seeds)" in page
     assert "net-1" not in page.split("<h2>Settings</h2>")[0]
+    among = page.split("<h2>Against each other</h2>")[1].split("<h2>")[0]
+    assert NOTE in page.split("<h2>Against standard noise</h2>")[0]
+    assert NOTE in among
+
+
+def test_a_dry_run_says_which_networks_are_one_method_of_the_report(networks):
+    paths = [f"{networks}/{seed}" for seed in range(2)]
+    cfg = OmegaConf.create({**config(noise=()), "noise": {"net": network(paths)}})
+    assert "\n  net-0, net-1: one method in the report, net (2 training seeds)\n" in make_plan(cfg).describe()
 
 
 def test_every_member_leaves_its_pictures(pooled):
