@@ -49,6 +49,13 @@ class Chunks(TypedDict):
     total: int
 
 
+class Verified(TypedDict):
+    """Shards that are there, whose tars and sidecars were compared with their checksums, and those that passed."""
+
+    shards: int
+    unchanged: int
+
+
 class Pairs(TypedDict):
     """Counts of pairs; ``total`` and ``keep_rate`` are None where they are not known."""
 
@@ -75,6 +82,7 @@ class Status(TypedDict):
     num_bytes: int
     runs: list[str]
     broken: list[str]
+    verified: NotRequired[Verified]
     pictures: NotRequired[list[str]]
 
 
@@ -158,6 +166,9 @@ def print_status(facts: Status) -> None:
     if facts["state"] != "finished" and facts["seconds_since_last_shard"] is not None:
         rows.append(("last shard", f"{duration(facts['seconds_since_last_shard'])} ago"))
     rows.append(("disk", size_text(facts["num_bytes"])))
+    if "verified" in facts:
+        passed = "{unchanged:,} of {shards:,} shards unchanged".format(**facts["verified"])
+        rows.append(("verified", f"{passed}, by the SHA-256 of each tar and each sidecar"))
     print_facts(facts["folder"], [*rows, *(("broken", problem) for problem in facts["broken"])])
 
 
@@ -176,6 +187,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     found = survey(settings.folder, settings.verify)
     facts = status(found, time.time())
+    if settings.verify:
+        unchanged = len(found.shards)
+        facts["verified"] = {"shards": unchanged + len(found.broken), "unchanged": unchanged}
     if settings.pictures:
         facts["pictures"] = [str(path) for path in imported("collect.finish:write_pictures")(found)]
     if settings.json:

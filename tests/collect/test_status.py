@@ -119,6 +119,16 @@ def test_broken_shards_are_named(finished, tmp_path, capsys):
     assert "broken" in capsys.readouterr().out
 
 
+def test_what_was_verified_is_told(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "changed")
+    number = len(list(folder.glob("*.tar")))
+    assert "verified" not in as_json(capsys, folder)
+    assert as_json(capsys, folder, "--verify")["verified"] == {"shards": number, "unchanged": number}
+    (folder / "shard-000000.tar").write_bytes(b"")
+    assert main([str(folder), "verify=true"]) == 0
+    assert f"{number - 1} of {number} shards unchanged" in capsys.readouterr().out
+
+
 def test_shards_without_a_request_are_counted_too(tmp_path, capsys):
     facts = as_json(capsys, write_folder(tmp_path / "pairs", [6, 0, 5]))
     assert (facts["state"], facts["pairs"]["tried"], facts["pairs"]["total"]) == ("finished", 11, None)
