@@ -37,7 +37,7 @@ class PlanSettings(RunKeys):
         metric: label -> metric, of the pictures.
         pairs: to collect.
         pictures: to evaluate.
-        batch_size: of training.
+        batch_size: of training, in one process.
     """
 
     gpu: GPU = field(default_factory=GPU)
@@ -67,11 +67,14 @@ def plan(cfg: DictConfig) -> None:
 def describe_all(settings: PlanSettings) -> list[str]:
     """Return the table over the backbones."""
     gpus, found = chosen(settings.gpu), all_jobs(settings)
-    head = f"{settings.pairs:,} pairs collected / {settings.pictures:,} pictures evaluated with {_metrics(settings)}"
+    head = (
+        f"{settings.pairs:,} pairs collected / {settings.pictures:,} pictures evaluated with {_metrics(settings)}"
+        f"{wording.by(settings.workers)}"
+    )
     share = f"an estimate from counts, at {100 * gpus[0].share:.0f} % of a GPU's peak; no = does not fit"
     return [
         f"{head}: {share}",
-        plain(rows(found, gpus, settings.pairs, settings.pictures)),
+        plain(rows(found, gpus, settings.pairs, settings.pictures, settings.workers)),
         "npnet plan backbone=NAME shows the parts of one, with any of its keys; --help lists the keys",
     ]
 
@@ -95,7 +98,7 @@ def describe_backbone(settings: PlanSettings, backbone: Backbone) -> list[str]:
     lines = []
     for run, unit, number in ((found.pairs, "pair", settings.pairs), (found.pictures, "picture", settings.pictures)):
         if run is not None:
-            lines += wording.describe(run, unit, number, settings.gpu)
+            lines += wording.describe(run, unit, number, settings.gpu, settings.workers)
     return lines + wording.remarks(notes(backbone, {}, settings.metric), found.missing)
 
 
@@ -103,13 +106,14 @@ def describe_network(settings: PlanSettings, network: Node) -> list[str]:
     """Return what a network costs; it is counted where it was not."""
     parts = counted("network", network).parts
     applied, step = parts["forward"], parts["training"]
-    steps = -(-settings.pairs // settings.batch_size)
+    batch, workers = settings.batch_size, settings.workers
+    steps = -(-settings.pairs // (batch * workers))
     held = (
         f"weights {wording.gibibytes(applied.weights_bytes)}, {applied.held_bytes(1) / 2**20:,.0f} MiB of activations"
     )
     told = wording.row("applied", f"{wording.flops(applied.total_flops)} a noise, {held}")
-    span = f"in an epoch of {settings.pairs:,} pairs"
-    return [told, *wording.describe_training(step, settings.batch_size, steps, settings.gpu, span=span)]
+    span = f"in an epoch of {settings.pairs:,} pairs{wording.by(workers)}"
+    return [told, *wording.describe_training(step, batch, steps, settings.gpu, workers, span=span)]
 
 
 def sized(network: Node, backbone: Backbone | None) -> Node:

@@ -63,18 +63,20 @@ SETTINGS = ("guidance_scale", "inversion_guidance_scale", "num_inference_steps")
 HEAD = ("backbone", "memory, GiB", "at least")
 
 
-def rows(found: Sequence[Jobs], gpus: Sequence[GPU], num_pairs: int, num_pictures: int) -> list[list[str]]:
+def rows(
+    found: Sequence[Jobs], gpus: Sequence[GPU], num_pairs: int, num_pictures: int, workers: int = 1
+) -> list[list[str]]:
     """Return the table's cells, its head first.
 
-    A GPU's cell says how long ``num_pairs`` and ``num_pictures`` take; ``memory`` is what the batches of the YAML need,
-    ``at least`` what a single pair or picture does.
+    A GPU's cell says how long ``num_pairs`` and ``num_pictures`` take ``workers`` that have such a GPU each;
+    ``memory`` is what the batches of the YAML need, ``at least`` what a single pair or picture does.
     """
     table = [[*HEAD, *(f"{gpu.name}, {gpu.memory:g}" for gpu in gpus)]]
     for one in found:
         runs = [(one.pairs, num_pairs), (one.pictures, num_pictures)]
         as_set = " / ".join("-" if run is None else gibibytes(run.peak()).split()[0] for run, _ in runs)
         least = " / ".join("-" if run is None else gibibytes(run.peak(1, False)).split()[0] for run, _ in runs)
-        cells = [" / ".join(_cell(run, gpu, number) for run, number in runs) for gpu in gpus]
+        cells = [" / ".join(_cell(run, gpu, number / workers) for run, number in runs) for gpu in gpus]
         table.append([one.name, as_set, least, *cells])
     return table
 
@@ -95,7 +97,7 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *named))
 
 
-def _cell(run: Run | None, gpu: GPU, number: int) -> str:
+def _cell(run: Run | None, gpu: GPU, number: float) -> str:
     if run is None:
         return "-"
     return hours(run.seconds(gpu) * number) if run.fit(gpu) else "no"

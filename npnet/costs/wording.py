@@ -39,7 +39,7 @@ def describe(run: Run, unit: str, number: int, gpu: GPU, workers: int = 1) -> li
     ]
     if run.offloaded:
         lines.append(row("", "the text encoders are on the GPU only while they encode"))
-    lines.append(row("in all", f"{flops(total * number)} for {count(number, unit)}{_by(workers)}"))
+    lines.append(row("in all", f"{flops(total * number)} for {count(number, unit)}{by(workers)}"))
     each = [(one, run.fit(one), run.seconds(one) * number / workers) for one in chosen(gpu)]
     return [*lines, *_hours(each)]
 
@@ -133,7 +133,8 @@ def gibibytes(num_bytes: float) -> str:
     return f"{num_bytes / 2**30:.1f} GiB"
 
 
-def _by(workers: int) -> str:
+def by(workers: int) -> str:
+    """Return who shares the work; empty for one."""
     return "" if workers == 1 else f", by {workers} workers with a GPU each"
 
 

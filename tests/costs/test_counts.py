@@ -79,6 +79,17 @@ def test_a_network_planned_beside_a_backbone_has_the_sizes_of_its_latents_and_pr
     assert made.misfit(backbone.latent_shape(), backbone.embed_dims(), "it") is None
 
 
+def test_workers_share_what_npnet_plan_counts():
+    backbone, network = described("backbone", "sdxl"), described("network", "npnet_unet")
+    one, four = (PlanSettings(pairs=4000, pictures=4000, workers=workers) for workers in (1, 4))
+    quarter = PlanSettings(pairs=1000, pictures=1000)
+    for describe in (lambda s: command.describe_backbone(s, backbone), lambda s: describe_network(s, network)):
+        shared = describe(four)
+        assert [line for line in shared if "4,000" in line and "by 4 workers with a GPU each" in line]
+        assert [line for line in shared if " fits" in line] == [line for line in describe(quarter) if " fits" in line]
+        assert "workers" not in "".join(describe(one))
+
+
 def test_a_damaged_file_of_counts_is_one_line_that_names_it():
     shapes = Shapes(height=64)
     kept = keep("backbone", Counts("x", identity("backbone", shapes), {}))
