@@ -23,7 +23,7 @@ from npnet.noise.runtime.npnet import LoadedNetwork
 from npnet.noise.search import SearchMethod
 from npnet.pipelines.attached import Attached
 from npnet.pipelines.families import COUNT_ONE_LESS, as_argument, as_backbone, family_of, is_plain, other_model
-from npnet.pipelines.methods import check_method_name, improve, method_named, metric_named
+from npnet.pipelines.methods import check_keys, improve, method_named, metric_named
 from npnet.pipelines.prompts import Prompts, asked
 from npnet.records import Conditioning
 
@@ -65,7 +65,7 @@ class GoldenNoise:
         if keys and not isinstance(method, str):
             raise UserError(f"GoldenNoise: {', '.join(keys)}: keys need the name of a method")
         if isinstance(method, str):
-            check_method_name(method)
+            check_keys(method, keys)
         self.network = None if network is None else network.eval()
         self.method, self.keys = method, keys
         named = metric_named(metric) if isinstance(metric, str) else metric

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -12,7 +13,8 @@ from torch import Tensor
 from npnet import seeding
 from npnet.backbones.runtime.loaded import LoadedBackbone
 from npnet.errors import UserError, closest, one_line
-from npnet.instantiate import build
+from npnet.fields import field_types
+from npnet.instantiate import Node, build
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.noise.runtime.base import LoadedMethod
@@ -47,13 +49,15 @@ def method_named(name: str, keys: Mapping[str, Any], call: Mapping[str, Any]) ->
     return build(plain, f"noise.{name}", NoiseMethod)
 
 
-def check_method_name(name: str) -> None:
-    """Refuse a name that no file of ``conf/noise`` has.
+def check_keys(name: str, keys: Mapping[str, Any]) -> None:
+    """Refuse a name that no file of ``conf/noise`` has, and keys that its method does not have or allow.
+
+    What a file takes from the sampling is not known here, so the method is built later.
 
     Raises:
-        UserError: says which there are.
+        UserError: names it, and says what is allowed.
     """
-    _node("noise", name)
+    Node(f"noise.{name}", keys).check(field_types(get_object(_node("noise", name)["_target_"])))
 
 
 def metric_named(name: str) -> Metric:

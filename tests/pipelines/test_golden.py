@@ -396,7 +396,15 @@ def test_a_network_of_the_same_model_or_of_a_copy_of_it_is_used_in_silence(caplo
         (lambda: GoldenNoise(), "either a network or a method"),
         (lambda: GoldenNoise(method="inversoin"), "did you mean 'inversion'"),
         (lambda: GoldenNoise(method="inversion")(pipeline("sdxl"), "a", **SIZES), "guidance_scale is needed"),
-        (lambda: GoldenNoise(method="inversion", cycles=0)(pipeline("sd"), "a", **CALL), "noise.inversion.cycles=0"),
+        (lambda: GoldenNoise(method="inversion", cycles=0), "noise.inversion.cycles=0: a whole number of at least 1"),
+        (
+            lambda: GoldenNoise(method="inversion", cylces=2),
+            "noise.inversion.cylces=2: no such key; did you mean 'cycles'",
+        ),
+        (
+            lambda: GoldenNoise(method="best_of_n", budget={"forward": 2}),
+            "noise.best_of_n.budget.forward=2: no such key",
+        ),
         (
             lambda: GoldenNoise(method="inversion")(pipeline("sd"), "a", **CALL | {"num_inference_steps": 1}),
             "2 or more",
