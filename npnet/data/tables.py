@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from npnet.data.json_lines import split_lines
 
 MOST_LINES = 1000
-"""That a quoted field goes on for; a quote that is closed later still was never meant to."""
+"""That a quoted field may have. A quote that is closed later is taken as a plain character."""
 
 QUOTED = re.compile(r'"((?:[^"]|"")*+)"')
 ESCAPED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)

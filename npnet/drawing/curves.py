@@ -53,7 +53,7 @@ class SeriesPanel:
 def plot_series(
     path: Path, places: Sequence[str], caption: str, panels: Sequence[SeriesPanel], title: str | None
 ) -> None:
-    """Draw each method's mean scores, with intervals, over ``places``, a panel for each metric, into a file.
+    """Draw each method's mean scores and confidence intervals over ``places``, a panel for each metric, into a file.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The statistics of a comparison: means, winning rates and paired differences, with intervals and tests over prompts.
+"""The statistics of a comparison: means, winning rates, paired differences, their confidence intervals and tests.
 
 Pictures of one prompt resemble each other. So the bootstrap resamples **prompts** with all their pictures (clusters),
 never single pictures. Where there is only one prompt, its pictures are resampled, and the interval holds for that
