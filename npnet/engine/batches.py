@@ -28,6 +28,8 @@ class Sampling:
     sampler: str = "default"
     seed: int = 0
     """The run's seed: names the streams of the methods' own draws in an evaluation."""
+    negative_prompt: str | None = None
+    """What guidance leads away from; None: from nothing, as the model was trained."""
 
 
 def as_bytes(images: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from npnet import seeding
+from npnet.backbones.runtime.text import with_negative
 from npnet.data.prompts import Sample
 from npnet.engine import measure
 from npnet.engine.batches import Batch, Denoised, Sampling, Spent, Streams, Task
@@ -70,7 +71,10 @@ class Denoising:
         prompts = [sample.prompt for sample in samples]
         with torch.no_grad():
             parts = list(self.encoding.pieces(len(prompts), lambda rows: self.backbone.encode(prompts[rows])))
-        return parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+            conditioning = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+            if self.sampling.negative_prompt is None:
+                return conditioning
+            return with_negative(conditioning, self.backbone.encode([self.sampling.negative_prompt]))
 
     def draw(self, samples: Sequence[Sample], conditioning: Conditioning) -> Batch:
         """Return a batch with the source noise of its seeds, on the device."""

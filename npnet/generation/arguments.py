@@ -13,6 +13,8 @@ HYDRA = ("config-dir", "config-name", "config-path", "cfg", "info", "package")
 PLAIN = ("help", "multirun", "resolve", "hydra-help", "version")
 NAMES = {"network": "network_path", "out": "output_dir", "seed": "seeds.list", "steps": "num_inference_steps"}
 """Short names of keys."""
+TEXTS = ("negative_prompt",)
+"""Keys whose value is a text of any characters."""
 LISTS = {"noise": r"\S+", "compare": r"\S+", "metric": r"\S+", "seeds.list": r"\d+"}
 """Keys that take several values, and what each looks like; any other takes one."""
 OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@-]*(=|$)")
@@ -42,7 +44,7 @@ def translated(arguments: Sequence[str]) -> list[str]:
             found += [word, *rest[:1]]
             del rest[:1]
         else:
-            key = NAMES.get(name, name)
+            key = NAMES.get(name, name.replace("-", "_"))
             values = [value] if sign else [word for word in rest[:1] if not word.startswith("--")]
             del rest[: 0 if sign else len(values)]
             while rest and not sign and key in LISTS and re.fullmatch(LISTS[key], rest[0]) and not _is_other(rest[0]):
@@ -56,7 +58,8 @@ def translated(arguments: Sequence[str]) -> list[str]:
     if prompts:
         found.append(f"prompts.list=[{','.join(map(quoted, prompts))}]")
     for key, values in options.items():
-        found.append(f"{key}=[{','.join(values)}]" if key in LISTS else f"{key}={values[-1]}")
+        value = quoted(values[-1]) if key in TEXTS else values[-1]
+        found.append(f"{key}=[{','.join(values)}]" if key in LISTS else f"{key}={value}")
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npnet import __version__
-from npnet.compatibility import check_network_path, check_parts, check_ready, read_prompts, settled_nodes
+from npnet.compatibility import check_network_path, check_parts, check_prompts, check_ready, read_prompts, settled_nodes
 from npnet.data.prompts import PromptSet, Sample
 from npnet.data.seeds import assign_seeds
 from npnet.description import imported
@@ -106,7 +106,11 @@ def make_plan(cfg: Any) -> GenerationPlan:
     parts = settings.backbone, settings.noise, settings.metric
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
     prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
+    if settings.negative_prompt is not None:
+        check_prompts(settings.backbone, [settings.negative_prompt])
     sampling = {key: config[key] for key in SAMPLING} | {"run_seed": settings.seed}
+    if settings.negative_prompt is not None:
+        sampling["negative_prompt"] = settings.negative_prompt
     sampling |= {key: value for key, value in config.items() if key in USUAL and not is_usual(key, value)}
     sampling["backbone"] = {key: value for key, value in sampling["backbone"].items() if key != "device"}
     return GenerationPlan(settings, prompts, settled_nodes(config["noise"], settings.noise), sampling)

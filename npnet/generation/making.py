@@ -85,7 +85,8 @@ def load_evaluator(plan: GenerationPlan, spaces: Mapping[str, FeatureSpace] = Ma
     threads = settings.threads_per_worker or torch.get_num_threads()
     apply(Numerics(threads, settings.float32_matmul_precision, settings.cudnn_tf32))
     parts = load_parts(settings)
-    sampling = Sampling(settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed)
+    how = settings.num_inference_steps, settings.guidance_scale, settings.sampler, settings.seed
+    sampling = Sampling(*how, settings.negative_prompt)
     loaded = load_spaces(spaces, parts.backbone.device)
     return Evaluator(parts.backbone, parts.methods, parts.scorers, sampling, settings.batch_size, Kept(), loaded)
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from npnet.backbones import Backbone
 from npnet.data.prompts import Prompts
 from npnet.data.seeds import Seeds
 from npnet.errors import FieldError
-from npnet.fields import Count, Name, NotNegative
+from npnet.fields import Count, Name, NotNegative, checked
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.work.folder import OutputFolder
 from npnet.work.numerics import RunKeys
+
+
+class Guides:
+    """A rule: guidance that has an unconditional branch, which a negative prompt changes."""
+
+    def holds(self, value: float) -> bool:
+        """See ``bounds.Rule.holds``."""
+        return value > 1
+
+    def refusal(self, value: float) -> str:
+        """Say what a negative prompt needs."""
+        return "without guidance a negative prompt has no effect; a number above 1 is needed"
+
+
+Guided = Annotated[float, Guides()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +44,7 @@ class GenerateSettings(RunKeys):
         guidance_scale: of the sampling, diffusers convention.
         seeds: of each prompt.
         metric: label -> metric; scores the pictures.
+        negative_prompt: what guidance leads away from; None: from nothing, as the model was trained.
         seed: of the run: names the streams of a search's own draws.
         sampler: see ``LoadedBackbone.sample``.
         batch_size: pictures made at once.
@@ -42,6 +59,7 @@ class GenerateSettings(RunKeys):
     num_inference_steps: Count
     guidance_scale: NotNegative
     seeds: Seeds
+    negative_prompt: str | None = None
     metric: dict[str, Metric] = field(default_factory=dict)
     sampler: Name = "default"
     batch_size: Count = 8
@@ -51,3 +69,6 @@ class GenerateSettings(RunKeys):
         super().__post_init__()
         if not self.noise:
             raise FieldError("noise", [], "at least one noise method is needed")
+        if self.negative_prompt is not None:
+            self.backbone.require(("unconditional_branch",), "negative_prompt")
+            checked(Guided, self.guidance_scale, "guidance_scale")

@@ -11,8 +11,7 @@ from torch import Tensor
 from npnet import backbones
 from npnet.backbones.pipeline import PipelineBackbone
 from npnet.backbones.runtime.loaded import LoadedBackbone
-from npnet.backbones.runtime.parts import negative
-from npnet.backbones.runtime.text import PipelineText
+from npnet.backbones.runtime.text import PipelineText, with_negative
 from npnet.errors import UserError
 from npnet.records import Conditioning
 
@@ -71,8 +70,7 @@ def asked(
         return conditioning
     count = len(conditioning)
     unwanted = [negative_prompt] * count if isinstance(negative_prompt, str) else list(negative_prompt)
-    tensors = backbone.encode(unwanted).tensors()
-    return _with(conditioning, {negative(name): t for name, t in tensors.items() if "negative_" not in name})
+    return with_negative(conditioning, backbone.encode(unwanted))
 
 
 def _names(family: type[PipelineBackbone]) -> list[str]:

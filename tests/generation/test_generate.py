@@ -5,10 +5,11 @@ import json
 import sys
 
 import pytest
+from diffusers import StableDiffusionXLPipeline
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from PIL import Image
+from PIL import Image, ImageChops
 
-from npnet import cli
+from npnet import GoldenNoise, cli
 from npnet.generation.arguments import quoted, translated
 from npnet.generation.making import facts_of
 from npnet.paths import shapes_weights
@@ -31,6 +32,7 @@ def ended(monkeypatch, *arguments):
         (["a fox", "--backbone", "sdxl", "--out", "d"], ["prompts.list=['a fox']", "backbone=sdxl", "output_dir=d"]),
         (["a", "--compare", "standard"], ["prompts.list=['a']", "noise=[standard,npnet]"]),
         (["a", "--noise", "reno", "--compare", "standard"], ["prompts.list=['a']", "noise=[standard,reno]"]),
+        (["a", "--negative-prompt", "b, c"], ["prompts.list=['a']", "negative_prompt='b, c'"]),
         (["--noise=reno", "a"], ["prompts.list=['a']", "noise=[reno]"]),
         (["a", "noise.reno.momentum=0.5", "--dry_run", "true"], None),
         (["--config-dir", "d", "--help"], ["--config-dir", "d", "--help"]),
@@ -72,6 +74,26 @@ def test_pictures_say_what_they_are_and_are_made_once(tmp_path, monkeypatch, cap
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
+def test_a_negative_prompt_gives_the_picture_of_the_pipeline_and_is_one_of_its_facts(tmp_path, monkeypatch):
+    unwanted = "a red circle to the left of a green square"
+    call = [PROMPT, "--noise", "standard", "--steps", "2", "--negative-prompt", unwanted]
+    assert ended(monkeypatch, *call, "--seed", "0", "3", "--out", str(tmp_path)) == 0
+    pipe = StableDiffusionXLPipeline.from_pretrained(shapes_weights() / "pipeline")
+    standard = GoldenNoise(method="standard")
+    for seed in (0, 3):
+        (file,) = tmp_path.glob(f"a-red-*-seed-{seed}-standard.png")
+        assert facts_of(file)["negative_prompt"] == unwanted
+        call = {"latents": standard(pipe, PROMPT, seed=seed), "num_inference_steps": 2, "guidance_scale": 5.5}
+        drawn, free = (pipe(PROMPT, **call, **more).images[0] for more in ({"negative_prompt": unwanted}, {}))
+        with Image.open(file) as found:
+            assert distance(found, drawn) <= 1
+            assert distance(found, free) > 10
+
+
+def distance(picture, other):
+    return max(high for _, high in ImageChops.difference(picture.convert("RGB"), other.convert("RGB")).getextrema())
+
+
 def test_a_score_that_is_asked_for_is_that_of_the_picture(tmp_path, monkeypatch):
     call = [PROMPT, "--noise", "standard", "--metric", "shapes_scorer", "--out", str(tmp_path), "--steps", "1"]
     assert ended(monkeypatch, *call) == 0
@@ -87,6 +109,12 @@ def test_a_score_that_is_asked_for_is_that_of_the_picture(tmp_path, monkeypatch)
         (["a", "--backbone", "sdxl"], "network_path=null"),
         ([PROMPT, "--noise", "best_of_n"], "noise.best_of_n.scorer=null"),
         ([PROMPT, "--seeds", "1"], "seeds"),
+        ([PROMPT, "--negative-prompt", "grey"], "not a Shapes prompt: 'grey'"),
+        ([PROMPT, "--negative-prompt", PROMPT, "--guidance_scale", "1"], "a negative prompt has no effect"),
+        (
+            ["a", "--backbone", "flux", "--noise", "standard", "--negative-prompt", "grey"],
+            "negative_prompt needs unconditional_branch, which Flux does not have",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(typed, said, tmp_path, monkeypatch, capsys):

@@ -125,6 +125,19 @@ class PipelineText(TextEncoder):
                 part.to(device)
 
 
+def with_negative(conditioning: Conditioning, unwanted: Conditioning) -> Conditioning:
+    """Return a conditioning that guides away from negative prompts instead of from nothing.
+
+    Args:
+        conditioning: of B prompts.
+        unwanted: of the negative prompts, B or one for all.
+    """
+    count = len(conditioning)
+    rows = {name: tensor for name, tensor in unwanted.tensors().items() if "negative_" not in name}
+    rows = {negative(name): t.expand(count, *t.shape[1:]) if len(t) == 1 else t for name, t in rows.items()}
+    return conditioning_of(conditioning.prompts, {**conditioning.tensors(), **rows})
+
+
 def conditioning_of(prompts: Sequence[str], table: Mapping[str, Tensor]) -> Conditioning:
     """Return the conditioning of prompts from their tensors by name (a further one: ``extras.NAME``)."""
     extras = {name.removeprefix("extras."): t for name, t in table.items() if name.startswith("extras.")}
