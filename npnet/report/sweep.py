@@ -105,7 +105,7 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
-    """Draw each method's mean scores and confidence intervals against the first setting in which the evaluations differ.
+    """Draw each method's mean scores and intervals against the first setting in which the evaluations differ.
 
     Raises:
         UserError: the file cannot be written.
