@@ -11,8 +11,9 @@ from npnet.papers.setting import Setting, settings
 
 FOLDER = Path("outputs/papers")
 FISH, INCEPTION, CONTROL, TRAINING_PAIRS = "fish", "inception.pth", "control", "training_pairs.json"
-"""In the folder of inputs: ImageNet's pictures, Inception's weights, control images with a ``metadata.jsonl``, and
-published (prompt, seed) lists."""
+MPS_WEIGHTS = "mps.safetensors"
+"""In the folder of inputs: ImageNet's pictures, Inception's weights, control images with a ``metadata.jsonl``,
+published (prompt, seed) lists, and MPS as ``npnet convert-mps`` writes it."""
 
 
 @dataclass(frozen=True)

@@ -176,5 +176,5 @@ def _state(name: str, wanted: Table, where: str, asked: Asked) -> str:
         return "done" if jobs else "ready, nothing to run"
     todo = count(sum(not job.is_done for job in jobs), "command")
     if missing := next((job.missing for job in jobs if job.missing), None):
-        return f"ready, {todo} to run; {missing}"
+        return f"not ready: {missing}; {todo} to run"
     return f"ready, {todo} to run" + ("" if where.startswith(BUILT_IN) else "; published weights are fetched")

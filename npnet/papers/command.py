@@ -22,7 +22,7 @@ from npnet.errors import UserError
 from npnet.fields import Name
 from npnet.papers.asked import FOLDER, Asked
 from npnet.papers.book import book, drawn, figure_name, listing, makeable
-from npnet.papers.page import page
+from npnet.papers.page import page, reports
 from npnet.papers.page_picture import NAME, draw, is_drawn
 from npnet.papers.planning import plan
 from npnet.papers.running import described, run_missing, write
@@ -44,7 +44,8 @@ class PaperSettings(Description):
         network_path: the network, instead of the shipped or trained one: a folder of ours, or a released .pth.
         inputs: a folder of what is not fetched: simple_cases.json and complex_cases.json of Noise Diffusion; fish (a
             folder of ImageNet's pictures) and inception.pth for figure 10; control (images and a metadata.jsonl) for
-            figure 14; training_pairs.json, published prompts with their seeds, for collections.
+            figure 14; training_pairs.json, published prompts with their seeds, for collections; mps.safetensors, as
+            npnet convert-mps writes it, without which MPS is left out (an evaluation can grow by it).
         methods: noise methods, instead of the table's.
         train: train the network even where one is shipped.
         folder: of all outputs.
@@ -100,7 +101,7 @@ def _make(name: str, where: str, asked: PaperSettings) -> None:
         return
     run_missing(jobs)
     path = said.root(where) / name / "README.md"
-    write(path, page(target, where, jobs, said))
+    write(path, page(target, where, jobs, said) + reports(jobs, path.parent))
     if is_drawn(target, jobs):
         draw(target, jobs, path.with_name(NAME))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from npnet import paths
-from npnet.papers.asked import Asked
+from npnet.papers.asked import MPS_WEIGHTS, Asked
 from npnet.papers.jobs import Job, word
 from npnet.papers.setting import PromptChoice, Setting
 from npnet.papers.table import WHOLE, Role, Table
@@ -46,6 +46,11 @@ def evaluations(
         "optimised": [m for m in setting.optimised if m in (table.metrics or setting.metrics)],
         **setting.keys,
     }
+    weights, lacks = asked.input(MPS_WEIGHTS)
+    if "mps" in keys["metric"] and lacks is None:
+        keys["metric.mps.path"] = str(weights)
+    elif "metric.mps.path" not in asked.keys:  # its weights are not fetched
+        keys["metric"] = [metric for metric in keys["metric"] if metric != "mps"]
     if WHOLE in methods:
         keys |= whole_network(where, owner, WHOLE in roles, asked)
     for label in methods:
@@ -72,7 +77,7 @@ def evaluations(
                 words = [case] * bool(case) + [f"{key}={word(value)}" for key, value in point.items()]
                 folder = asked.root(where) / name / Path(prompts, *words)
                 place = {"prompts": prompts, **({"case": case} if case else {}), **point}
-                known = {**keys, **chosen, **of_case, **own_cases.get(case, {}), **point, **asked.keys}
+                known = {**keys, **chosen, **asked.keys, **of_case, **own_cases.get(case, {}), **point}
                 yield Job("evaluate", folder, known, setting.prompts[prompts].count, None, place, missing)
 
 
@@ -90,6 +95,13 @@ def whole_network(where: str, owner: str, is_trained: bool, asked: Asked) -> dic
     if asked.network_path is not None:
         return {"network_path": asked.network_path}
     return {f"noise.{WHOLE}.shipped": "paper"} if owner == where else {"network_path": str(shipped_network())}
+
+
+def start_of(name: str, asked: Asked) -> str:
+    """Return the whole network of a setting, from which another setting's training starts."""
+    found = asked.setting(name)
+    first = asked.root(name) / "networks" / WHOLE / f"seed_{found.training_seeds[0]}" / "network"
+    return str(shipped_network() if found.shipped else first)
 
 
 def prompts_of(choice: PromptChoice, asked: Asked) -> tuple[dict[str, Any], str | None]:

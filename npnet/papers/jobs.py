@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from npnet.arguments import quoted
+from npnet.data.checksums import file_sha256
 from npnet.evaluation.contract import read_results
+from npnet.evaluation.training_seeds import expand
+from npnet.networks.stored import WEIGHTS_FILE
 
 FINISHED = {
     "collect": "README.md",
@@ -54,14 +57,19 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Return whether the command has finished in its folder; for an evaluation, with all wanted methods.
+        """Return whether the command has finished in its folder; for an evaluation, with all that is wanted of it.
+
+        So a table with other prompts or another network is made anew: the evaluation computes what is new.
 
         Raises:
             UserError: existing results cannot be read.
         """
         if self.command != "evaluate" or not self.is_there:
             return self.is_there
-        return read_results(self._last_file)["methods"].keys() >= self.labels
+        results = read_results(self._last_file)
+        metrics = set(self.keys.get("metric", ()))
+        wanted = results["methods"].keys() >= self.labels and results["metrics"].keys() >= metrics
+        return wanted and not any(_differs(key, value, results["settings"]) for key, value in self.keys.items())
 
     @property
     def _last_file(self) -> Path:
@@ -78,6 +86,27 @@ class Job:
             return "a toy model, trained and measured in this process"
         words = (f'"{word}"' if set(word) & set("'[]{}$ ") else word for word in self.overrides)
         return " ".join(["npnet", self.command, *words])
+
+
+def _differs(key: str, value: Any, settings: Mapping[str, Any]) -> bool:
+    """Say whether an evaluation had another value of a key; of a group's option, only the keys are known."""
+    if key.endswith("network_path"):
+        label = key.split(".")[1] if "." in key else "npnet"
+        nodes, _ = expand({label: {"network_path": value}})
+        found = [settings.get("noise", {}).get(name, {}).get("network_path") for name in nodes]
+        return not all(map(_are_one, found, (node["network_path"] for node in nodes.values())))
+    there: Any = settings
+    for name in key.lstrip("+").split("."):
+        if not isinstance(there, Mapping) or name not in there:
+            return False
+        there = there[name]
+    return not isinstance(there, Mapping) and there != (list(value) if isinstance(value, tuple) else value)
+
+
+def _are_one(one: str | None, other: str | None) -> bool:
+    """Say whether two networks are the same, also where one of them is a copy."""
+    files = [Path(path, WEIGHTS_FILE) for path in (one, other) if path is not None]
+    return one == other or (len(files) == 2 and all(map(Path.is_file, files)) and len({*map(file_sha256, files)}) == 1)
 
 
 def grammar(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from npnet.description import imported
@@ -61,6 +63,15 @@ def page(table: Table, where: str, jobs: Sequence[Job], asked: Asked) -> str:
         parts.append("\n".join([*said, "", *(f"- {escaped(claim)}" for claim in table.claims)]))
     parts += [escaped(table.remark)] if table.remark else []
     return "\n\n".join([*parts, *found]) + "\n"
+
+
+def reports(jobs: Sequence[Job], folder: Path) -> str:
+    """Return links to the galleries of the evaluations: their own reports."""
+    done = [job.output_dir for job in jobs if job.command == "evaluate" and job.is_there]
+    places = [Path(os.path.relpath(path, folder)).as_posix() for path in done]
+    links = [f"[{place}]({place}/report.html)" for place in places]
+    said = "Pictures of the same prompt and noise side by side, and the largest gains and losses"
+    return f"\n{said}: {', '.join(links)}\n" if links else ""
 
 
 def _scores(table: Table, where: str, setting: Setting, jobs: Sequence[Job]) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from npnet.papers import comparing, drawing
@@ -102,6 +101,11 @@ def _training(label: str, role: Role, where: str, asked: Asked) -> Iterator[Job]
     if role.equal_steps:
         whole = num_pairs(WHOLE, PLAIN, setting)
         training["trainer.max_epochs"] = math.ceil(training["trainer.max_epochs"] * whole / count)
+    if isinstance(begin := training.get("init_from"), Mapping):
+        other = begin["setting"]
+        if not asked.setting(other).shipped:
+            yield from _training(WHOLE, PLAIN, other, asked)
+        training["init_from"] = comparing.start_of(other, asked)
     yield from _seeds(label, role, training, where, asked, count)
 
 
@@ -109,12 +113,11 @@ def _seeds(
     label: str, role: Role, shared: dict[str, Any], where: str, asked: Asked, pairs: int | None = None
 ) -> Iterator[Job]:
     """Train one network with each training seed."""
-    start, folder = shared.get("init_from"), asked.root(where) / "networks"
-    missing = None if start is None or Path(start).exists() else f"{start} is needed: the network to start from"
+    folder = asked.root(where) / "networks"
     for seed in asked.setting(where).training_seeds:
         begun = {} if role.init_from is None else {"init_from": str(folder / role.init_from / f"seed_{seed}/network")}
         keys = {**shared, **begun, "seed": seed}
-        yield Job("train", folder / label / f"seed_{seed}", keys, pairs=pairs, missing=missing)
+        yield Job("train", folder / label / f"seed_{seed}", keys, pairs=pairs)
 
 
 def _small(asked: Asked) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class Setting(Description):
         metrics: options of ``metric=``.
         reads: our metric -> the published one beside it; where they differ, only directions can be compared.
         methods: noise method -> its keys here; passed only where the method is compared.
-        networks: form of the network -> keys of its training; none where no network of this model is trained.
+        networks: form of the network -> keys of its training; none where no network of this model is trained. As
+            ``init_from``, ``{setting: NAME}`` is the whole network of another setting.
         recipe: keys of every training.
         recipes: label of a network -> keys of its training that differ.
         training_seeds: of every network.

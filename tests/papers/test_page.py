@@ -102,6 +102,28 @@ def test_an_evaluation_that_lacks_a_method_is_not_done(job):
     assert "| repaint | hpsv2" in text and "0 of 1 evaluations are finished" in text, "what is there is shown"
 
 
+MADE = {"prompts": {"limit": 100}, "num_inference_steps": 50, "noise": {"npnet": {"network_path": "a.pth"}}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "other"),
+    [
+        ("prompts.limit", 100, 8),
+        ("num_inference_steps", 50, 10),
+        ("metric", ["hpsv2"], ["hpsv2", "aes"]),
+        ("network_path", "a.pth", "b.pth"),
+        ("network_path", "a.pth", "seed_{0,1}"),
+        ("prompts", "hpd", "hpd"),
+    ],
+)
+def test_an_evaluation_of_other_prompts_or_another_network_is_not_done(job, key, value, other):
+    """So that no figures are shown as those of something else."""
+    path = job.output_dir / "results.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "settings": MADE}))
+    assert replace(job, keys={key: value}).is_done
+    assert replace(job, keys={key: other}).is_done is (value == other)
+
+
 def test_the_list_counts_the_verdicts_that_no_method_could_have_optimised():
     rows = ["| a | yes |", "| b | 1† | yes |", "| c | no |", "| d | undecided |", "| e | yes |", "| yes |  |"]
     assert _verdicts("\n".join(rows)) == "2 yes, 1 undecided, 1 no"
@@ -165,7 +187,7 @@ def test_the_page_of_all_tables_shows_what_was_made_and_says_what_was_not(tmp_pa
 
 
 def test_a_table_of_smoke_size_is_said_to_have_run_and_its_figures_are_not_shown(job, tmp_path):
-    asked = Asked(folder=tmp_path / "f", methods=("standard", "repaint"))
+    asked = Asked(folder=tmp_path / "f", methods=("standard", "repaint"), keys={"metric": ["hpsv2"]})
     (small,) = plan("table2", tables()["table2"], "shapes", replace(asked, smoke=True))
     small.output_dir.mkdir(parents=True)
     (small.output_dir / "results.json").write_bytes((job.output_dir / "results.json").read_bytes())

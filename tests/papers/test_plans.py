@@ -234,6 +234,24 @@ def test_smoke_size_is_small_and_has_a_folder_of_its_own(planned):
                 assert job.command != "collect" or job.prompts <= 48
 
 
+def test_a_key_of_every_evaluation_leaves_what_the_table_varies():
+    jobs = evaluations(plan("figure4", tables()["figure4"], "shapes", Asked(keys={"num_inference_steps": 2})))
+    assert [job.keys["num_inference_steps"] for job in jobs] == [job.place["num_inference_steps"] for job in jobs]
+
+
+def test_mps_is_compared_where_its_weights_are_given(tmp_path):
+    (tmp_path / "mps.safetensors").touch()
+    for inputs in (None, tmp_path):
+        job = plan("table2", tables()["table2"], "sdxl", Asked(inputs=inputs))[-1]
+        assert ("mps" in job.keys["metric"]) is ("metric.mps.path" in job.keys) is (inputs is not None)
+
+
+def test_fine_tuning_is_planned_with_the_network_that_it_starts_from(planned):
+    jobs = [job for job in planned["table3", "hunyuan_dit"] if job.command == "train"]
+    assert jobs[0].output_dir == FOLDER / "sdxl" / "networks" / "npnet" / "seed_0"
+    assert {job.keys["init_from"] for job in jobs[1:]} == {str(jobs[0].output_dir / "network")}
+
+
 def test_no_key_is_passed_of_a_method_that_is_not_compared():
     jobs = plan("table2", tables()["table2"], "shapes", Asked(methods=("standard", "npnet")))
     assert set(composed(jobs[-1])["noise"]) == {"standard", "npnet"}
