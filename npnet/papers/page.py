@@ -33,6 +33,7 @@ from npnet.text import markdown as escaped
 HOMES = {"toy": "toy", "meanings": "meanings"}
 """What a table shows -> the module of this room that writes it; others are in ``readings``."""
 VERDICT = "same direction?"
+NOISE = "The noise that each method samples from; its norm is a share of that of white noise"
 COSTS = ["method", "forwards a picture", "seconds a picture", "peak memory, MB"]
 _NOTHING: tuple[float | None, float | None, list[str]] = (None, None, [])
 
@@ -99,6 +100,8 @@ def _scores(table: Table, where: str, setting: Setting, jobs: Sequence[Job]) -> 
     ]
     unpublished = {"published", "published gain", VERDICT} if table.published is None else set()
     parts += [_without(unpublished, heading, rows), markdown_table([*places, *COSTS, *spread], costs)]
+    noise = [[*_leading(setting, places, job), *row] for job, results in done for row in diversity.noise_rows(results)]
+    parts += [f"{NOISE}:", markdown_table([*places, *diversity.noise_heading()], noise)] if noise else []
     return [*parts, *_notes(table, reads, rows, slips)]
 
 
