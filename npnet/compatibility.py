@@ -148,7 +148,9 @@ def check_network_path(config: Mapping[str, Any], methods: Mapping[str, NoiseMet
     """
     path = config.get("network_path")
     if path is not None and not any(_takes_network(method) for method in methods.values()):
-        raise FieldError("network_path", path, f"no noise method of this run applies a network ({', '.join(methods)})")
+        raise FieldError(
+            "network_path", path, f"no method applies a network ({', '.join(methods)}); add npnet to noise"
+        )
 
 
 def _takes_network(method: NoiseMethod) -> bool:

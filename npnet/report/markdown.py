@@ -33,8 +33,10 @@ def tables(results: Results, above: str = "") -> str:
         parts += _titled("Winning rate against standard; ties do not count as wins", ["method", *names], rates)
     among = wording.comparison_rows(results, wording.pairs_among_others(results))
     if among:
-        others = [[row.method, row.other, row.metric, row.gain, row.winning_rate, row.p_value] for row in among]
-        heading = ["method", "against", "metric", "mean gain", "winning rate", "p"]
+        others = [
+            [row.method, row.other, row.metric, row.gain, row.winning_rate, row.ties, row.p_value] for row in among
+        ]
+        heading = ["method", "against", "metric", "mean gain", "winning rate", "ties", "p"]
         parts += _titled("Against each other", heading, others)
     spreads, noises = diversity.rows(results), diversity.noise_rows(results)
     parts += _titled(diversity.TITLE, diversity.heading(results), spreads) if spreads else []
