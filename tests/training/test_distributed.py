@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from npnet.errors import UserError
 from npnet.networks import NPNet
@@ -110,6 +111,7 @@ def test_what_srun_starts_ends_with_one_network_on_one_node_and_on_two_and_resum
 
 @pytest.mark.parametrize("strategy", ["ddp", "auto"])
 def test_another_number_of_processes_than_srun_starts_is_a_line(strategy, tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning keeps the rank for this process, beyond this test
     for name, value in variables_of_slurm(0, 1, 1, 2).items():
         monkeypatch.setenv(name, value)
     pairs = write_folder(tmp_path / "pairs", [20])
