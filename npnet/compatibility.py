@@ -148,9 +148,7 @@ def check_network_path(config: Mapping[str, Any], methods: Mapping[str, NoiseMet
     """
     path = config.get("network_path")
     if path is not None and not any(_takes_network(method) for method in methods.values()):
-        raise FieldError(
-            "network_path", path, f"no method applies a network ({', '.join(methods)}); add npnet to noise"
-        )
+        raise FieldError("network_path", path, f"no method applies one ({', '.join(methods)}); add npnet to noise")
 
 
 def _takes_network(method: NoiseMethod) -> bool:

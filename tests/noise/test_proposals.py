@@ -134,7 +134,7 @@ def test_a_network_that_nothing_applies_or_that_is_not_there_is_refused(backbone
 
 
 def test_the_commands_network_path_is_not_that_of_a_search():
-    with pytest.raises(UserError, match="no method applies a network .*add npnet to noise"):
+    with pytest.raises(UserError, match="no method applies one .*add npnet to noise"):
         check_network_path({"network_path": "x"}, {"b": BestOfN(STEPS, SCALE, "m", proposal="npnet")})
 
 
