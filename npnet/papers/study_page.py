@@ -126,7 +126,7 @@ def reached(goal: Goal, results: Results, metric: str, space: str) -> str:
             lower[label] = method["versus"][goal.against][metric]["difference_interval"][0]
     best = sorted((label for label in lower if lower[label] > goal.above), key=lambda label: -lower[label])
     if best:
-        return "**reached** by " + ", ".join(_with_share(results, label, goal, metric, space) for label in best)
+        return "reached by " + ", ".join(_with_share(results, label, goal, metric, space) for label in best)
     if not lower:
         return f"not reached: no method with at most {count(goal.forwards, 'forward')} has the diversity"
     closest = max(lower, key=lambda label: lower[label])

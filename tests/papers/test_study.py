@@ -122,7 +122,7 @@ def test_a_goal_is_reached_where_cost_diversity_and_the_lower_end_allow_it(finis
     def said(goal):
         return reached(goal, results, "close", "pixels")
 
-    assert said(tight).startswith("**reached** by best (")
+    assert said(tight).startswith("reached by best (")
     assert "best (" not in said(replace(tight, forwards=int(forwards) - 1))
     assert said(replace(tight, above=low + 2)).startswith("not reached; closest: ")
     assert said(replace(tight, forwards=1)) == "not reached: no method with at most 1 forward has the diversity"
