@@ -106,10 +106,9 @@ def make_plan(cfg: Any) -> GenerationPlan:
     parts = settings.backbone, settings.noise, settings.metric
     settings = replace(settings, noise=check_parts(*parts, settings.num_inference_steps, settings.sampler))
     prompts = read_prompts(settings.backbone, settings.prompts, settings.seeds)
-    if settings.negative_prompt is not None:
-        check_prompts(settings.backbone, [settings.negative_prompt])
     sampling = {key: config[key] for key in SAMPLING} | {"run_seed": settings.seed}
     if settings.negative_prompt is not None:
+        check_prompts(settings.backbone, [settings.negative_prompt])
         sampling["negative_prompt"] = settings.negative_prompt
     sampling |= {key: value for key, value in config.items() if key in USUAL and not is_usual(key, value)}
     sampling["backbone"] = {key: value for key, value in sampling["backbone"].items() if key != "device"}
