@@ -124,7 +124,8 @@ def _unknown_key(name: str, key: str, error: BaseException, folders: Sequence[Pa
     if key.startswith(("noise.", "metric.")):
         group, label = key.split(".")[:2]
         if f"{group}.{label}" not in keys:
-            names = f"a label starts with the name of a member, such as {'npnet' if group == 'noise' else 'hpsv2'}_mine"
+            such = f"{'npnet' if group == 'noise' else 'hpsv2'}_mine"
+            names = f"a label starts with the name of a member, such as {such}, and has only letters, digits and _"
             return f"the key {key!r} is not known{hint}; {names}"
     return f"the key {key!r} is not known{hint}; --cfg job shows all keys"
 

@@ -66,6 +66,15 @@ def _of_sample(store: Store, wanted: Wanted, method: str, sample: Sample) -> Nee
     return metrics, spaces, not (wanted.from_pictures and store.has_picture(method, key))
 
 
+def to_draw(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> dict[str, int]:
+    """Return how many pictures of each method are still made: label -> number. What stands twice draws once."""
+    numbers = dict.fromkeys(wanted.methods, 0)
+    for work in lacking(store, wanted, samples):
+        for label in work.labels if work.draws else ():
+            numbers[label] += len(work.samples)
+    return numbers
+
+
 def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
     """Return a dry run's lines about a folder with results: what it holds, and what is to be computed."""
     works, total = lacking(store, wanted, samples), len(samples)

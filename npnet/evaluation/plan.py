@@ -131,8 +131,12 @@ class EvaluationPlan:
         from_pictures = self.settings.added_metrics == "kept"
         return Wanted(self.methods, self.metrics, keys, from_pictures, spaces, self.repeated)
 
-    def describe(self) -> str:
-        """Return the lines of a dry run: how much would be computed."""
+    def describe(self, to_draw: Mapping[str, int] | None = None) -> str:
+        """Return the lines of a dry run: how much would be computed.
+
+        Args:
+            to_draw: label -> number of pictures that are still made; None where nothing is there.
+        """
         settings = self.settings
         pairs, prompts = settings.seeds.number(self.prompts), len(set(self.prompts.prompts))
         lines = [
@@ -142,7 +146,9 @@ class EvaluationPlan:
         for label, method in settings.noise.items():
             forwards = self.forwards(method)
             known = "depends on the data" if forwards is None else f"{forwards} for each picture"
-            total = "" if forwards is None else f", {forwards * pairs} in all"
+            number = pairs if to_draw is None else to_draw[label]
+            span = "in all" if to_draw is None else f"for the {number} to be made"
+            total = "" if forwards is None else f", {forwards * number} {span}"
             marked = f" (optimised: {', '.join(self.optimised[label])})" if self.optimised[label] else ""
             lines.append(f"  {label}{marked}: denoiser forwards {known}{total}")
         for label, members in self.members.items():

@@ -15,6 +15,7 @@ from npnet.description import imported
 from npnet.errors import UserError
 from npnet.evaluation.contract import read_results
 from npnet.fit import PURPOSE
+from npnet.report.wording import shown
 from npnet.untrusted import read_json
 
 SHOWN = ("torch", "lightning", "diffusers", "transformers", "timm", "open_clip_torch", "webdataset", "hydra-core")
@@ -137,7 +138,7 @@ def evaluation(path: Path) -> dict[str, Any]:
     """
     results = read_results(path)
     means = {
-        f"{label}, {name}": f"{entry['mean'] * entry['display_scale']:.4g} (n = {entry['count']})"
+        f"{shown(results, label)}, {name}": f"{entry['mean'] * entry['display_scale']:.4g} (n = {entry['count']})"
         for label, method in results["methods"].items()
         for name, entry in method["metrics"].items()
     }

@@ -13,7 +13,7 @@ from npnet.errors import UserError
 from npnet.evaluation.contract import FINISHED, read_results, samples_of
 from npnet.evaluation.costs import describe as describe_costs
 from npnet.evaluation.identity import DIGITS, FOLDER
-from npnet.evaluation.plan import make_plan
+from npnet.evaluation.plan import EvaluationPlan, make_plan
 from npnet.settings import resolved
 from npnet.untrusted import read_json
 from npnet.work import lock, request
@@ -45,11 +45,7 @@ def evaluate(cfg: DictConfig) -> None:
         )
     request.check(settings.output_dir, plan.folder_request)
     if settings.dry_run:
-        print(f"would evaluate into {settings.output_dir}:\n{plan.describe()}")
-        print("\n".join([*settings.backbone.device_note(), describe_costs(plan)]))
-        if (settings.output_dir / FOLDER).is_dir():
-            store = imported("npnet.evaluation.store:Store")(settings.output_dir, plan.methods.values())
-            print(imported("npnet.evaluation.lacking:describe")(store, plan.wanted(), plan.samples))
+        print(dry_run_text(plan))
         return
     check_ready(settings.backbone, settings.noise)
     output_dir = Path(settings.output_dir)
@@ -60,6 +56,17 @@ def evaluate(cfg: DictConfig) -> None:
             imported("npnet.report.making:show")(output_dir)
             return
         imported("npnet.report.making:run")(plan, output_dir, workers)
+
+
+def dry_run_text(plan: EvaluationPlan) -> str:
+    """Return what an evaluation would do, without what its folder already holds."""
+    folder, to_draw, there = plan.settings.output_dir, None, []
+    if (folder / FOLDER).is_dir():
+        asked = imported("npnet.evaluation.store:Store")(folder, plan.methods.values()), plan.wanted(), plan.samples
+        to_draw = imported("npnet.evaluation.lacking:to_draw")(*asked)
+        there = [imported("npnet.evaluation.lacking:describe")(*asked)]
+    lines = [f"would evaluate into {folder}:", plan.describe(to_draw), *plan.settings.backbone.device_note()]
+    return "\n".join([*lines, describe_costs(plan, to_draw), *there])
 
 
 def is_finished(output_dir: Path, asked: Mapping[str, Any]) -> bool:

@@ -71,6 +71,7 @@ MISTAKES = [
     ("noise=inversoin", "did you mean 'inversion'?"),
     ("noise.inversion.cycles=0", "cycles=0"),
     ("noise.inversion.cycle=2", "did you mean 'noise.inversion.cycles'?"),
+    ("noise.inversion-a.cycles=2", "has only letters, digits and _"),
     ("weights={target:1}", "is only for selection=weighted"),
     ("prompts.list=[]", "prompts.list"),
     ("prompts.limit=0", "prompts.limit=0"),

@@ -118,6 +118,14 @@ def test_a_dry_run_says_how_much_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_counts_only_the_pictures_that_are_still_made(tmp_path, capsys):
+    run(tmp_path / "run", noise=("standard", "inversion"))
+    run(tmp_path / "run", noise=("standard", "inversion"), dry_run=True)
+    assert "inversion: denoiser forwards 9 for each picture, 0 for the 0 to be made" in capsys.readouterr().out
+    run(tmp_path / "run", noise=("standard", "inversion"), dry_run=True, per_prompt=3)
+    assert "inversion: denoiser forwards 9 for each picture, 108 for the 12 to be made" in capsys.readouterr().out
+
+
 def test_a_dry_run_imports_no_torch(tmp_path):
     script = (
         "import atexit, sys; from npnet.cli import evaluate\n"

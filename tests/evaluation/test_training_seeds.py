@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from npnet.errors import UserError
 from npnet.evaluation.plan import make_plan
 from npnet.evaluation.training_seeds import NOTE, expand
+from npnet.info.facts import facts
 from npnet.networks import NPNet
 from npnet.report.command import evaluate
 from tests.evaluation.extra_fakes import config
@@ -127,6 +128,7 @@ def test_members_stand_in_no_table_of_methods(pooled):
     among = page.split("<h2>Against each other</h2>")[1].split("<h2>")[0]
     assert NOTE in page.split("<h2>Against standard noise</h2>")[0]
     assert NOTE in among
+    assert any(key.startswith("net (3 training seeds), ") for key in facts(folder))
 
 
 def test_a_dry_run_says_which_networks_are_one_method_of_the_report(networks):
