@@ -35,7 +35,7 @@ from npnet.engine.batches import Sampling
 from npnet.engine.methods import evaluate_methods
 from npnet.metrics import Metric, ShapesJudge, ShapesScorer, statistics
 from npnet.noise import ErasureInjection, NoiseMethod, SemanticErasure, Standard, load_methods
-from npnet.report.wording import with_interval
+from npnet.report.formats import with_interval
 from npnet.shapes import grammar
 
 SETTING_LEVELS = ((0.0,), (0.0, 0.5), (0.0, 0.5, 1.0))

@@ -20,7 +20,7 @@ from npnet.evaluation.plan import optimised_for
 from npnet.generation.settings import GenerateSettings
 from npnet.metrics import Metric
 from npnet.metrics.spaces import FeatureSpace
-from npnet.report import wording
+from npnet.report import formats, wording
 from npnet.report.diversity import NOISE
 from npnet.report.page import template
 
@@ -90,21 +90,21 @@ def _scores(record: MethodScores, metrics: Mapping[str, Metric], marked: Sequenc
         for name, metric in metrics.items()
     ]
     costs = [f"{spent / count:.4g}" for spent in (record.cost.forwards, record.cost.scorer_calls)]
-    return [*scores, *costs, wording.seconds_text(seconds)]
+    return [*scores, *costs, formats.seconds_text(seconds)]
 
 
 def _noise(record: MethodScores, spaces: Mapping[str, FeatureSpace]) -> list[str]:
     """Return how different the pictures are in each space, and the means of what the noise is like."""
     diverse = [text for name, space in spaces.items() for text in _diversity(record.features[name], space)]
-    return [*diverse, *(wording.number(mean(record.noise[name]), scale, 3) for name, (_, scale) in NOISE.items())]
+    return [*diverse, *(formats.number(mean(record.noise[name]), scale, 3) for name, (_, scale) in NOISE.items())]
 
 
 def _diversity(texts: Sequence[str], space: FeatureSpace) -> list[str]:
     """Return mean distance and Vendi score of the pictures; or why there is none."""
     if len(texts) < 2:
-        return [ONE_SEED, wording.NONE]
+        return [ONE_SEED, formats.NONE]
     found = of_prompts(texts, {"": range(len(texts))}, space.kernel_width)[:, 0].tolist()
-    return [wording.number(value if math.isfinite(value) else None, 1.0, 3) for value in found]
+    return [formats.number(value if math.isfinite(value) else None, 1.0, 3) for value in found]
 
 
 def _pictures(made: Made, label: str, metrics: Mapping[str, Metric]) -> list[Shown]:
@@ -124,4 +124,4 @@ def _name(name: str, metric: Metric) -> str:
 
 
 def _text(value: float, metric: Metric) -> str:
-    return wording.number(value if math.isfinite(value) else None, metric.display_scale, 2)
+    return formats.number(value if math.isfinite(value) else None, metric.display_scale, 2)

@@ -22,8 +22,9 @@ from npnet.papers.jobs import Job
 from npnet.papers.page import direction, named_prompts
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
+from npnet.report.formats import with_interval
 from npnet.report.markdown import table as markdown_table
-from npnet.report.wording import banner, metric_decimals, metric_heading, with_interval
+from npnet.report.wording import banner, metric_decimals, metric_heading
 from npnet.text import markdown as escaped
 
 Scores = Mapping[tuple[str, str], Mapping[str, Sequence[float | None]]]

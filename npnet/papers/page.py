@@ -16,18 +16,9 @@ from npnet.papers.page_picture import NAME, is_drawn
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
 from npnet.report import diversity
+from npnet.report.formats import NONE, number, seconds_text, with_interval
 from npnet.report.markdown import table as markdown_table
-from npnet.report.wording import (
-    DAGGER,
-    MARKED,
-    NONE,
-    banner,
-    metric_decimals,
-    metric_heading,
-    number,
-    seconds_text,
-    with_interval,
-)
+from npnet.report.wording import DAGGER, MARKED, banner, gain_text, metric_decimals, metric_heading
 from npnet.text import markdown as escaped
 
 HOMES = {"toy": "toy", "meanings": "meanings"}
@@ -173,15 +164,17 @@ def _rows(
             shown_gain = "" if gain is None else number(gain, 1, 4, signed=True).rstrip("0").rstrip(".")
             verdict = direction(gain, versus["difference_interval"] if versus else None)
             heading = metric_heading(results, metric)
-            yield [label, heading, shown, shown_gain, ours, *_gain(versus, scale, digits, mark), verdict], said
+            yield [label, heading, shown, shown_gain, ours, *_gain(results, metric, versus, mark), verdict], said
 
 
-def _gain(versus: Versus | None, scale: float, digits: int, mark: str) -> list[str]:
+def _gain(results: Results, metric: str, versus: Versus | None, mark: str) -> list[str]:
     """Return a gain on the baseline and the winning rate against it."""
     if versus is None:
         return ["", ""]
-    gain = with_interval(versus["mean_difference"], versus["difference_interval"], scale, digits, signed=True)
-    return [gain + mark, with_interval(versus["winning_rate"], versus["interval"], 100, 0) + mark]
+    return [
+        gain_text(results, metric, versus) + mark,
+        with_interval(versus["winning_rate"], versus["interval"], 100, 0) + mark,
+    ]
 
 
 def _published(

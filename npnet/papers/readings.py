@@ -18,8 +18,8 @@ from npnet.papers.comparing import shipped_network
 from npnet.papers.jobs import Job
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
+from npnet.report.formats import NONE
 from npnet.report.markdown import table as markdown_table
-from npnet.report.wording import NONE
 from npnet.seeding import named_seed, source_noise
 from npnet.text import markdown as escaped
 

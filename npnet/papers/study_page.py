@@ -10,8 +10,9 @@ from npnet.papers.asked import Asked
 from npnet.papers.jobs import Job, point_of
 from npnet.papers.study import Goal, Part, Study
 from npnet.report import frontier
+from npnet.report.formats import number
 from npnet.report.markdown import table as markdown_table
-from npnet.report.wording import DAGGER, MARKED, banner, metric_decimals, number, shown, with_interval
+from npnet.report.wording import DAGGER, MARKED, banner, gain_text, shown
 from npnet.text import count
 from npnet.text import markdown as escaped
 
@@ -96,10 +97,7 @@ def difference(results: Results, one: str, other: str, metric: str) -> str | Non
     """Write a paired difference with its interval; None where one of the two was not evaluated."""
     if not {one, other} <= results["methods"].keys():
         return None
-    found = results["methods"][one]["versus"][other][metric]
-    scale = results["metrics"][metric]["display_scale"]
-    digits = metric_decimals(results, metric)
-    return with_interval(found["mean_difference"], found["difference_interval"], scale, digits, signed=True)
+    return gain_text(results, metric, results["methods"][one]["versus"][other][metric])
 
 
 def _goals(study: Study, planned: Planned, asked: Asked) -> Iterator[str]:

@@ -31,8 +31,8 @@ from npnet.papers.page import direction
 from npnet.papers.page_picture import NAME, TOY
 from npnet.papers.setting import Setting
 from npnet.papers.table import Table
+from npnet.report.formats import with_interval
 from npnet.report.markdown import table as markdown_table
-from npnet.report.wording import with_interval
 from npnet.untrusted import parse_json
 from npnet.work import atomic
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from npnet.evaluation.contract import Average, Diversity, Results, Spread
-from npnet.report import wording
+from npnet.report import formats, wording
 from npnet.text import count, decimals
 
 TITLE = "Diversity of the pictures of one prompt"
@@ -47,15 +47,15 @@ def cells_under(headings: Sequence[str], results: Results, label: str) -> list[s
     """Return a method's cells under given ``headings``; an evaluation without them says why in the first."""
     found = dict(zip(columns(results), cells(results, label), strict=True))
     if found.keys() & set(headings):
-        return [found.get(name, wording.NONE) for name in headings]
-    return [next(iter(found.values())), *[wording.NONE] * (len(headings) - 1)]
+        return [found.get(name, formats.NONE) for name in headings]
+    return [next(iter(found.values())), *[formats.NONE] * (len(headings) - 1)]
 
 
 def share_text(found: Diversity, label: str, spread: Spread) -> str:
     """Write a share of the reference's diversity in percent; the reference has 100 by definition."""
     if label == found["against"]:
         return "100"
-    return wording.with_interval(spread["share"], spread["share_interval"], 100, 0)
+    return formats.with_interval(spread["share"], spread["share_interval"], 100, 0)
 
 
 def sentence(results: Results, label: str) -> str:
@@ -81,17 +81,17 @@ def rows(results: Results) -> list[list[str]]:
         unit = f" (in {facts['unit']})" if facts["unit"] else ""
         for label, entry in entries.items():
             spread, kinds = entry["distance"], entry["vendi"]
-            difference = wording.with_interval(
+            difference = formats.with_interval(
                 spread["difference"], spread["difference_interval"], 1, distance, signed=True
             )
             table.append(
                 [
                     wording.shown(results, label),
                     space + unit,
-                    wording.with_interval(spread["mean"], spread["interval"], 1, distance),
+                    formats.with_interval(spread["mean"], spread["interval"], 1, distance),
                     share_text(found, label, spread),
-                    wording.NONE if label == found["against"] else difference,
-                    wording.with_interval(kinds["mean"], kinds["interval"], 1, vendi),
+                    formats.NONE if label == found["against"] else difference,
+                    formats.with_interval(kinds["mean"], kinds["interval"], 1, vendi),
                     share_text(found, label, kinds),
                     _prompts(spread),
                 ]
@@ -114,7 +114,7 @@ def noise_rows(results: Results) -> list[list[str]]:
         [
             wording.shown(results, label),
             *(
-                wording.with_interval(measures[name]["mean"], measures[name]["interval"], scale, digits[name])
+                formats.with_interval(measures[name]["mean"], measures[name]["interval"], scale, digits[name])
                 for name, (_, scale) in NOISE.items()
             ),
         ]

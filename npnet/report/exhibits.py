@@ -12,7 +12,8 @@ from npnet.drawing.webp import data_uri
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.cells import picture_path
 from npnet.evaluation.contract import Results
-from npnet.report.wording import DAGGER, first_member, metric_decimals, number
+from npnet.report.formats import number
+from npnet.report.wording import DAGGER, first_member, metric_decimals
 
 EXTREMES = 6
 """Pictures of the largest gains, and as many of the largest losses."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from npnet.evaluation.contract import MethodResults, Results
-from npnet.report import diversity, wording
+from npnet.report import diversity, formats, wording
 
 COLUMNS = (
     *("method", "metric", "mean", "low", "high", "count", "missing", "optimised"),
@@ -26,7 +26,7 @@ SPREADS = tuple(
 SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{wording.MINUS: "$-$", wording.DAGGER: r"$^\dagger$", wording.NONE: "--"},
+    **{formats.MINUS: "$-$", wording.DAGGER: r"$^\dagger$", formats.NONE: "--"},
 }
 """How LaTeX writes what it would otherwise read as its own."""
 

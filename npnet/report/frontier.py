@@ -17,7 +17,7 @@ from npnet.evaluation.contract import Results, read_results, samples_of
 from npnet.metrics.diversity import by_prompt
 from npnet.metrics.runtime.base import to_tensor
 from npnet.pictures.opener import open_picture
-from npnet.report import diversity, markdown, wording
+from npnet.report import diversity, formats, markdown, wording
 
 LOW_FREQUENCIES = "low-frequency share of the noise, %"
 
@@ -63,7 +63,7 @@ def rows(results: Results, metrics: Sequence[str]) -> list[list[str]]:
             row += [share, f"{method['diversity'][space]['vendi']['mean']:.2f}"]
         noise = method.get("noise")
         low = None if noise is None else noise["low_frequency_share"]["mean"]
-        found.append([*row, wording.NONE if low is None else f"{100 * low:.1f}"])
+        found.append([*row, formats.NONE if low is None else f"{100 * low:.1f}"])
     return found
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from npnet.drawing.terminal import add_row, cell, console
 from npnet.evaluation.contract import Results
-from npnet.report import diversity, wording
+from npnet.report import diversity, formats, wording
 
 METRICS_ABREAST = 3
 """More metrics go into further tables, each with the costs."""
@@ -94,7 +94,7 @@ def _comparisons(title: str, rows: Sequence[wording.ComparisonRow]) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("mean gain", "winning rate", "ties", "p"):
         table.add_column(name, justify="right", overflow="fold")
-    preferences = any(row.preference != wording.NONE for row in rows)
+    preferences = any(row.preference != formats.NONE for row in rows)
     if preferences:
         table.add_column("mean preference", justify="right")
     table.add_column("in short")

@@ -1,4 +1,4 @@
-"""The format of numbers, the same on the terminal and in the report, and the rows of the tables as texts."""
+"""The words of results, the same on the terminal and in the report, and the rows of the tables as texts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from npnet.evaluation import training_seeds
 from npnet.evaluation.contract import Results, Versus
+from npnet.report.formats import NONE, number, p_text, seconds_text, with_interval
 from npnet.text import count, decimals
 
 DAGGER = "†"
@@ -18,8 +19,6 @@ MARKED = (
 NULL_CONTROL = "control: distributed like a fresh draw, so its difference from standard is chance"
 PAPER_PAIRS = 100
 """The fewest pairs of a published table; with fewer, things are shown to run and no more."""
-NONE = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 VERDICTS = {"better": "better", "worse": "worse", "undecided": "no clear difference"}
 
 
@@ -142,16 +141,14 @@ def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[
     rows = []
     for label, other in pairs:
         for name, entry in results["methods"][label]["versus"][other].items():
-            scale = results["metrics"][name]["display_scale"]
-            decimals, mark = metric_decimals(results, name), DAGGER if entry["optimised"] else ""
-            gain = with_interval(entry["mean_difference"], entry["difference_interval"], scale, decimals, signed=True)
+            mark = DAGGER if entry["optimised"] else ""
             rows.append(
                 ComparisonRow(
                     method=shown(results, label),
                     other=shown(results, other),
                     metric=name + mark,
                     mark=mark,
-                    gain=gain,
+                    gain=gain_text(results, name, entry),
                     winning_rate=with_interval(entry["winning_rate"], entry["interval"], 100, 1) + " %",
                     ties=number(entry["ties"], 100, 1) + " %",
                     p_value=p_text(entry["p_value"]),
@@ -160,6 +157,12 @@ def comparison_rows(results: Results, pairs: Sequence[tuple[str, str]]) -> list[
                 )
             )
     return rows
+
+
+def gain_text(results: Results, name: str, entry: Versus) -> str:
+    """Write how much better one method is than another on the metric ``name``, with its interval."""
+    scale, digits = results["metrics"][name]["display_scale"], metric_decimals(results, name)
+    return with_interval(entry["mean_difference"], entry["difference_interval"], scale, digits, signed=True)
 
 
 def _preference(entry: Versus) -> str:
@@ -201,36 +204,6 @@ def metric_decimals(results: Results, name: str) -> int:
         intervals += [other[name]["difference_interval"] for other in method["versus"].values()]
         widths += [scale * (high - low) for low, high in intervals if low is not None and high is not None]
     return decimals(widths)
-
-
-def with_interval(
-    value: float | None, interval: Sequence[float | None], scale: float, decimals: int, signed: bool = False
-) -> str:
-    """Write ``value [low, high]``, each times ``scale``."""
-    ends = ", ".join(number(end, scale, decimals, signed) for end in interval)
-    return f"{number(value, scale, decimals, signed)} [{ends}]"
-
-
-def number(value: float | None, scale: float = 1.0, decimals: int = 2, signed: bool = False) -> str:
-    """Write one number; with ``signed`` also the plus."""
-    if value is None:
-        return NONE
-    text = f"{value * scale:{'+' if signed else ''}.{decimals}f}"
-    if not float(text):
-        return text.lstrip("+-")
-    return text.replace("-", MINUS)
-
-
-def p_text(p_value: float | None) -> str:
-    """Write a p-value with two digits, none below what 10,000 resamples can tell."""
-    if p_value is None:
-        return NONE
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
-
-
-def seconds_text(seconds: float) -> str:
-    """Write seconds a picture, as milliseconds where that reads better."""
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def in_short(results: Results) -> list[str]:

@@ -21,7 +21,8 @@ from npnet.demo.view import render
 from npnet.errors import UserError
 from npnet.generation import making
 from npnet.paths import config_dir
-from npnet.report.wording import DAGGER, MINUS
+from npnet.report.formats import MINUS
+from npnet.report.wording import DAGGER
 from tests.demo.browser import CHROMIUM, tab
 
 PROMPT = "a red circle to the left of a blue square"

@@ -16,7 +16,7 @@ from npnet.papers.page import page
 from npnet.papers.planning import plan
 from npnet.papers.readings import similarities
 from npnet.papers.table import tables
-from npnet.report.wording import NONE
+from npnet.report.formats import NONE
 from npnet.seeding import source_noises
 
 

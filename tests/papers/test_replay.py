@@ -6,7 +6,7 @@ import pytest
 
 from npnet.papers.command import main
 from npnet.papers.table import tables
-from npnet.report.wording import NONE
+from npnet.report.formats import NONE
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from npnet.drawing import comparisons, curves, histograms
 from npnet.drawing.figures import whiskers
-from npnet.report import wording
+from npnet.report import formats
 from npnet.report.markdown import tables
 
 
@@ -82,7 +82,7 @@ def test_markdown_has_gains_in_the_table_of_gains_and_rates_in_that_of_rates(fin
     for title, key, scale in (("Mean gain", "mean_difference", 1), ("Winning rate", "winning_rate", 100)):
         part = next(p for p in text.split("\n\n**") if p.startswith(title))
         row = next(line for line in part.splitlines() if line.startswith("| redraw"))
-        written = float(row.split("|")[2].split()[0].replace(wording.MINUS, "-"))
+        written = float(row.split("|")[2].split()[0].replace(formats.MINUS, "-"))
         entry = results["methods"]["redraw"]["versus"]["standard"]["target"]
         assert written == pytest.approx(scale * entry[key], abs=0.06)
         assert ("%" in row) == (key == "winning_rate")
@@ -90,4 +90,4 @@ def test_markdown_has_gains_in_the_table_of_gains_and_rates_in_that_of_rates(fin
 
 @pytest.mark.parametrize(("value", "text"), [(0.0009, "< 0.001"), (0.001, "0.001"), (0.0042, "0.0042"), (0.25, "0.25")])
 def test_only_what_the_resamples_cannot_tell_is_written_as_less_than(value, text):
-    assert wording.p_text(value) == text
+    assert formats.p_text(value) == text

@@ -10,7 +10,7 @@ import pytest
 from npnet.drawing.comparisons import Gain, Panel, Shares, plot_gains, plot_shares
 from npnet.engine.methods import MethodScores
 from npnet.evaluation.comparison import compare_methods
-from npnet.report import plots, wording
+from npnet.report import formats, plots, wording
 from tests.evaluation.extra_fakes import Close
 
 PROMPTS = [f"prompt {number}" for number in range(20)]
@@ -89,7 +89,7 @@ def strip(page, method, side):
 
 
 def number(text):
-    return float(text.replace(wording.MINUS, "-"))
+    return float(text.replace(formats.MINUS, "-"))
 
 
 def differences(folder, method):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from npnet.report import diversity, plots, sweep, wording
+from npnet.report import diversity, formats, plots, sweep, wording
 from npnet.report.frontier import to_markdown
 
 PAIR = [("redraw", "standard")]
@@ -27,7 +27,7 @@ def results(finished):
 
 
 def numbers(text):
-    return [float(part) for part in re.findall(r"-?[\d.]+", text.replace(wording.MINUS, "-"))]
+    return [float(part) for part in re.findall(r"-?[\d.]+", text.replace(formats.MINUS, "-"))]
 
 
 def test_a_gain_stands_with_its_own_interval_and_a_rate_with_its_own(results):
@@ -69,10 +69,10 @@ def test_a_searchs_line_is_drawn_on_the_scale_of_its_metric(results, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("p_value", "text"), [(0.0004, "< 0.001"), (0.004, "0.004"), (0.0423, "0.042"), (0.5, "0.50"), (None, wording.NONE)]
+    ("p_value", "text"), [(0.0004, "< 0.001"), (0.004, "0.004"), (0.0423, "0.042"), (0.5, "0.50"), (None, formats.NONE)]
 )
 def test_a_p_value_is_written_as_it_is(p_value, text):
-    assert wording.p_text(p_value) == text
+    assert formats.p_text(p_value) == text
 
 
 def test_how_near_a_rate_is_known_follows_from_the_prompts(results):
@@ -94,4 +94,4 @@ def test_each_measure_of_diversity_stands_in_its_own_column(results):
 def test_the_method_that_the_others_are_compared_with_differs_from_itself_by_nothing(results):
     place = diversity.heading(results).index("difference")
     rows = {row[0]: row for row in diversity.rows(results)}
-    assert rows["standard"][place] == wording.NONE != rows["redraw"][place]
+    assert rows["standard"][place] == formats.NONE != rows["redraw"][place]

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from omegaconf import OmegaConf
 
-from npnet.report import wording
+from npnet.report import formats, wording
 from npnet.report.command import evaluate
 from npnet.report.tables import print_tables
 from tests.evaluation.extra_fakes import PROMPTS, config
@@ -169,6 +169,6 @@ def test_missing_scores_are_said_in_the_tables(tmp_path):
     [(None, "\N{EN DASH}"), (0.004, "0.00"), (-0.004, "0.00"), (-1.5, "\N{MINUS SIGN}1.50"), (1.5, "1.50")],
 )
 def test_numbers_are_written_for_people(value, text):
-    assert wording.number(value) == text
-    assert wording.number(1.5, signed=True) == "+1.50"
-    assert wording.p_text(0.0001) == "< 0.001"
+    assert formats.number(value) == text
+    assert formats.number(1.5, signed=True) == "+1.50"
+    assert formats.p_text(0.0001) == "< 0.001"

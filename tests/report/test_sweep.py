@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from npnet.errors import UserError
-from npnet.report import wording
+from npnet.report import formats
 from npnet.report.command import evaluate
 from npnet.report.sweep import main, read_runs, table
 from tests.commands import exit_code
@@ -43,7 +43,7 @@ def test_the_numbers_are_those_of_each_evaluation(folders):
     for row, folder in ((rows[3], folders[0]), (rows[1], folders[1])):
         inversion = json.loads((folder / "results.json").read_text())["methods"]["inversion"]
         assert float(row[3].split()[0]) == pytest.approx(100 * inversion["metrics"]["close"]["mean"], abs=0.06)
-        gain = float(row[5].split()[0].replace(wording.MINUS, "-"))
+        gain = float(row[5].split()[0].replace(formats.MINUS, "-"))
         assert gain == pytest.approx(100 * inversion["versus_standard"]["close"]["mean_difference"], abs=0.06)
 
 
