@@ -20,7 +20,7 @@ from npnet.papers.jobs import Job
 from npnet.papers.planning import plan
 from npnet.papers.running import described, run_missing, write
 from npnet.papers.study import Study, study
-from npnet.papers.study_page import finished, study_page
+from npnet.papers.study_page import Parts, made_of, study_page
 from npnet.report import frontier
 
 SUMMARY = "Make a study of quality, diversity and cost on the built-in models: npnet study frontier."
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     run_missing(todo)
     path = settings.page or asked.root(settings.study) / "README.md"
-    pictures = pictures_of(wanted, planned, path)
-    write(path, study_page(settings.study, wanted, planned, asked, pictures))
+    parts = {key: made_of(jobs) for key, jobs in planned.items()}
+    write(path, study_page(settings.study, wanted, parts, asked, pictures_of(wanted, parts, path)))
     return 0
 
 
@@ -83,20 +83,19 @@ def jobs_of(name: str, wanted: Study, asked: Asked) -> Mapping[tuple[str, str], 
     }
 
 
-def pictures_of(wanted: Study, planned: Mapping[tuple[str, str], list[Job]], page: Path) -> dict[str, str]:
+def pictures_of(wanted: Study, parts: Parts, page: Path) -> dict[str, str]:
     """Draw the plot of the first part and the sheets, beside the page: what is drawn -> its file's name."""
-    return dict(_drawn(wanted, planned, page))
+    return dict(_drawn(wanted, parts, page))
 
 
-def _drawn(wanted: Study, planned: Mapping[tuple[str, str], list[Job]], page: Path) -> Iterator[tuple[str, str]]:
+def _drawn(wanted: Study, parts: Parts, page: Path) -> Iterator[tuple[str, str]]:
     first = next(iter(wanted.parts))
     shown: set[str] = set()
-    for (part, _), jobs in planned.items():
-        done = finished(jobs)
-        if not done or part in shown:
+    for (part, _), made in parts.items():
+        if not made.done or part in shown:
             continue
         shown.add(part)
-        (job, results), *_ = done
+        (job, results), *_ = made.done
         if part == first:
             file = page.with_name(f"{page.stem}.png")
             frontier.plot(results, wanted.metric, wanted.space, file)

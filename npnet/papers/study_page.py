@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from npnet.evaluation.contract import Results
@@ -16,60 +17,75 @@ from npnet.report.wording import DAGGER, MARKED, banner, gain_text, shown
 from npnet.text import count
 from npnet.text import markdown as escaped
 
-Planned = Mapping[tuple[str, str], Sequence[Job]]
-"""(part, setting) -> its jobs."""
+
+@dataclass(frozen=True)
+class Made:
+    """A part of a study on one setting.
+
+    Attributes:
+        jobs: all of its jobs.
+        done: its finished evaluations, with their results.
+    """
+
+    jobs: Sequence[Job]
+    done: Sequence[tuple[Job, Results]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether every evaluation is finished, with all that is wanted of it."""
+        evaluated = sum(job.command == "evaluate" for job in self.jobs)
+        return len(self.done) == evaluated and all(job.is_done for job, _ in self.done)
 
 
-def study_page(name: str, study: Study, planned: Planned, asked: Asked, pictures: Mapping[str, str]) -> str:
+Parts = Mapping[tuple[str, str], Made]
+"""(part, setting) -> what is made of it."""
+
+
+def study_page(name: str, study: Study, parts: Parts, asked: Asked, pictures: Mapping[str, str]) -> str:
     """Return the page, as Markdown.
 
     Args:
         name: of the study.
         study: the study.
-        planned: its jobs; unfinished evaluations are not on the page, and it says so.
+        parts: of the study; unfinished evaluations are not on the page, and it says so.
         asked: what else was said.
         pictures: what is drawn -> its file, see ``pictures_of``.
+    """
+    page = [f"# {study.title}", study.intro.strip()]
+    page += [f"![Quality against diversity]({pictures['plot']})"] if "plot" in pictures else []
+    for part, wheres in groupby(parts, key=lambda key: key[0]):
+        wanted = study.parts[part]
+        page.append(f"## {wanted.title}")
+        page += [wanted.remark] if wanted.remark else []
+        for _, where in wheres:
+            page += _tables(wanted, study, where, parts[part, where], asked)
+        if f"sheet_{part}" in pictures:
+            page.append(f"![The seeds of some prompts side by side]({pictures[f'sheet_{part}']})")
+    page += _goals(study, parts, asked)
+    page += [study.outro.strip()] if study.outro else []
+    page += ["## Run it again", f"```bash\nnpnet study {name}\n```"]
+    return "\n\n".join(page) + "\n"
+
+
+def made_of(jobs: Sequence[Job]) -> Made:
+    """Read the results of a part's finished evaluations.
 
     Raises:
         UserError: existing results cannot be read, or diversity was not measured.
     """
-    parts = [f"# {study.title}", study.intro.strip()]
-    parts += [f"![Quality against diversity]({pictures['plot']})"] if "plot" in pictures else []
-    for part, wheres in groupby(planned, key=lambda key: key[0]):
-        wanted = study.parts[part]
-        parts.append(f"## {wanted.title}")
-        parts += [wanted.remark] if wanted.remark else []
-        for _, where in wheres:
-            parts += _tables(wanted, study, where, planned[part, where], asked)
-        if f"sheet_{part}" in pictures:
-            parts.append(f"![The seeds of some prompts side by side]({pictures[f'sheet_{part}']})")
-    parts += _goals(study, planned, asked)
-    parts += [study.outro.strip()] if study.outro else []
-    parts += ["## Run it again", f"```bash\nnpnet study {name}\n```"]
-    return "\n\n".join(parts) + "\n"
-
-
-def finished(jobs: Sequence[Job]) -> list[tuple[Job, Results]]:
-    """Return the finished evaluations of a part, with their results.
-
-    Raises:
-        UserError: see ``frontier.read``.
-    """
     done = [job for job in jobs if job.command == "evaluate" and job.is_there]
-    return [(job, frontier.read(job.output_dir)) for job in done]
+    return Made(jobs, [(job, frontier.read(job.output_dir)) for job in done])
 
 
-def _tables(part: Part, study: Study, where: str, jobs: Sequence[Job], asked: Asked) -> Iterator[str]:
+def _tables(part: Part, study: Study, where: str, made: Made, asked: Asked) -> Iterator[str]:
     """Return the table of a part on a setting, and its comparisons."""
-    setting = asked.setting(where)
-    done = finished(jobs)
-    evaluated = sum(job.command == "evaluate" for job in jobs)
+    setting, done = asked.setting(where), made.done
     yield f"### On {setting.title}"
     if not done:
         yield "Not run yet."
         return
     pairs = sorted({results["num_pairs"] for _, results in done})
-    lacking = "" if all(job.is_done for job, _ in done) and len(done) == evaluated else " This part is not finished."
+    lacking = "" if made.is_whole else " This part is not finished."
     yield f"{' to '.join(map(str, dict.fromkeys((pairs[0], pairs[-1]))))} pairs in each evaluation.{lacking}"
     yield from {escaped(text) for _, results in done if (text := banner(results))}
     points = [point_of(job) for job, _ in done]
@@ -100,10 +116,10 @@ def difference(results: Results, one: str, other: str, metric: str) -> str | Non
     return gain_text(results, metric, results["methods"][one]["versus"][other][metric])
 
 
-def _goals(study: Study, planned: Planned, asked: Asked) -> Iterator[str]:
+def _goals(study: Study, parts: Parts, asked: Asked) -> Iterator[str]:
     """Return which goals the methods of the first part reach on each setting."""
     first = next(iter(study.parts))
-    found = {where: done[0][1] for (part, where), jobs in planned.items() if part == first and (done := finished(jobs))}
+    found = {where: made.done[0][1] for (part, where), made in parts.items() if part == first and made.done}
     if not study.goals or not found:
         return
     rows = [

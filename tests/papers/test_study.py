@@ -11,7 +11,7 @@ from npnet.papers.jobs import Job
 from npnet.papers.setting import settings
 from npnet.papers.study import Goal, Part, Study, studies
 from npnet.papers.study_command import jobs_of, main
-from npnet.papers.study_page import difference, reached, study_page
+from npnet.papers.study_page import difference, made_of, reached, study_page
 from npnet.report.frontier import read
 
 PART = Part("Part", settings=("shapes",), versus=(("best", "redraw"), ("best", "absent")))
@@ -90,7 +90,7 @@ class Saying(Asked):
 
 
 def test_the_page_shows_finished_parts_and_says_which_are_not(job):
-    page = study_page("one", STUDY, {("first", "shapes"): [job], ("second", "shapes"): []}, Saying(), {})
+    page = study_page("one", STUDY, {("first", "shapes"): made_of([job]), ("second", "shapes"): made_of([])}, Saying(), {})
     assert page.startswith("# A study\n\nRead this.")
     heading = next(line for line in page.splitlines() if line.startswith("| noise"))
     assert "diversity (pixels), % of standard's" in heading and "low-frequency share" in heading
@@ -101,7 +101,7 @@ def test_the_page_shows_finished_parts_and_says_which_are_not(job):
 
 def test_an_evaluation_without_all_its_methods_is_said_to_be_unfinished(job):
     lacking = replace(job, keys={"noise": ["standard", "other"]})
-    page = study_page("one", STUDY, {("first", "shapes"): [lacking]}, Saying(), {})
+    page = study_page("one", STUDY, {("first", "shapes"): made_of([lacking])}, Saying(), {})
     assert "This part is not finished." in page
 
 
