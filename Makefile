@@ -44,7 +44,7 @@ demo: $(STAMP) ## collect, train and evaluate on the built-in Shapes model, into
 	$(BIN)/python evaluate.py experiment=demo_evaluate output_dir=outputs/demo/evaluate
 	@echo "open outputs/demo/evaluate/report.html"
 
-paper: $(STAMP) ## the tables that need no training, on the built-in models, and docs/paper.md of all that is made
+paper: $(STAMP) ## the tables that need no training, on the built-in models (under 90 minutes on 2 cores), and docs/paper.md of all that is made
 	$(BIN)/python -m npnet paper all training=false page=docs/paper.md
 
 paper-all: $(STAMP) ## and those that train their networks (hours)
