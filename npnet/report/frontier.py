@@ -70,7 +70,7 @@ def rows(results: Results, metrics: Sequence[str]) -> list[list[str]]:
 def plot(results: Results, metric: str, space: str, path: Path) -> None:
     """Draw quality against the share of standard's diversity; a marker's size grows with the forwards."""
     scale, against = results["metrics"][metric]["display_scale"], results["diversity"]["against"]
-    with figures.styled(1, 1, (7.0, 4.4), dpi=150) as (figure, [axis]):
+    with figures.styled(1, 1, (9.6, 4.4), dpi=150) as (figure, [axis]):
         for number, (label, method) in enumerate(results["methods"].items()):
             entry, spread, forwards = method["metrics"][metric], method["diversity"][space], method["cost"]["forwards"]
             share, ends = spread["distance"]["share"], spread["distance"]["share_interval"]
@@ -88,7 +88,7 @@ def plot(results: Results, metric: str, space: str, path: Path) -> None:
         axis.set_ylabel(f"quality: {wording.metric_heading(results, metric)}")
         axis.grid(visible=True, linewidth=0.5, alpha=0.5)
         figures.without_frame(axis)
-        axis.legend(fontsize=8, loc="lower left")
+        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figures.save(figure, path)
 
