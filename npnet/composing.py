@@ -122,12 +122,29 @@ def _unknown_key(name: str, key: str, error: BaseException, folders: Sequence[Pa
     near = difflib.get_close_matches(key, keys, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     if key.startswith(("noise.", "metric.")):
-        group, label = key.split(".")[:2]
+        group, label, *rest = key.split(".")
+        if group not in keys:
+            told = "npnet collect and npnet evaluate have it, and estimate it with dry_run=true"
+            return f"the key {key!r} is not known: npnet {name} has no {group}; {told}"
         if f"{group}.{label}" not in keys:
-            such = f"{'npnet' if group == 'noise' else 'hpsv2'}_mine"
-            names = f"a label starts with the name of a member, such as {such}, and has only letters, digits and _"
-            return f"the key {key!r} is not known{hint}; {names}"
+            return _unknown_in_member(key, group, label, ".".join(rest), hint, folders)
     return f"the key {key!r} is not known{hint}; --cfg job shows all keys"
+
+
+def _unknown_in_member(key: str, group: str, label: str, rest: str, hint: str, folders: Sequence[Path]) -> str:
+    """Say what is wrong with a key of a member that is not in the configuration."""
+    file = options(group, folders).get(label)
+    if file is None:
+        such = f"{'npnet' if group == 'noise' else 'hpsv2'}_mine"
+        names = f"a label starts with the name of a member, such as {such}, and has only letters, digits and _"
+        return f"the key {key!r} is not known{hint}; {names}"
+    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    own = [name for name in content[label] if name != "_target_"]
+    if rest in own:
+        return f"the key {key!r} is of a member that is not chosen; add {label} to {group}=[...]"
+    near = difflib.get_close_matches(rest, own, n=1)
+    told = f" (did you mean {near[0]!r}?)" if near else f"; allowed: {', '.join(own)}"
+    return f"the key {key!r} is not known{told}"
 
 
 def _keys(node: Any, where: str = "") -> list[str]:

@@ -35,7 +35,7 @@ class PlanSettings(RunKeys):
         backbone: the one that is asked about; None: all that ship.
         network: the one that is asked about.
         metric: label -> metric, of the pictures.
-        pairs: to collect.
+        pairs: to try: not all are kept.
         pictures: to evaluate.
         batch_size: of training, in one process.
     """
@@ -68,7 +68,7 @@ def describe_all(settings: PlanSettings) -> list[str]:
     """Return the table over the backbones."""
     gpus, found = chosen(settings.gpu), all_jobs(settings)
     head = (
-        f"{settings.pairs:,} pairs collected / {settings.pictures:,} pictures evaluated with {_metrics(settings)}"
+        f"{settings.pairs:,} pairs tried / {settings.pictures:,} pictures evaluated with {_metrics(settings)}"
         f"{wording.by(settings.workers)}"
     )
     share = f"an estimate from counts, at {100 * gpus[0].share:.0f} % of a GPU's peak; no = does not fit"

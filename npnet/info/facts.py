@@ -15,13 +15,14 @@ from npnet.description import imported
 from npnet.errors import UserError
 from npnet.evaluation.contract import read_results
 from npnet.fit import PURPOSE
+from npnet.networks.stored import OFFICIAL
 from npnet.report.wording import shown
 from npnet.untrusted import read_json
 
 SHOWN = ("torch", "lightning", "diffusers", "transformers", "timm", "open_clip_torch", "webdataset", "hydra-core")
 ASKED = ("backbone", "noise", "num_inference_steps", "guidance_scale")
 """Keys of a collection's request that are shown."""
-NOTHING = "not made by npnet: neither a network nor shards, an evaluation or a picture"
+NOTHING = "not made by npnet: neither a network nor shards, an evaluation or a picture of npnet generate"
 
 
 def facts(path: Path | None) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def facts(path: Path | None) -> dict[str, Any]:
         if made_from is None:
             raise UserError(f"{path}: {NOTHING}")
         return {"kind": "picture", **made_from}
-    if path.is_file() and path.name != "results.json":
+    if path.is_file() and path.suffix in OFFICIAL:
         return imported("npnet.info.official:official")(path)
     if path.name == "results.json" or (path / "results.json").is_file():
         return evaluation(path if path.is_file() else path / "results.json")

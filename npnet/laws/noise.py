@@ -96,7 +96,7 @@ class Run:
 
 
 def the_noise_keeps_shape_dtype_and_holds_numbers(case: Case) -> None:
-    """The result has the shape and dtype of the given noise, is finite, and carries no graph of gradients."""
+    """The result has the shape and dtype of the given noise (float32, float16), is finite, and has no gradients."""
     for dtype in (torch.float32, torch.float16):
         run = case.once() if dtype == torch.float32 else case.run(dtype=dtype)
         golden = run.result.noise

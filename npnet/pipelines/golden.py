@@ -42,8 +42,8 @@ class GoldenNoise:
 
     Args:
         network: a network that improves the noise. Give either this or ``method``.
-        method: a noise method by the name of its file in ``conf/noise`` (``inversion``, ``best_of_n``), or a
-            description of ``npnet.noise``.
+        method: a noise method by the name of its file in ``conf/noise`` (``inversion``, ``best_of_n``), or an object: a
+            description of ``npnet.noise`` or of your own.
         metric: for a method that searches: a metric by its name (``hpsv2``), or a description of ``npnet.metrics``.
         **keys: keys of the method, as in its file (``num_candidates=8``). ``guidance_scale`` and
             ``num_inference_steps`` are those of the sampling where they are not given here.
@@ -63,7 +63,7 @@ class GoldenNoise:
         if (network is None) == (method is None):
             raise UserError("GoldenNoise: either a network or a method is needed")
         if keys and not isinstance(method, str):
-            raise UserError(f"GoldenNoise: {', '.join(keys)}: keys need the name of a method")
+            raise UserError(f"GoldenNoise: {', '.join(keys)}: keys need the name of a method; an object has its own")
         if isinstance(method, str):
             check_keys(method, keys)
         self.network = None if network is None else network.eval()

@@ -98,6 +98,6 @@ def improve(
 def _node(group: str, name: str) -> dict[str, Any]:
     files = options(group, [config_dir()])
     if name not in files:
-        raise UserError(f"{group}={name}: {closest(name, files)}")
+        raise UserError(f"{group}={name}: {closest(name, files)}; one of your own is given as an object")
     content: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
     return content[name]

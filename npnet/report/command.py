@@ -64,9 +64,17 @@ def dry_run_text(plan: EvaluationPlan) -> str:
     if (folder / FOLDER).is_dir():
         asked = imported("npnet.evaluation.store:Store")(folder, plan.methods.values()), plan.wanted(), plan.samples
         to_draw = imported("npnet.evaluation.lacking:to_draw")(*asked)
-        there = [imported("npnet.evaluation.lacking:describe")(*asked)]
+        there = [imported("npnet.evaluation.lacking:describe")(*asked), *_left_out(plan)]
     lines = [f"would evaluate into {folder}:", plan.describe(to_draw), *plan.settings.backbone.device_note()]
     return "\n".join([*lines, describe_costs(plan, to_draw), *there])
+
+
+def _left_out(plan: EvaluationPlan) -> list[str]:
+    """Say which methods the finished results would no longer show."""
+    file = plan.settings.output_dir / "results.json"
+    shown = read_results(file)["methods"] if file.is_file() else {}
+    names = [label for label in shown if label not in plan.members]
+    return [f"not named in this command, so no longer in the results: {', '.join(names)}"] if names else []
 
 
 def is_finished(output_dir: Path, asked: Mapping[str, Any]) -> bool:

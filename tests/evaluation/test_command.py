@@ -124,6 +124,8 @@ def test_a_dry_run_counts_only_the_pictures_that_are_still_made(tmp_path, capsys
     assert "inversion: denoiser forwards 9 for each picture, 0 for the 0 to be made" in capsys.readouterr().out
     run(tmp_path / "run", noise=("standard", "inversion"), dry_run=True, per_prompt=3)
     assert "inversion: denoiser forwards 9 for each picture, 108 for the 12 to be made" in capsys.readouterr().out
+    run(tmp_path / "run", noise=("standard",), dry_run=True)
+    assert capsys.readouterr().out.endswith("not named in this command, so no longer in the results: inversion\n")
 
 
 def test_a_dry_run_imports_no_torch(tmp_path):

@@ -90,7 +90,9 @@ class Saying(Asked):
 
 
 def test_the_page_shows_finished_parts_and_says_which_are_not(job):
-    page = study_page("one", STUDY, {("first", "shapes"): made_of([job]), ("second", "shapes"): made_of([])}, Saying(), {})
+    page = study_page(
+        "one", STUDY, {("first", "shapes"): made_of([job]), ("second", "shapes"): made_of([])}, Saying(), {}
+    )
     assert page.startswith("# A study\n\nRead this.")
     heading = next(line for line in page.splitlines() if line.startswith("| noise"))
     assert "diversity (pixels), % of standard's" in heading and "low-frequency share" in heading
