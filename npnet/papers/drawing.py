@@ -13,6 +13,7 @@ from npnet.papers.jobs import Job
 from npnet.papers.setting import Setting
 from npnet.papers.table import WHOLE, Table
 from npnet.untrusted import parse_json
+from npnet.work.request import digest
 
 METADATA = "metadata.jsonl"
 """A line for each control image: ``{"file_name": ..., "text": its prompt, "case": canny}``."""
@@ -67,7 +68,8 @@ def _of_classes(
     for label in labels:
         own = {f"noise.{label}.{key}": value for key, value in setting.methods.get(label, {}).items()}
         job = {**keys, "noise": [label], **(path if label == WHOLE else {}), **own}
-        yield Job("generate", folder / label, job, len(prompts), None, {"method": label}, missing)
+        own_folder = folder / (label + _mark(asked) if label == WHOLE else label)
+        yield Job("generate", own_folder, job, len(prompts), None, {"method": label}, missing)
 
 
 def _controlled(folder: Path, table: Table, labels: list[str], keys: dict[str, Any], asked: Asked) -> Iterator[Job]:
@@ -78,6 +80,7 @@ def _controlled(folder: Path, table: Table, labels: list[str], keys: dict[str, A
         first = next(iter(table.cases.values()))
         yield Job("generate", folder, {**keys, "noise": labels, **first, **none}, 0, None, {}, missing)
         return
+    folder = folder.with_name(folder.name + _mark(asked))
     for number, line in enumerate(images.read_text(encoding="utf-8").splitlines()):
         try:
             found = parse_json(line.encode())
@@ -89,3 +92,8 @@ def _controlled(folder: Path, table: Table, labels: list[str], keys: dict[str, A
         own = {"+backbone.control_image": str(images.parent / file), "prompts": "list", "prompts.list": [text]}
         place = {"case": case, "prompt": text}
         yield Job("generate", folder / f"{case}_{number}", {**keys, "noise": labels, **of_case, **own}, 1, None, place)
+
+
+def _mark(asked: Asked) -> str:
+    """Return an ending for the folder of a network of the user's own, so that another one gets its own pictures."""
+    return "" if asked.network_path is None else f"_{digest({'network_path': asked.network_path})[:8]}"

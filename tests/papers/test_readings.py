@@ -76,6 +76,9 @@ def test_the_gates_of_a_network_stand_beside_the_published_ones(tmp_path):
 def test_fish_are_drawn_for_each_method_at_512_pixels_and_need_imagenet_s(tmp_path):
     jobs = plan("figure10", tables()["figure10"], "sdxl", Asked(network_path="n.pth"))
     assert [job.place["method"] for job in jobs] == ["standard", "npnet"]
+    other = plan("figure10", tables()["figure10"], "sdxl", Asked(network_path="other.pth"))
+    same = [one.output_dir == two.output_dir for one, two in zip(jobs, other, strict=True)]
+    assert same == [True, False], "another network has its own pictures"
     for job in jobs:
         config = composed(job)
         assert (config["backbone"]["height"], config["backbone"]["width"]) == (512, 512)
