@@ -50,11 +50,13 @@ def heading(results: Results, metrics: Sequence[str]) -> list[str]:
 
 
 def rows(results: Results, metrics: Sequence[str]) -> list[list[str]]:
-    """Return a row for each method: forwards, mean scores and gains, diversity in each space, and its noise."""
+    """Return a row for each method: cost, mean scores and gains, diversity in each space, and its noise."""
     spaces = list(results["diversity"]["spaces"])
     found = []
     for label, method in results["methods"].items():
-        row = [wording.shown(results, label), f"{method['cost']['forwards']:.0f}"]
+        cost = method["cost"]
+        backwards = f", {cost['backwards']:.0f} backwards" if cost["backwards"] else ""
+        row = [wording.shown(results, label), f"{cost['forwards']:.0f}{backwards}"]
         gains = wording.comparison_rows(results, [(label, "standard")]) if "versus_standard" in method else []
         gained = dict(zip(results["metrics"], (gain.gain for gain in gains), strict=False))
         for name in metrics:
