@@ -66,18 +66,17 @@ def _of_sample(store: Store, wanted: Wanted, method: str, sample: Sample) -> Nee
     return metrics, spaces, not (wanted.from_pictures and store.has_picture(method, key))
 
 
-def to_draw(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> dict[str, int]:
+def to_draw(works: Sequence[Work], wanted: Wanted) -> dict[str, int]:
     """Return how many pictures of each method are still made: label -> number. What stands twice draws once."""
     numbers = dict.fromkeys(wanted.methods, 0)
-    for work in lacking(store, wanted, samples):
+    for work in works:
         for label in work.labels if work.draws else ():
             numbers[label] += len(work.samples)
     return numbers
 
 
-def describe(store: Store, wanted: Wanted, samples: Sequence[Sample]) -> str:
-    """Return a dry run's lines about a folder with results: what it holds, and what is to be computed."""
-    works, total = lacking(store, wanted, samples), len(samples)
+def describe(works: Sequence[Work], store: Store, wanted: Wanted, total: int) -> str:
+    """Return a dry run's lines about a folder with results: what it holds of ``total`` samples, and what it lacks."""
     lines = []
     for label, digest in wanted.methods.items():
         own = [work for work in works if digest in {wanted.methods[name] for name in work.labels}]

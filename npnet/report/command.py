@@ -62,9 +62,11 @@ def dry_run_text(plan: EvaluationPlan) -> str:
     """Return what an evaluation would do, without what its folder already holds."""
     folder, to_draw, there = plan.settings.output_dir, None, []
     if (folder / FOLDER).is_dir():
-        asked = imported("npnet.evaluation.store:Store")(folder, plan.methods.values()), plan.wanted(), plan.samples
-        to_draw = imported("npnet.evaluation.lacking:to_draw")(*asked)
-        there = [imported("npnet.evaluation.lacking:describe")(*asked), *_left_out(plan)]
+        store, wanted = imported("npnet.evaluation.store:Store")(folder, plan.methods.values()), plan.wanted()
+        works = imported("npnet.evaluation.lacking:lacking")(store, wanted, plan.samples)
+        to_draw = imported("npnet.evaluation.lacking:to_draw")(works, wanted)
+        told = imported("npnet.evaluation.lacking:describe")(works, store, wanted, len(plan.samples))
+        there = [told, *_left_out(plan)]
     lines = [f"would evaluate into {folder}:", plan.describe(to_draw), *plan.settings.backbone.device_note()]
     return "\n".join([*lines, describe_costs(plan, to_draw), *there])
 

@@ -13,7 +13,7 @@ from npnet.evaluation import samples_file
 from npnet.evaluation.cells import Cell, Drawn, Noted, folder_of, write_cell
 from npnet.evaluation.gathering import gather
 from npnet.evaluation.identity import method_digest, metric_digest, setting_of
-from npnet.evaluation.lacking import describe
+from npnet.evaluation.lacking import describe, lacking
 from npnet.evaluation.plan import Wanted
 from npnet.evaluation.store import Store
 from npnet.noise.runtime.whiteness import MEASURES
@@ -62,8 +62,10 @@ def test_a_score_of_the_picture_itself_comes_before_that_of_its_kept_file(tmp_pa
 def test_pictures_that_are_kept_and_not_scored_are_not_counted_as_there(store, monkeypatch):
     monkeypatch.setattr(store, "has_picture", lambda method, key: True)
     wanted = Wanted({"x": "method"}, {"new": "other"}, frozenset(), from_pictures=True)
-    assert "x: 0 of 3 pairs there, 3 kept pictures to be scored" in describe(store, wanted, SAMPLES)
-    assert "x: 3 of 3 pairs there" in describe(store, replace(wanted, metrics={"m": "metric"}), SAMPLES)
+    works = lacking(store, wanted, SAMPLES)
+    assert "x: 0 of 3 pairs there, 3 kept pictures to be scored" in describe(works, store, wanted, len(SAMPLES))
+    first = replace(wanted, metrics={"m": "metric"})
+    assert "x: 3 of 3 pairs there" in describe(lacking(store, first, SAMPLES), store, first, len(SAMPLES))
 
 
 CONFIG = {"backbone": {"path": None, "device": "cpu"}, "num_inference_steps": 4, "guidance_scale": 5.0}
