@@ -2,7 +2,8 @@
 
     npnet study NAME [dry_run=true] [smoke=true] [parts=[...]] [page=docs/frontier.md]
 
-It plans the project's own commands, runs the missing ones (each can be resumed), and writes one page.
+It plans the project's own commands, runs the missing ones (each can be resumed), and writes one page. With ``page`` the
+results are also kept beside the page, and an evaluation that is kept there is not run again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from npnet.papers.jobs import Job
 from npnet.papers.planning import plan
 from npnet.papers.running import described, run_missing, write
 from npnet.papers.study import Study, study
+from npnet.papers.study_kept import is_kept, keep, with_kept
 from npnet.papers.study_page import Parts, made_of, study_page
 from npnet.report import frontier
 
@@ -37,7 +39,8 @@ class StudySettings(Description):
         dry_run: list what is there, what is missing and what it costs, and run nothing.
         folder: of all outputs; that of npnet paper.
         smoke: a small test of every command, in FOLDER/smoke; its figures mean nothing.
-        page: the file of the page; by default in the folder.
+        page: the file of the page; by default in the folder. The results are kept beside it, also those of another
+            machine. Remove them to run everything again.
     """
 
     study: Name
@@ -61,16 +64,21 @@ def main(arguments: Sequence[str]) -> int:
     asked = Asked(folder=settings.folder, smoke=settings.smoke)
     wanted = study(settings.study)
     chosen = {name: named("part", name, wanted.parts) for name in settings.parts} or wanted.parts
-    planned = jobs_of(settings.study, wanted, asked)
+    path = settings.page or asked.root(settings.study) / "README.md"
+    planned = {key: with_kept(jobs, asked, path) for key, jobs in jobs_of(settings.study, wanted, asked).items()}
     todo = [job for (part, _), jobs in planned.items() if part in chosen for job in jobs]
     todo = list({job.output_dir: job for job in todo}.values())
     print(described(todo))
     if settings.dry_run:
         return 0
     run_missing(todo)
-    path = settings.page or asked.root(settings.study) / "README.md"
     parts = {key: made_of(jobs) for key, jobs in planned.items()}
-    write(path, study_page(settings.study, wanted, parts, asked, pictures_of(wanted, parts, path)))
+    write(path, study_page(settings.study, wanted, parts, asked, pictures_of(wanted, parts, asked, path)))
+    if settings.page is not None and not settings.smoke:
+        for (part, _), made in parts.items():
+            for job, results in made.done:
+                if not is_kept(job, asked):
+                    keep(job, results, wanted.parts[part], wanted, asked, path)
     return 0
 
 
@@ -83,12 +91,15 @@ def jobs_of(name: str, wanted: Study, asked: Asked) -> Mapping[tuple[str, str], 
     }
 
 
-def pictures_of(wanted: Study, parts: Parts, page: Path) -> dict[str, str]:
-    """Draw the plot of the first part and the sheets, beside the page: what is drawn -> its file's name."""
-    return dict(_drawn(wanted, parts, page))
+def pictures_of(wanted: Study, parts: Parts, asked: Asked, page: Path) -> dict[str, str]:
+    """Draw the plot of the first part and the sheets, beside the page: what is drawn -> its file's name.
+
+    A sheet of pictures that are on another machine stays as it was drawn there.
+    """
+    return dict(_drawn(wanted, parts, asked, page))
 
 
-def _drawn(wanted: Study, parts: Parts, page: Path) -> Iterator[tuple[str, str]]:
+def _drawn(wanted: Study, parts: Parts, asked: Asked, page: Path) -> Iterator[tuple[str, str]]:
     first = next(iter(wanted.parts))
     shown: set[str] = set()
     for (part, _), made in parts.items():
@@ -102,5 +113,7 @@ def _drawn(wanted: Study, parts: Parts, page: Path) -> Iterator[tuple[str, str]]
             yield "plot", file.name
         if wanted.parts[part].sheet:
             file = page.with_name(f"{page.stem}_sheet.png")
-            frontier.contact_sheet(job.output_dir, results, wanted.parts[part].sheet, wanted.metric, file)
-            yield f"sheet_{part}", file.name
+            if not is_kept(job, asked):
+                frontier.contact_sheet(job.output_dir, results, wanted.parts[part].sheet, wanted.metric, file)
+            if file.is_file():
+                yield f"sheet_{part}", file.name

@@ -13,6 +13,7 @@ from npnet.papers.study import Goal, Part, Study, studies
 from npnet.papers.study_command import jobs_of, main
 from npnet.papers.study_page import difference, made_of, reached, study_page
 from npnet.report.frontier import read
+from tests.papers.conftest import Saying
 
 PART = Part("Part", settings=("shapes",), versus=(("best", "redraw"), ("best", "absent")))
 STUDY = Study("A study", "Read this.", "close", "pixels", {"first": PART, "second": PART}, outro="The end.")
@@ -80,13 +81,6 @@ def test_the_goals_and_comparisons_name_rows(planned):
 @pytest.fixture
 def job(finished):
     return Job("evaluate", finished, {"noise": ["standard", "redraw", "best"]}, place={"prompts": "pick_a_pic"})
-
-
-class Saying(Asked):
-    """Gives every setting as the fakes need it."""
-
-    def setting(self, name):
-        return replace(settings()[name], metrics=("close",))
 
 
 def test_the_page_shows_finished_parts_and_says_which_are_not(job):
