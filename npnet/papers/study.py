@@ -21,10 +21,12 @@ class Part(Table):
     Attributes:
         versus: pairs of labels that are also compared with each other.
         sheet: number of prompts whose pictures are drawn side by side; 0 draws none.
+        findings: Markdown below the tables, written after a run; shown where the part is finished and no smoke test.
     """
 
     versus: tuple[tuple[Name, Name], ...] = ()
     sheet: int = 0
+    findings: str = ""
 
 
 @dataclass(frozen=True)

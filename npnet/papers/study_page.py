@@ -36,6 +36,11 @@ class Made:
         evaluated = sum(job.command == "evaluate" for job in self.jobs)
         return len(self.done) == evaluated and all(job.is_done for job, _ in self.done)
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether every evaluation is finished, at its full size."""
+        return self.is_whole and not any(results["smoke"] for _, results in self.done)
+
 
 Parts = Mapping[tuple[str, str], Made]
 """(part, setting) -> what is made of it."""
@@ -57,10 +62,13 @@ def study_page(name: str, study: Study, parts: Parts, asked: Asked, pictures: Ma
         wanted = study.parts[part]
         page.append(f"## {wanted.title}")
         page += [wanted.remark] if wanted.remark else []
-        for _, where in wheres:
+        places = [where for _, where in wheres]
+        for where in places:
             page += _tables(wanted, study, where, parts[part, where], asked)
         if f"sheet_{part}" in pictures:
             page.append(f"![The seeds of some prompts side by side]({pictures[f'sheet_{part}']})")
+        if wanted.findings and all(parts[part, where].is_final for where in places):
+            page.append(wanted.findings.strip())
     page += _goals(study, parts, asked)
     page += [study.outro.strip()] if study.outro else []
     page += ["## Run it again", f"```bash\nnpnet study {name}\n```"]

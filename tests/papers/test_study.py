@@ -11,7 +11,7 @@ from npnet.papers.jobs import Job
 from npnet.papers.setting import settings
 from npnet.papers.study import Goal, Part, Study, studies
 from npnet.papers.study_command import jobs_of, main
-from npnet.papers.study_page import difference, made_of, reached, study_page
+from npnet.papers.study_page import Made, difference, made_of, reached, study_page
 from npnet.report.frontier import read
 from tests.papers.conftest import Saying
 
@@ -99,6 +99,18 @@ def test_an_evaluation_without_all_its_methods_is_said_to_be_unfinished(job):
     lacking = replace(job, keys={"noise": ["standard", "other"]})
     page = study_page("one", STUDY, {("first", "shapes"): made_of([lacking])}, Saying(), {})
     assert "This part is not finished." in page
+
+
+@pytest.mark.parametrize(
+    "smoke, num_done, num_planned, shown",
+    [(False, 1, 1, True), (True, 1, 1, False), (False, 0, 1, False), (False, 1, 2, False)],
+)
+def test_findings_are_of_finished_parts_at_full_size(job, smoke, num_done, num_planned, shown):
+    results = {**read(job.output_dir), "smoke": smoke}
+    made = Made([job] * num_planned, [(job, results)] * num_done)
+    study = replace(STUDY, parts={"first": replace(PART, findings="It was found.")})
+    page = study_page("one", study, {("first", "shapes"): made}, Saying(), {})
+    assert ("It was found." in page) == shown
 
 
 def test_a_difference_is_the_paired_one_and_nothing_where_a_row_is_missing(finished):
