@@ -18,6 +18,7 @@ from npnet.description import imported
 from npnet.ending import find_own_packages, refuse
 from npnet.experiments import check_experiment
 from npnet.labels import with_new_labels, with_open_keys, without_tuned
+from npnet.option_files import check_own
 from npnet.paths import config_dir, config_dirs, refuse_address
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir")
@@ -55,6 +56,7 @@ def run_command(
         key, _, place = override.partition("=")
         if key in PLACES:
             refuse_address(place.strip("'\""), key)
+    check_own(folders)
     check_experiment(name, args.overrides, folders)
     sys.argv[1:] = without_tuned(with_new_labels(sys.argv[1:], folders), folders)
     if name == "train":

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from npnet.errors import UserError, one_line, unknown
 from npnet.experiments import experiments
 from npnet.key_comments import annotated
+from npnet.option_files import member
 from npnet.paths import config_dir, options
 
 
@@ -138,8 +139,7 @@ def _unknown_in_member(key: str, group: str, label: str, rest: str, hint: str, f
         such = f"{'npnet' if group == 'noise' else 'hpsv2'}_mine"
         names = f"a label starts with the name of a member, such as {such}, and has only letters, digits and _"
         return f"the key {key!r} is not known{hint}; {names}"
-    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    own = [name for name in content[label] if name != "_target_"]
+    own = [name for name in member(file) if name != "_target_"]
     if rest in own:
         return f"the key {key!r} is of a member that is not chosen; add {label} to {group}=[...]"
     near = difflib.get_close_matches(rest, own, n=1)

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from npnet.option_files import member, read
 from npnet.paths import options
 
 GROUPS = ("noise", "metric")
@@ -102,7 +101,7 @@ def _labels(experiment: str, folders: Sequence[Path]) -> list[tuple[tuple[str, s
     file = options("experiment", folders).get(experiment)
     if file is None:
         return []  # the command says so
-    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    content = read(file)
     found = [
         name
         for default in content.get("defaults", [])
@@ -133,8 +132,7 @@ def _known(group: str, label: str, folders: Sequence[Path]) -> str | None:
 
 def _made(group: str, label: str, known: str, folders: Sequence[Path]) -> str:
     """Return the override that adds a node for a label that continues ``known``."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(options(group, folders)[known]), resolve=False)
-    return f"+{group}.{label}={_flow(content[known])}"
+    return f"+{group}.{label}={_flow(member(options(group, folders)[known]))}"
 
 
 def _flow(value: Any) -> str:

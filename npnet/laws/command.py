@@ -33,6 +33,7 @@ from npnet.laws import noise as of_noise
 from npnet.metrics import Metric
 from npnet.networks import NoiseNetwork
 from npnet.noise import NoiseMethod
+from npnet.option_files import check_own
 from npnet.paths import config_dir, config_dirs, options
 from npnet.settings import resolved
 
@@ -82,6 +83,7 @@ def _no_file(group: str, name: str, folders: Sequence[Path]) -> str:
 def _composed(arguments: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
     """Return the family and the name that were asked for, and the configuration they are built from."""
     folders = config_dirs(arguments)
+    check_own(folders)
     typed = [a for a in arguments if "=" in a and not a.startswith("-")]
     group, _, name = typed[0].partition("=") if typed else ("", "", "")
     if group not in FAMILIES:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from omegaconf import OmegaConf
-
+from npnet import option_files
 from npnet.errors import UserError, reworded, unknown
 from npnet.fields import from_mapping
 
@@ -20,8 +19,9 @@ def read(cls: type[T], path: Path) -> T:
     Raises:
         UserError: it is not of this form; names it.
     """
+    content = option_files.read(path)
     with reworded(UserError, UserError, f"{path}: "):
-        return from_mapping(cls, OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
+        return from_mapping(cls, content)
 
 
 def read_all(cls: type[T], paths: Iterable[Path]) -> dict[str, T]:

@@ -18,6 +18,7 @@ from npnet.instantiate import Node, build
 from npnet.metrics import Metric
 from npnet.noise import NoiseMethod
 from npnet.noise.runtime.base import LoadedMethod
+from npnet.option_files import member
 from npnet.paths import config_dir, options
 from npnet.records import Conditioning
 
@@ -99,5 +100,4 @@ def _node(group: str, name: str) -> dict[str, Any]:
     files = options(group, [config_dir()])
     if name not in files:
         raise UserError(f"{group}={name}: {closest(name, files)}; one of your own is given as an object")
-    content: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
-    return content[name]
+    return member(files[name])
