@@ -117,20 +117,22 @@ def draw_side_by_side(
     wrapped = [textwrap.wrap(visible(caption), cell // LETTER)[:6] for caption in captions]
     top = LINE * max(map(len, wrapped)) + GAP
     height = cell + LINE + GAP
-    sheet = Image.new("RGB", (LABEL + len(captions) * (cell + GAP), top + len(pictures) * height + LINE), "white")
+    words = [word for label in pictures for word in visible(label).replace("_", " ").split()]
+    side = max([LABEL, *(GAP + len(word) * (LETTER + 2) for word in words)])
+    sheet = Image.new("RGB", (side + len(captions) * (cell + GAP), top + len(pictures) * height + LINE), "white")
     draw = ImageDraw.Draw(sheet)
     for column, lines in enumerate(wrapped):
-        left = LABEL + column * (cell + GAP)
+        left = side + column * (cell + GAP)
         draw.multiline_text((left, 2), "\n".join(lines), fill="black", font=font(FONT), spacing=1)
     for row, (label, images) in enumerate(pictures.items()):
         y = top + row * height
-        name = "\n".join(textwrap.wrap(visible(label).replace("_", " "), LABEL // (LETTER + 2)))
+        name = "\n".join(textwrap.wrap(visible(label).replace("_", " "), side // (LETTER + 2)))
         draw.multiline_text((4, y + cell // 2 - LINE * name.count("\n") // 2), name, fill="black", font=font(FONT + 2))
         for column, image in enumerate(images):
-            left = LABEL + column * (cell + GAP)
+            left = side + column * (cell + GAP)
             sheet.paste(_thumbnail(to_picture(image), cell), (left, y))
             draw.text((left, y + cell + 1), visible(notes[label][column]), fill="#444444", font=font(FONT))
-    draw.text((LABEL, sheet.height - LINE - 1), visible(legend), fill="#444444", font=font(FONT))
+    draw.text((side, sheet.height - LINE - 1), visible(legend), fill="#444444", font=font(FONT))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
     atomic.make_folder(path.parent)

@@ -101,16 +101,21 @@ def pictures_of(wanted: Study, parts: Parts, asked: Asked, page: Path) -> dict[s
 
 def _drawn(wanted: Study, parts: Parts, asked: Asked, page: Path) -> Iterator[tuple[str, str]]:
     first = next(iter(wanted.parts))
+    compared = {
+        asked.setting(where).title: made.done[0][1]
+        for (part, where), made in parts.items()
+        if part == first and made.done
+    }
+    if compared:
+        file = page.with_name(f"{page.stem}.png")
+        frontier.plot(compared, wanted.metric, wanted.space, file)
+        yield "plot", file.name
     shown: set[str] = set()
     for (part, _), made in parts.items():
         if not made.done or part in shown:
             continue
         shown.add(part)
         (job, results), *_ = made.done
-        if part == first:
-            file = page.with_name(f"{page.stem}.png")
-            frontier.plot(results, wanted.metric, wanted.space, file)
-            yield "plot", file.name
         if wanted.parts[part].sheet:
             file = page.with_name(f"{page.stem}_sheet.png")
             if not is_kept(job, asked):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from npnet.data.json_lines import read_json_lines
@@ -69,30 +71,60 @@ def rows(results: Results, metrics: Sequence[str]) -> list[list[str]]:
     return found
 
 
-def plot(results: Results, metric: str, space: str, path: Path) -> None:
-    """Draw quality against the share of standard's diversity; a marker's size grows with the forwards."""
-    scale, against = results["metrics"][metric]["display_scale"], results["diversity"]["against"]
-    with figures.styled(1, 1, (9.6, 4.4), dpi=150) as (figure, [axis]):
-        for number, (label, method) in enumerate(results["methods"].items()):
-            entry, spread, forwards = method["metrics"][metric], method["diversity"][space], method["cost"]["forwards"]
-            share, ends = spread["distance"]["share"], spread["distance"]["share_interval"]
-            style = {**style_of(number), "markersize": 4 + forwards**0.5, "linestyle": "none", "alpha": 0.85}
-            axis.errorbar(
-                100 * share,
-                scale * entry["mean"],
-                xerr=figures.whiskers(share, ends, 100),
-                yerr=figures.whiskers(entry["mean"], entry["interval"], scale),
-                label=f"{wording.shown(results, label)} ({forwards:.0f} forwards)",
-                elinewidth=1.0,
-                **style,
-            )
-        axis.set_xlabel(f"diversity: distance in {space}, % of {against}'s")
-        axis.set_ylabel(f"quality: {wording.metric_heading(results, metric)}")
-        axis.grid(visible=True, linewidth=0.5, alpha=0.5)
-        figures.without_frame(axis)
-        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+def plot(panels: Mapping[str, Results], metric: str, space: str, path: Path) -> None:
+    """Draw quality against the share of standard's diversity; a marker's size grows with the forwards.
+
+    Args:
+        panels: title -> results of one comparison; a method has the same marker in all of them.
+        metric: the quality.
+        space: where the distance of pictures is measured.
+        path: of the PNG.
+    """
+    forwards = {
+        label: f"{label} ({method['cost']['forwards']:.0f})"
+        for results in panels.values()
+        for label, method in results["methods"].items()
+    }
+    styles = {label: style_of(number) for number, label in enumerate(forwards)}
+    with figures.styled(1, len(panels), (3.6 + 4.2 * len(panels), 4.4), dpi=150) as (figure, axes):
+        drawn: dict[str, Any] = {}
+        for axis, (title, results) in zip(axes, panels.items(), strict=True):
+            drawn = {**_points(axis, results, metric, space, styles), **drawn}
+            axis.set_title(title)
+            axis.set_xlabel(f"diversity: distance in {space},\n% of {results['diversity']['against']}'s")
+            axis.set_ylabel(f"quality: {wording.metric_heading(results, metric)}")
+            axis.grid(visible=True, linewidth=0.5, alpha=0.5)
+            figures.without_frame(axis)
+        figure.legend(
+            [drawn[label] for label in forwards],
+            list(forwards.values()),
+            title="method (denoiser forwards)",
+            fontsize=8,
+            title_fontsize=8,
+            loc="outside right center",
+            frameon=False,
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         figures.save(figure, path)
+
+
+def _points(
+    axis: Axes, results: Results, metric: str, space: str, styles: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Draw every method with its intervals; returns what the legend shows of each."""
+    scale, drawn = results["metrics"][metric]["display_scale"], {}
+    for label, method in results["methods"].items():
+        entry, spread = method["metrics"][metric], method["diversity"][space]["distance"]
+        size = 4 + method["cost"]["forwards"] ** 0.5
+        drawn[label] = axis.errorbar(
+            100 * spread["share"],
+            scale * entry["mean"],
+            xerr=figures.whiskers(spread["share"], spread["share_interval"], 100),
+            yerr=figures.whiskers(entry["mean"], entry["interval"], scale),
+            elinewidth=1.0,
+            **{**styles[label], "markersize": size, "linestyle": "none", "alpha": 0.85},
+        )
+    return drawn
 
 
 def contact_sheet(folder: Path, results: Results, num_prompts: int, metric: str, path: Path) -> None:

@@ -22,7 +22,7 @@ def test_the_table_has_a_row_for_each_method_with_its_share_of_standards_diversi
 
 def test_the_plot_and_the_sheet_are_made(finished, tmp_path):
     results = read(finished)
-    plot(results, "close", "pixels", tmp_path / "plot.png")
+    plot({"one": results, "other": results}, "close", "pixels", tmp_path / "plot.png")
     contact_sheet(finished, results, 2, "close", tmp_path / "sheet.png")
     assert (tmp_path / "plot.png").stat().st_size > 5_000 < (tmp_path / "sheet.png").stat().st_size
 
