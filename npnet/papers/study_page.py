@@ -56,13 +56,15 @@ def study_page(name: str, study: Study, parts: Parts, asked: Asked, pictures: Ma
         asked: what else was said.
         pictures: what is drawn -> its file, see ``pictures_of``.
     """
-    page = [f"# {study.title}", study.intro.strip()]
+    page, lacking = [f"# {study.title}", study.intro.strip()], []
     page += [f"![Quality against diversity]({pictures['plot']})"] if "plot" in pictures else []
     for part, wheres in groupby(parts, key=lambda key: key[0]):
-        wanted = study.parts[part]
+        wanted, places = study.parts[part], [where for _, where in wheres]
+        if not any(parts[part, where].done for where in places):
+            lacking.append(wanted.title)
+            continue
         page.append(f"## {wanted.title}")
         page += [wanted.remark] if wanted.remark else []
-        places = [where for _, where in wheres]
         for where in places:
             page += _tables(wanted, study, where, parts[part, where], asked)
         if f"sheet_{part}" in pictures:
@@ -72,6 +74,7 @@ def study_page(name: str, study: Study, parts: Parts, asked: Asked, pictures: Ma
     page += _goals(study, parts, asked)
     page += [study.outro.strip()] if study.outro else []
     page += ["## Run it again", f"```bash\nnpnet study {name}\n```"]
+    page += [f"Parts that have not run yet: {'; '.join(lacking)}."] if lacking else []
     return "\n\n".join(page) + "\n"
 
 

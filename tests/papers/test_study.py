@@ -84,14 +84,14 @@ def job(finished):
 
 
 def test_the_page_shows_finished_parts_and_says_which_are_not(job):
-    page = study_page(
-        "one", STUDY, {("first", "shapes"): made_of([job]), ("second", "shapes"): made_of([])}, Saying(), {}
-    )
+    study = replace(STUDY, parts={**STUDY.parts, "second": replace(PART, title="Later")})
+    parts = {("first", "shapes"): [job], ("first", "shapes_b"): [], ("second", "shapes"): []}
+    page = study_page("one", study, {key: made_of(jobs) for key, jobs in parts.items()}, Saying(), {})
     assert page.startswith("# A study\n\nRead this.")
     heading = next(line for line in page.splitlines() if line.startswith("| noise"))
     assert "diversity (pixels), % of standard's" in heading and "low-frequency share" in heading
     assert page.count("| best |") == 1 and "| best against redraw |" in page and "absent" not in page
-    assert page.count("Not run yet.") == 1
+    assert page.count("Not run yet.") == 1 and "have not run yet: Later." in page and "## Later" not in page
     assert page.index("The end.") < page.index("npnet study one")
 
 
