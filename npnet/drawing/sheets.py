@@ -117,8 +117,8 @@ def draw_side_by_side(
     wrapped = [textwrap.wrap(visible(caption), cell // LETTER)[:6] for caption in captions]
     top = LINE * max(map(len, wrapped)) + GAP
     height = cell + LINE + GAP
-    words = [word for label in pictures for word in visible(label).replace("_", " ").split()]
-    side = max([LABEL, *(GAP + len(word) * (LETTER + 2) for word in words)])
+    labels = [visible(label).replace("_", " ") for label in pictures]
+    side = max([LABEL, *(GAP + len(word) * (LETTER + 2) for label in labels for word in label.split())])
     sheet = Image.new("RGB", (side + len(captions) * (cell + GAP), top + len(pictures) * height + LINE), "white")
     draw = ImageDraw.Draw(sheet)
     for column, lines in enumerate(wrapped):
@@ -126,7 +126,7 @@ def draw_side_by_side(
         draw.multiline_text((left, 2), "\n".join(lines), fill="black", font=font(FONT), spacing=1)
     for row, (label, images) in enumerate(pictures.items()):
         y = top + row * height
-        name = "\n".join(textwrap.wrap(visible(label).replace("_", " "), side // (LETTER + 2)))
+        name = "\n".join(textwrap.wrap(labels[row], side // (LETTER + 2)))
         draw.multiline_text((4, y + cell // 2 - LINE * name.count("\n") // 2), name, fill="black", font=font(FONT + 2))
         for column, image in enumerate(images):
             left = side + column * (cell + GAP)

@@ -110,15 +110,12 @@ def _drawn(wanted: Study, parts: Parts, asked: Asked, page: Path) -> Iterator[tu
         file = page.with_name(f"{page.stem}.png")
         frontier.plot(compared, wanted.metric, wanted.space, file)
         yield "plot", file.name
-    shown: set[str] = set()
-    for (part, _), made in parts.items():
-        if not made.done or part in shown:
-            continue
-        shown.add(part)
-        (job, results), *_ = made.done
-        if wanted.parts[part].sheet:
+    for part, table in wanted.parts.items():
+        done = [found for (name, _), made in parts.items() if name == part for found in made.done]
+        if table.sheet and done:
+            (job, results), *_ = done
             file = page.with_name(f"{page.stem}_sheet.png")
             if not is_kept(job, asked):
-                frontier.contact_sheet(job.output_dir, results, wanted.parts[part].sheet, wanted.metric, file)
+                frontier.contact_sheet(job.output_dir, results, table.sheet, wanted.metric, file)
             if file.is_file():
                 yield f"sheet_{part}", file.name
